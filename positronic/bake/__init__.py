@@ -1,0 +1,1 @@
+"""Raw episodes to a LeRobot dataset: sampling, encoding, statistics, manifest."""

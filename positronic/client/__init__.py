@@ -1,0 +1,1 @@
+"""The robot-side client: numpy, msgpack and websockets only."""

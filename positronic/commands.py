@@ -1,0 +1,134 @@
+"""What a robot can be told, in memory and on the wire.
+
+On the wire a command is a plain tagged map; a pose travels as 12 floats, xyz and the row-major rotation matrix. In
+memory a pose is ``[x y z qw qx qy qz]``. Newer servers wrap the map as ``{b'__cmd__': map}``; we read both, write plain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from positronic import geometry, keys
+from positronic.errors import PositronicError, did_you_mean, listing
+
+ENVELOPE = b"__cmd__"
+
+
+def _vector(value: ArrayLike, size: int | None, what: str) -> NDArray[np.float64]:
+    vector = np.asarray(value, np.float64)
+    if vector.ndim != 1 or (size is not None and len(vector) != size):
+        raise PositronicError(f"{what}: expected {size or 'some'} numbers in a row, found shape {vector.shape}.")
+    if not np.all(np.isfinite(vector)):
+        raise PositronicError(f"{what}: expected finite numbers, found {vector.tolist()}.")
+    return vector
+
+
+@dataclass(frozen=True, eq=False)
+class CartesianPosition:
+    """Go to an absolute end-effector ``pose`` (7,) ``[x y z qw qx qy qz]`` in the robot's base frame."""
+
+    kind: ClassVar[str] = "cartesian_pos"
+    pose: NDArray[np.float64]
+
+    def to_wire(self) -> dict[str, Any]:
+        matrix = geometry.quat_to_matrix(self.pose[3:])
+        return {"type": self.kind, "pose": np.concatenate([self.pose[:3], matrix.reshape(9)])}
+
+    @classmethod
+    def from_wire(cls, fields: Mapping[str, Any]) -> CartesianPosition:
+        values = _vector(fields["pose"], 12, "cartesian_pos.pose")
+        return cls(np.concatenate([values[:3], geometry.matrix_to_quat(values[3:].reshape(3, 3))]))
+
+
+@dataclass(frozen=True, eq=False)
+class JointPosition:
+    """Go to absolute joint ``positions`` (n,) rad."""
+
+    kind: ClassVar[str] = "joint_pos"
+    positions: NDArray[np.float64]
+
+    def to_wire(self) -> dict[str, Any]:
+        return {"type": self.kind, "positions": self.positions}
+
+    @classmethod
+    def from_wire(cls, fields: Mapping[str, Any]) -> JointPosition:
+        return cls(_vector(fields["positions"], None, "joint_pos.positions"))
+
+
+@dataclass(frozen=True, eq=False)
+class JointDelta:
+    """Move the joints by ``velocities`` (n,) rad within one control step."""
+
+    kind: ClassVar[str] = "joint_delta"
+    velocities: NDArray[np.float64]
+
+    def to_wire(self) -> dict[str, Any]:
+        return {"type": self.kind, "velocities": self.velocities}
+
+    @classmethod
+    def from_wire(cls, fields: Mapping[str, Any]) -> JointDelta:
+        return cls(_vector(fields["velocities"], None, "joint_delta.velocities"))
+
+
+@dataclass(frozen=True, eq=False)
+class Reset:
+    """Go back to the start pose."""
+
+    kind: ClassVar[str] = "reset"
+
+    def to_wire(self) -> dict[str, Any]:
+        return {"type": self.kind}
+
+    @classmethod
+    def from_wire(cls, fields: Mapping[str, Any]) -> Reset:
+        return cls()
+
+
+Command = CartesianPosition | JointPosition | JointDelta | Reset
+COMMANDS: dict[str, type[Command]] = {c.kind: c for c in (CartesianPosition, JointPosition, JointDelta, Reset)}
+
+
+def command_from_wire(wire: Mapping[Any, Any]) -> Command:
+    """Read a tagged map (or its envelope). Raises PositronicError for an unknown type or a missing field."""
+    fields = wire.get(ENVELOPE, wire)
+    kind = fields.get("type")
+    if kind not in COMMANDS:
+        hint = did_you_mean(str(kind), COMMANDS)
+        raise PositronicError(f"Unknown robot command type {kind!r}. Expected one of {listing(COMMANDS)}.{hint}")
+    try:
+        return COMMANDS[kind].from_wire(fields)
+    except KeyError as missing:
+        raise PositronicError(f"Robot command '{kind}' lacks its field {missing}. Found: {listing(fields)}.") from None
+
+
+@dataclass(frozen=True, eq=False)
+class ActionStep:
+    """One step of an action chunk.
+
+    ``target_grip``: 0 = open, 1 = closed. ``timestamp``: seconds from the start of the chunk.
+    """
+
+    command: Command
+    target_grip: float
+    timestamp: float = 0.0
+
+    def to_wire(self) -> dict[str, Any]:
+        return {
+            keys.ROBOT_COMMAND: self.command.to_wire(),
+            keys.TARGET_GRIP: float(self.target_grip),
+            keys.TIMESTAMP: float(self.timestamp),
+        }
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, Any]) -> ActionStep:
+        """Raises PositronicError when ``robot_command`` or ``target_grip`` is missing."""
+        for key in (keys.ROBOT_COMMAND, keys.TARGET_GRIP):
+            if key not in wire:
+                raise PositronicError(f"An action step needs '{key}'. Found: {listing(map(str, wire))}.")
+        timestamp = float(wire.get(keys.TIMESTAMP, 0.0))
+        return cls(command_from_wire(wire[keys.ROBOT_COMMAND]), float(wire[keys.TARGET_GRIP]), timestamp)

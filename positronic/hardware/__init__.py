@@ -1,0 +1,1 @@
+"""Robots: one protocol, and what stands behind it."""

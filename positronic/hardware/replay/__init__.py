@@ -1,0 +1,1 @@
+"""A recorded episode that plays as if it were a robot."""

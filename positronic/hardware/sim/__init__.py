@@ -1,0 +1,1 @@
+"""A Franka Panda in MuJoCo, a table and two cubes."""

@@ -1,0 +1,76 @@
+"""Every raw, wire and artefact key, once. Imports nothing.
+
+Units: metres, radians, nanoseconds (``*_ns``) or float seconds (``*_sec``). Poses are ``[x, y, z, qw, qx, qy, qz]``.
+Column names of baked datasets are not here: they are values of the modality (``conf/modality``).
+"""
+
+# Raw signals: what a robot measures and what it was told.
+JOINT_POSITION = "robot_state.q"  # (7,) rad
+JOINT_VELOCITY = "robot_state.dq"  # (7,) rad/s
+EE_POSE = "robot_state.ee_pose"  # (7,) m and unit quaternion, scalar first
+COMMAND_POSE = "robot_commands.pose"  # (7,) commanded absolute end-effector pose
+COMMAND_JOINTS = "robot_commands.joints"  # (7,) commanded absolute joint positions, rad
+COMMAND_JOINT_DELTAS = "robot_commands.joint_deltas"  # (7,) commanded joint deltas, rad
+COMMAND_RESET = "robot_commands.reset"  # int 1 at the moment of a reset
+GRIP = "grip"  # scalar, 0 = open, 1 = closed
+TARGET_GRIP = "target_grip"  # scalar, 0 = open, 1 = closed
+IMAGE_PREFIX = "image."
+IMAGE_WRIST = "image.wrist"  # uint8 RGB, height x width x 3
+IMAGE_EXTERIOR = "image.exterior"
+
+# Newer recordings say `robot_command.*`; readers offer them under the older, published name.
+SIGNAL_PREFIX_ALIASES = {"robot_command.": "robot_commands."}
+
+# Statics of an episode.
+TASK = "task"
+EVAL_SUCCESS = "eval.success"
+EVAL_SEED = "eval.seed"
+EVAL_OUTCOME = "eval.outcome"
+POLICY_PREFIX = "inference.policy."
+
+# Scores recorded beside a simulated rollout, each 0..1.
+SCORE = "stacking_success"
+SCORE_PREFIX = "stacking_success."
+
+# Observation on the wire, beside the raw signals.
+OBS_TIME_NS = "obs_time_ns"
+WALL_TIME_NS = "wall_time_ns"
+
+# One decoded action step on the wire.
+ROBOT_COMMAND = "robot_command"
+TIMESTAMP = "timestamp"  # float seconds from the start of the chunk
+
+# Session messages.
+STATUS = "status"
+MESSAGE = "message"
+META = "meta"
+RESULT = "result"
+ERROR = "error"
+MODELS = "models"
+
+# Keys inside a session's meta.
+META_TYPE = "type"
+META_CHECKPOINT_ID = "checkpoint_id"
+META_CHECKPOINT_PATH = "checkpoint_path"
+META_EXPERIMENT = "experiment_name"
+META_VENDOR = "vendor"
+META_CODEC = "codec"
+META_CONVENTIONS = "conventions"
+META_IMAGE_SIZES = "image_sizes"
+META_COMPRESS_IMAGES = "compress_images"
+META_LOCAL_STACK = "local_stack"
+META_ACTION_FPS = "action_fps"
+META_ACTION_HORIZON_SEC = "action_horizon_sec"
+META_VERSION = "positronic_version"
+META_HOST = "host"
+META_PORT = "port"
+
+# Routes.
+ROUTE_MODELS = "/api/v1/models"
+ROUTE_SESSION = "/api/v1/session"
+
+# Files.
+MANIFEST_FILE = "meta/positronic.json"  # in a baked dataset
+EPISODES_SIDECAR = "meta/positronic_episodes.parquet"  # where each baked episode came from
+CHECKPOINT_FILE = "positronic.json"  # in a checkpoint
+UNFINISHED = ".unfinished"  # in a raw episode that is still being written

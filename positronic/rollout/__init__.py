@@ -1,0 +1,1 @@
+"""Runs episodes: clock, chunk playback, recording, scoring, report."""

@@ -1,0 +1,1 @@
+"""One inference API for every vendor, hosted by LitServe."""

@@ -1,0 +1,1 @@
+"""One training loop for every vendor: data, checkpoints, exact resume."""

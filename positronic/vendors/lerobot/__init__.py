@@ -1,0 +1,1 @@
+"""LeRobot policies (ACT), trained and run in process."""
