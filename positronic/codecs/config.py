@@ -1,0 +1,43 @@
+"""The codec and modality groups."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from omegaconf import MISSING
+
+
+@dataclass
+class CodecConfig:
+    """What a policy sees and does, whoever trains it.
+
+    ``state``: parts of the proprioception, in order (``ee_pose``, ``grip``, ``joint_position``). ``images``: camera
+    names. ``rotation``: of every pose (``quat_wxyz``, ``rot6d_rows``, ``rotvec``). ``action``: ``ee_pose``,
+    ``joint_position`` or ``joint_delta``. ``label``: ``commanded`` (the command current at t) or ``measured`` (the
+    state at t, gripper binarised in the label). ``inference_only``: why this codec cannot be converted or trained with.
+    """
+
+    name: str = MISSING
+    description: str = ""
+    state: list[str] = field(default_factory=list)
+    images: list[str] = field(default_factory=list)
+    rotation: str = "quat_wxyz"
+    action: str = "ee_pose"
+    label: str = "commanded"
+    inference_only: str | None = None
+
+
+@dataclass
+class ModalityConfig:
+    """What a vendor makes of a codec. That the file exists is what makes the pair valid.
+
+    ``image_size``: height, width in pixels. ``columns``: dataset column -> canonical features, joined in this order.
+    ``task_key``: where the language instruction goes. ``action_fps``: rate of the action steps, Hz.
+    ``action_horizon_sec``: how much of a predicted chunk is played, s; null plays it whole.
+    """
+
+    image_size: list[int] = field(default_factory=lambda: [224, 224])
+    columns: dict[str, list[str]] = field(default_factory=dict)
+    task_key: str = "task"
+    action_fps: int = 15
+    action_horizon_sec: float | None = None

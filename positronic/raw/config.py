@@ -1,0 +1,22 @@
+"""The dataset group: which raw recordings, and what was particular about them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from omegaconf import MISSING
+
+
+@dataclass
+class DatasetConfig:
+    """Where raw episodes are and what to mend while reading, so that nothing above the reader knows.
+
+    ``layout``: ``local`` is one root, ``local_all`` a tree of roots. ``gripper_open``: what the recording says when the
+    gripper is open; 1.0 flips ``grip`` and ``target_grip``. ``aliases``: name to offer -> recorded signal.
+    """
+
+    name: str = MISSING
+    path: str = MISSING
+    layout: str = "local"
+    gripper_open: float = 0.0
+    aliases: dict[str, str] = field(default_factory=dict)

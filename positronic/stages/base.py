@@ -1,0 +1,41 @@
+"""What every stage has. A stage's dataclass, derived from Parts, is the type of the whole config."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+from positronic.codecs.config import CodecConfig, ModalityConfig
+from positronic.hardware.config import HardwareConfig
+from positronic.raw.config import DatasetConfig
+from positronic.rollout.config import DriverConfig, PolicyConfig
+from positronic.serving.config import ServerConfig
+from positronic.training.config import TrackerConfig
+from positronic.vendors.config import VendorConfig
+
+
+@dataclass
+class PathsConfig:
+    """``root``: a folder, under which raw/, baked/, checkpoints/ and rollouts/ lie."""
+
+    root: str = "data"
+
+
+@dataclass
+class Parts:
+    """The replaceable parts, one per config group, and what a preset says to each stage (``stages``)."""
+
+    stage: str = MISSING
+    dataset: DatasetConfig = MISSING
+    vendor: VendorConfig = MISSING
+    codec: CodecConfig = MISSING
+    modality: ModalityConfig = MISSING
+    hardware: HardwareConfig = MISSING
+    server: ServerConfig = MISSING
+    policy: PolicyConfig = MISSING
+    driver: DriverConfig = MISSING
+    tracker: TrackerConfig = MISSING
+    paths: PathsConfig = field(default_factory=PathsConfig)
+    stages: dict[str, Any] = field(default_factory=dict)

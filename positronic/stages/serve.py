@@ -1,0 +1,21 @@
+"""stage=serve: checkpoints behind the inference API."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from omegaconf import MISSING
+
+from positronic.stages.base import Parts
+
+
+@dataclass
+class Serve(Parts):
+    """``checkpoints_dir``: an experiment's folder. ``checkpoint``: the id to serve by default, null takes the latest."""
+
+    checkpoints_dir: str = MISSING
+    checkpoint: str | None = None
+
+
+def run(config: Serve) -> None:
+    raise NotImplementedError

@@ -1,0 +1,18 @@
+"""The vendor group: who trains the policy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+
+@dataclass
+class VendorConfig:
+    """``backend``: ``native`` runs in this process. ``policy``: the vendor library's own fields, checked by its own
+    config class when the stage starts; ``policy.type`` names the policy class."""
+
+    name: str = MISSING
+    backend: str = "native"
+    policy: dict[str, Any] = field(default_factory=dict)
