@@ -1,0 +1,86 @@
+"""From config to a Recipe: the frozen pair of codec and modality that travels with every artefact."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from positronic import conventions
+from positronic.codecs.codec import Codec, Timing
+from positronic.codecs.config import CodecConfig, ModalityConfig
+from positronic.codecs.features import MEASURED, RAW_SIZE, action_feature, image_feature, state_feature
+from positronic.codecs.modality import Modality, build_modality
+from positronic.errors import PositronicError, did_you_mean, listing
+from positronic.geometry import ROTATION_DIMS
+
+ACTIONS = tuple(part for part in RAW_SIZE if part != "grip")
+LABELS = ("commanded", "measured")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A codec as a vendor uses it. ``codec_config`` and ``modality_config`` are what it was built from."""
+
+    codec: Codec
+    modality: Modality
+    codec_config: CodecConfig
+    modality_config: ModalityConfig
+
+    @property
+    def contract(self) -> dict[str, str]:
+        """What two parts must agree on: each canonical feature with its convention, each column with its sources."""
+        features = {
+            name: f"{feature.dtype}{list(feature.shape)} {feature.convention}"
+            for name, feature in self.codec.features.items()
+        }
+        columns = {f"column {c.name}": " + ".join(source.name for source in c.sources) for c in self.modality.columns}
+        return features | columns
+
+    def require_same(self, other: Recipe, mine: str, theirs: str, hint: str) -> None:
+        """Raise ConventionError, both sides printed, when features, conventions or columns differ."""
+        conventions.require_equal(mine, self.contract, theirs, other.contract, hint)
+
+    def at_fps(self, fps: int) -> Recipe:
+        """The same recipe at another rate, Hz."""
+        return build(self.codec_config, replace(self.modality_config, action_fps=fps))
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; ``from_dict`` gives an equal recipe. ``contract`` is there for people to read."""
+        codec, modality = asdict(self.codec_config), asdict(self.modality_config)
+        return {"codec": codec, "modality": modality, "contract": self.contract}
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Recipe:
+        return build(CodecConfig(**fields["codec"]), ModalityConfig(**fields["modality"]))
+
+
+def build(codec_config: CodecConfig, modality_config: ModalityConfig) -> Recipe:
+    """Resolve the two configs. Raises PositronicError for an unknown part, rotation, action, label or column source."""
+    codec = build_codec(codec_config, modality_config)
+    modality = build_modality(codec, modality_config.columns, modality_config.task_key)
+    return Recipe(codec, modality, codec_config, modality_config)
+
+
+def build_codec(config: CodecConfig, modality: ModalityConfig) -> Codec:
+    """The codec at the modality's image size, rate and horizon."""
+    _one_of("rotation", config.rotation, ROTATION_DIMS)
+    _one_of("action", config.action, ACTIONS)
+    _one_of("label", config.label, LABELS)
+    for part in config.state:
+        _one_of("state", part, MEASURED)
+    height, width = modality.image_size
+    return Codec(
+        name=config.name,
+        state=tuple(state_feature(part, config.rotation) for part in config.state),
+        images=tuple(image_feature(camera, height, width) for camera in config.images),
+        action=tuple(action_feature(part, config.rotation, config.label) for part in (config.action, "grip")),
+        timing=Timing(modality.action_fps, modality.action_horizon_sec),
+        inference_only=config.inference_only,
+    )
+
+
+def _one_of(field: str, value: str, options: Mapping[str, Any] | tuple[str, ...]) -> None:
+    if value not in options:
+        hint = did_you_mean(value, options)
+        raise PositronicError(f"codec.{field}: expected one of {listing(options)}, found '{value}'.{hint}")

@@ -1,0 +1,150 @@
+"""The codec: which raw signals a policy sees, in which layout, and what its outputs mean as robot commands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from positronic import geometry
+from positronic.codecs.features import Feature, ImageFeature, VectorFeature
+from positronic.commands import ActionStep, CartesianPosition, Command, JointDelta, JointPosition
+from positronic.conventions import Convention
+from positronic.errors import PositronicError, did_you_mean, listing
+
+
+@dataclass(frozen=True)
+class Timing:
+    """``fps``: steps a second in an action chunk. ``horizon_sec``: how much of a chunk is played; None plays all."""
+
+    fps: int
+    horizon_sec: float | None = None
+
+    def timestamps(self, count: int) -> list[float]:
+        """Seconds from the chunk's start for its first ``count`` steps, those before the horizon."""
+        stamps = [k / self.fps for k in range(count)]
+        return stamps if self.horizon_sec is None else [t for t in stamps if t < self.horizon_sec]
+
+
+@dataclass(frozen=True)
+class Codec:
+    """Observation x action x timing. Frozen; the same object bakes episodes and encodes live observations.
+
+    ``state`` and ``images`` make the observation, ``action`` the label: its first feature moves the arm, its second,
+    ``action.grip``, the gripper.
+    """
+
+    name: str
+    state: tuple[VectorFeature, ...]
+    images: tuple[ImageFeature, ...]
+    action: tuple[VectorFeature, ...]
+    timing: Timing
+    inference_only: str | None = None
+
+    @property
+    def features(self) -> dict[str, Feature]:
+        """Every canonical feature by name: proprioception, images, action."""
+        return {feature.name: feature for feature in (*self.state, *self.images, *self.action)}
+
+    @property
+    def conventions(self) -> dict[str, Convention]:
+        return {name: feature.convention for name, feature in self.features.items()}
+
+    @property
+    def live_signals(self) -> tuple[str, ...]:
+        """Raw keys that an observation must hold."""
+        return tuple(feature.signal for feature in (*self.state, *self.images))
+
+    @property
+    def vector_signals(self) -> tuple[str, ...]:
+        """Raw vector and scalar signals that training needs."""
+        return tuple(dict.fromkeys(feature.signal for feature in (*self.state, *self.action)))
+
+    @property
+    def signals(self) -> tuple[str, ...]:
+        """Every raw signal that training needs."""
+        return (*self.vector_signals, *(image.signal for image in self.images))
+
+    @property
+    def action_size(self) -> int:
+        return sum(feature.shape[0] for feature in self.action)
+
+    def encode_episode(self, samples: Mapping[str, NDArray[np.floating]]) -> dict[str, NDArray[np.float32]]:
+        """Raw signals sampled at T times, (T, d) or (T,), to the ``state.*`` and ``action.*`` features, (T, D) float32.
+
+        Frames are encoded one by one as they are decoded: see ``images``.
+        """
+        return {feature.name: feature.encode(samples[feature.signal]) for feature in (*self.state, *self.action)}
+
+    def encode(self, observation: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+        """One live observation (raw keys; arrays, numbers or lists) to ``state.*`` (D,) and ``image.*`` (H, W, 3).
+
+        Raises PositronicError when a key is missing or has the wrong shape, dtype or a value that is not finite.
+        """
+        vectors = {f.name: f.encode(_live_vector(observation, f.signal)[None])[0] for f in self.state}
+        return vectors | {i.name: i.encode(_live_image(observation, i.signal)) for i in self.images}
+
+    def decode(self, actions: ArrayLike) -> list[ActionStep]:
+        """A chunk (H, A), ``action`` features side by side, to its steps before the horizon.
+
+        Raises PositronicError when A is not ``action_size`` or a value is not finite.
+        """
+        chunk = np.asarray(actions, np.float64)
+        if chunk.ndim != 2 or chunk.shape[1] != self.action_size:
+            found = f"shape {chunk.shape}"
+            raise PositronicError(
+                f"Codec '{self.name}': expected an action chunk (steps, {self.action_size}), found {found}."
+            )
+        if not np.all(np.isfinite(chunk)):
+            raise PositronicError(f"Codec '{self.name}': the policy's actions are not finite numbers.")
+        stamps = self.timing.timestamps(len(chunk))
+        return [self._decode_step(row, stamp) for row, stamp in zip(chunk, stamps, strict=False)]
+
+    def split_action(self, row: NDArray[np.float64]) -> Iterator[tuple[VectorFeature, NDArray[np.float64]]]:
+        """One action (A,) cut into its features."""
+        start = 0
+        for feature in self.action:
+            stop = start + feature.shape[0]
+            yield feature, row[start:stop]
+            start = stop
+
+    def _decode_step(self, row: NDArray[np.float64], stamp: float) -> ActionStep:
+        (arm, target), (_, grip) = self.split_action(row)
+        return ActionStep(_arm_command(arm, target), float(np.clip(grip[0], 0.0, 1.0)), stamp)
+
+
+def _arm_command(feature: VectorFeature, target: NDArray[np.float64]) -> Command:
+    if feature.part == "ee_pose":
+        return CartesianPosition(geometry.pose_from(feature.convention.rotation, target))
+    if feature.part == "joint_position":
+        return JointPosition(target)
+    return JointDelta(target)
+
+
+def _live(observation: Mapping[str, Any], key: str) -> Any:
+    if key not in observation:
+        hint = did_you_mean(key, observation)
+        raise PositronicError(f"The observation lacks '{key}'. It holds {listing(map(str, observation))}.{hint}")
+    return observation[key]
+
+
+def _live_image(observation: Mapping[str, Any], key: str) -> Any:
+    image = _live(observation, key)
+    try:
+        return np.asarray(image, np.uint8) if isinstance(image, list) else image
+    except (OverflowError, TypeError, ValueError):
+        raise PositronicError(f"Observation '{key}': expected numbers 0..255 (height, width, 3).") from None
+
+
+def _live_vector(observation: Mapping[str, Any], key: str) -> NDArray[np.float64]:
+    value = _live(observation, key)
+    try:
+        vector = np.asarray(value, np.float64)
+    except (TypeError, ValueError):
+        raise PositronicError(f"Observation '{key}': expected numbers, found {type(value).__name__}.") from None
+    if not np.all(np.isfinite(vector)):
+        raise PositronicError(f"Observation '{key}': expected finite numbers, found {vector.tolist()}.")
+    return vector.reshape(1) if vector.ndim == 0 else vector

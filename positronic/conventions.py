@@ -1,0 +1,72 @@
+"""Conventions as values, and their comparison.
+
+A wrong guess at a convention moves a robot wrongly without a word. So every vector and image says what it is, and two
+parts that exchange it compare what they say; a difference is refused with both sides printed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from positronic.errors import ConventionError
+
+GRIP_UNIT = "0=open 1=closed"
+
+
+@dataclass(frozen=True)
+class Convention:
+    """What a feature's numbers mean; a field that does not apply is empty.
+
+    ``space``: cartesian, joint, gripper or image. ``unit``: "m", "rad", ... ``rotation``: layout of a pose's rotation.
+    ``reference``: absolute or delta. ``frame``: what a pose is relative to. ``label``: where a training label is from.
+    """
+
+    space: str
+    unit: str
+    rotation: str = ""
+    reference: str = "absolute"
+    frame: str = ""
+    label: str = ""
+
+    def __str__(self) -> str:
+        return " ".join(value for value in asdict(self).values() if value)
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, str]) -> Convention:
+        return cls(**fields)
+
+
+def pose(rotation: str, label: str = "") -> Convention:
+    """An end-effector pose: xyz in metres and a rotation in the named layout, in the robot's base frame."""
+    return Convention("cartesian", "m", rotation=rotation, frame="robot_base", label=label)
+
+
+def joints(reference: str = "absolute", label: str = "") -> Convention:
+    """Joint positions or deltas, rad."""
+    return Convention("joint", "rad", reference=reference, label=label)
+
+
+def gripper(label: str = "") -> Convention:
+    """Gripper opening: 0 = open, 1 = closed."""
+    return Convention("gripper", GRIP_UNIT, label=label)
+
+
+IMAGE = Convention("image", "uint8 RGB height,width,channel", reference="")
+
+
+def differences(left: Mapping[str, object], right: Mapping[str, object]) -> list[tuple[str, str, str]]:
+    """Rows ``(name, left, right)`` for every name whose value differs or is on one side only (``absent``)."""
+    names = [*left, *(name for name in right if name not in left)]
+    rows = [(name, str(left.get(name, "absent")), str(right.get(name, "absent"))) for name in names]
+    return [row for row in rows if row[1] != row[2]]
+
+
+def require_equal(
+    left_name: str, left: Mapping[str, object], right_name: str, right: Mapping[str, object], hint: str
+) -> None:
+    """Raise ConventionError with one line per difference, both sides printed, and ``hint`` as what to do next."""
+    rows = differences(left, right)
+    if rows:
+        lines = [f"  {name}: {left_name} has {a}; {right_name} has {b}" for name, a, b in rows]
+        raise ConventionError("\n".join([f"{left_name} and {right_name} do not agree:", *lines, hint]))
