@@ -8,7 +8,7 @@ from PIL import Image
 
 
 def letterbox_geometry(height: int, width: int, to_height: int, to_width: int) -> tuple[int, int, int, int]:
-    """``(height, width, top, left)`` of the picture inside the box: aspect kept, truncated, centred by ``int(rest / 2)``."""
+    """``(height, width, top, left)`` of the picture in the box: aspect kept, truncated, ``int(rest / 2)`` above."""
     ratio = max(width / to_width, height / to_height)
     inner_height, inner_width = int(height / ratio), int(width / ratio)
     return inner_height, inner_width, int((to_height - inner_height) / 2), int((to_width - inner_width) / 2)
