@@ -42,9 +42,14 @@ def pose(rotation: str, label: str = "") -> Convention:
     return Convention("cartesian", "m", rotation=rotation, frame="robot_base", label=label)
 
 
-def joints(reference: str = "absolute", label: str = "") -> Convention:
-    """Joint positions or deltas, rad."""
-    return Convention("joint", "rad", reference=reference, label=label)
+def joints(label: str = "") -> Convention:
+    """Joint positions, rad."""
+    return Convention("joint", "rad", label=label)
+
+
+def joint_deltas(label: str = "") -> Convention:
+    """DROID's joint velocities: -1..1 of the largest step."""
+    return Convention("joint", "-1..1 of 0.2 rad/step", reference="delta", label=label)
 
 
 def gripper(label: str = "") -> Convention:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from positronic import geometry
-from positronic.codecs.features import Feature, ImageFeature, VectorFeature
+from positronic.codecs.features import GRIP_THRESHOLD, MAX_JOINT_DELTA_RAD, Feature, ImageFeature, VectorFeature
 from positronic.commands import ActionStep, CartesianPosition, Command, JointDelta, JointPosition
 from positronic.conventions import Convention
 from positronic.errors import PositronicError, did_you_mean, listing
@@ -112,8 +112,10 @@ class Codec:
             start = stop
 
     def _decode_step(self, row: NDArray[np.float64], stamp: float) -> ActionStep:
-        (arm, target), (_, grip) = self.split_action(row)
-        return ActionStep(_arm_command(arm, target), float(np.clip(grip[0], 0.0, 1.0)), stamp)
+        (arm, target), (_, (grip,)) = self.split_action(row)
+        if arm.part == "joint_delta":
+            grip = grip > GRIP_THRESHOLD  # DROID's gripper is a switch
+        return ActionStep(_arm_command(arm, target), float(np.clip(grip, 0.0, 1.0)), stamp)
 
 
 def _arm_command(feature: VectorFeature, target: NDArray[np.float64]) -> Command:
@@ -121,7 +123,7 @@ def _arm_command(feature: VectorFeature, target: NDArray[np.float64]) -> Command
         return CartesianPosition(geometry.pose_from(feature.convention.rotation, target))
     if feature.part == "joint_position":
         return JointPosition(target)
-    return JointDelta(target)
+    return JointDelta(np.clip(target, -1.0, 1.0) * MAX_JOINT_DELTA_RAD)
 
 
 def _live(observation: Mapping[str, Any], key: str) -> Any:

@@ -21,6 +21,7 @@ Array = NDArray[np.float32]
 
 NUM_JOINTS = 7  # Franka, and every public Positronic recording
 GRIP_THRESHOLD = 0.5  # strictly above is closed
+MAX_JOINT_DELTA_RAD = 0.2  # DROID's actions are joint velocities in -1..1; 1 moves a joint this far in one 1/15 s step
 
 MEASURED = {"ee_pose": keys.EE_POSE, "joint_position": keys.JOINT_POSITION, "grip": keys.GRIP}
 COMMANDED = {
@@ -126,4 +127,6 @@ def _convention(part: str, rotation: str, label: str) -> Convention:
         return conventions.pose(rotation, label)
     if part == "grip":
         return conventions.gripper(label)
-    return conventions.joints("delta" if part == "joint_delta" else "absolute", label)
+    if part == "joint_delta":
+        return conventions.joint_deltas(label)
+    return conventions.joints(label)

@@ -94,6 +94,14 @@ def test_joint_actions_decode_to_joint_commands():
     np.testing.assert_array_equal(step.command.positions, np.arange(7.0))
 
 
+def test_droid_actions_are_clipped_scaled_and_the_gripper_switched():
+    """Joint velocities beyond 1 are clipped, 1 is 0.2 rad a step, a grip above 0.5 is closed."""
+    codec = make_recipe(state=("joint_position", "grip"), action="joint_delta").codec
+    open_step, closed_step = codec.decode([[2.0, -2.0, 0.5, 0, 0, 0, 0, 0.5], [0.0] * 7 + [0.51]])
+    np.testing.assert_allclose(open_step.command.velocities, [0.2, -0.2, 0.1, 0, 0, 0, 0])
+    assert (open_step.target_grip, closed_step.target_grip) == (0.0, 1.0)
+
+
 def test_a_chunk_is_cut_at_the_horizon_and_stamped_in_seconds():
     """16 steps at 15 Hz with a horizon of 0.53 s play 8 steps, the k-th at k/15 s."""
     steps = make_recipe(horizon=0.53).codec.decode(np.tile([0, 0, 0, 1.0, 0, 0, 0, 0], (16, 1)))
@@ -129,6 +137,14 @@ def test_a_chunk_that_does_not_fit_is_refused(chunk):
     """Wrong width, missing axis and NaN never reach the robot."""
     with pytest.raises(PositronicError, match="Codec 'test'"):
         make_recipe().codec.decode(chunk)
+
+
+def test_a_task_travels_under_the_modalitys_key():
+    """The model's observation holds its columns and the instruction, no action."""
+    recipe = make_recipe()
+    columns = recipe.modality.observation(recipe.codec.encode(observation()), "stack")
+    assert list(columns) == ["observation.state", *IMAGES, "task"]
+    assert columns["observation.state"].shape == (8,)
 
 
 def test_letterbox_keeps_the_aspect_and_pads_with_black():
