@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from omegaconf import MISSING
 
+from positronic.utils.fields import between, one_of
+
 
 @dataclass
 class DatasetConfig:
@@ -17,6 +19,6 @@ class DatasetConfig:
 
     name: str = MISSING
     path: str = MISSING
-    layout: str = "local"
-    gripper_open: float = 0.0
+    layout: str = one_of("local", "local_all", default="local")
+    gripper_open: float = between(0.0, 1.0, default=0.0)
     aliases: dict[str, str] = field(default_factory=dict)

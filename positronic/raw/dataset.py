@@ -1,0 +1,125 @@
+"""Raw datasets: folders of episodes, one root or a tree of roots."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, overload
+
+from positronic.errors import PositronicError, did_you_mean
+from positronic.raw.config import DatasetConfig
+from positronic.raw.edits import Edits, read_edits
+from positronic.raw.episode import Episode, read_meta, uid_of
+from positronic.raw.layout import episode_paths, is_dir_name, is_finished, subdirs
+from positronic.raw.naming import Naming, naming
+
+LOCAL = "local"
+LOCAL_ALL = "local_all"
+LAYOUTS = (LOCAL, LOCAL_ALL)
+COLLECT_HINT = "Record one with 'python run.py stage=collect', or name another with dataset.path=<folder>."
+
+
+class EpisodeRef(NamedTuple):
+    """Where an episode lies, and the edits of its root."""
+
+    path: Path
+    edits: Edits
+
+
+class Dataset(Sequence[Episode]):
+    """Finished episodes by position (ids may have gaps). Episodes are made anew at each access and keep what they read.
+
+    ``name``: for paths and reports; ``root``: the folder that was opened.
+    """
+
+    def __init__(self, name: str, root: Path, refs: Sequence[EpisodeRef], naming: Naming) -> None:
+        self.name = name
+        self.root = root
+        self.naming = naming
+        self._refs = tuple(refs)
+
+    def __len__(self) -> int:
+        return len(self._refs)
+
+    @overload
+    def __getitem__(self, index: int) -> Episode: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Dataset: ...
+
+    def __getitem__(self, index: int | slice) -> Episode | Dataset:
+        if isinstance(index, slice):
+            return Dataset(self.name, self.root, self._refs[index], self.naming)
+        path, edits = self._refs[index]
+        return Episode(path, self.naming, edits)
+
+    def __repr__(self) -> str:
+        return f"Dataset({self.name!r}, {len(self)} episodes, {str(self.root)!r})"
+
+
+def open_dataset(
+    path: str | Path,
+    layout: str = LOCAL,
+    gripper_open: float = 0.0,
+    aliases: Mapping[str, str] | None = None,
+    name: str | None = None,
+) -> Dataset:
+    """Open ``path``: list its folders and read edits, nothing else. Unfinished and dropped episodes are left out.
+
+    ``layout``: ``local`` (one root) or ``local_all`` (every dataset in a tree, parents before children, by name).
+    ``gripper_open``: what the recording says of an open gripper; 1.0 makes the reader flip it. ``aliases``: name to
+    offer -> recorded name. Raises PositronicError when there is no dataset, saying what to type next.
+    """
+    if layout not in LAYOUTS:
+        hint = did_you_mean(layout, LAYOUTS)
+        raise PositronicError(f"dataset.layout={layout}: expected one of {', '.join(LAYOUTS)}.{hint}")
+    root = Path(path).expanduser()
+    if not root.is_dir():
+        what = "is a file, not a folder of episodes" if root.exists() else "does not exist"
+        raise PositronicError(f"Raw dataset {root} {what}. {COLLECT_HINT}")
+    roots = list(_tree(root)) if layout == LOCAL_ALL else [root]
+    refs = [ref for each in roots for ref in _episodes(each)]
+    if not refs:
+        raise PositronicError(f"Raw dataset {root} has no finished episode{_why_empty(root, roots)}. {COLLECT_HINT}")
+    return Dataset(name or root.resolve().name, root, refs, naming(aliases or {}, gripper_open))
+
+
+def open_from_config(config: DatasetConfig) -> Dataset:
+    """Open what the dataset group names. Raises PositronicError as ``open_dataset`` does."""
+    return open_dataset(config.path, config.layout, config.gripper_open, config.aliases, config.name)
+
+
+def _episodes(root: Path) -> Iterator[EpisodeRef]:
+    """Meta data is read only where an edit log drops episodes, as those are named by uid."""
+    edits = read_edits(root)
+    for path in episode_paths(root):
+        if is_finished(path) and not (edits.dropped and uid_of(read_meta(path), path) in edits.dropped):
+            yield EpisodeRef(path, edits)
+
+
+def _tree(root: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """``root`` and the folders below that could be datasets; a link back to a folder above is not followed."""
+    real = root.resolve()
+    if real in above:
+        return
+    yield root
+    for child in subdirs(root):
+        if not is_dir_name(child.name):
+            yield from _tree(child, above | {real})
+
+
+def _why_empty(root: Path, roots: Sequence[Path]) -> str:
+    present = [path for each in roots for path in episode_paths(each)]
+    if present:
+        unfinished = sum(not is_finished(path) for path in present)
+        return f" ({unfinished} unfinished, {len(present) - unfinished} dropped by edits)"
+    if is_dir_name(root.name):
+        return f": this folder is inside a dataset. Open that: dataset.path={_above(root)}"
+    below = next((each for each in _tree(root) if next(episode_paths(each), None)), None)
+    return f", but {below} has: read the tree with dataset.layout={LOCAL_ALL}" if below else ""
+
+
+def _above(path: Path) -> Path:
+    while is_dir_name(path.name):
+        path = path.parent
+    return path

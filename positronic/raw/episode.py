@@ -1,0 +1,197 @@
+"""One recorded episode: its signals, statics and meta data, each read when asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from positronic.errors import did_you_mean, listing
+from positronic.raw.edits import NO_EDITS, Edits
+from positronic.raw.faults import BadEpisode, MissingSignal
+from positronic.raw.fingerprint import fingerprint
+from positronic.raw.layout import INDEX_SUFFIX, META_FILE, STATICS_FILE, VECTOR_SUFFIX, VIDEO_SUFFIX, is_finished
+from positronic.raw.naming import Naming, current_name
+from positronic.raw.signals import VectorSignal
+from positronic.raw.statics import read_statics
+from positronic.raw.video import VideoSignal
+
+Signal = VectorSignal | VideoSignal
+
+__all__ = ["BadEpisode", "Episode", "MissingSignal", "Signal", "Signals"]
+
+
+class Signals(Mapping[str, Signal]):
+    """Signals of one episode by offered name; the folder is listed at first use, files are opened by the signals."""
+
+    def __init__(self, folder: Path, naming: Naming) -> None:
+        self._folder = folder
+        self._naming = naming
+        self._opened: dict[str, Signal] = {}
+
+    def __getitem__(self, name: str) -> Signal:
+        if name not in self._opened:
+            self._opened[name] = self._open(name)
+        return self._opened[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._offered)
+
+    def __len__(self) -> int:
+        return len(self._offered)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._offered
+
+    @cached_property
+    def _files(self) -> frozenset[str]:
+        return frozenset(path.name for path in self._folder.iterdir())
+
+    @cached_property
+    def _offered(self) -> dict[str, str]:
+        """A camera is named by its mp4 or by its index alone: half a camera is found, and is bad when it is read."""
+        videos = {
+            file.removesuffix(end) for end in (VIDEO_SUFFIX, INDEX_SUFFIX) for file in self._files if file.endswith(end)
+        }
+        vectors = {
+            file.removesuffix(VECTOR_SUFFIX)
+            for file in self._files
+            if file.endswith(VECTOR_SUFFIX) and not file.endswith(INDEX_SUFFIX)
+        }
+        return self._naming.offered(videos | vectors)
+
+    def _open(self, name: str) -> Signal:
+        recorded = self._offered[name]
+        if self._files & {recorded + VIDEO_SUFFIX, recorded + INDEX_SUFFIX}:
+            return VideoSignal(name, self._folder, recorded)
+        path = self._folder / f"{recorded}{VECTOR_SUFFIX}"
+        return VectorSignal(name, path, self._naming.is_inverted(name, recorded))
+
+
+class Episode:
+    """A finished episode at ``path`` (``<root>/<block>/<id>``). Nothing is read before it is asked for.
+
+    Raises BadEpisode, here and in its signals, when what is asked for cannot be read.
+    """
+
+    def __init__(self, path: Path, naming: Naming | None = None, edits: Edits = NO_EDITS) -> None:
+        if not is_finished(path):
+            raise BadEpisode(path, "it is unfinished: it is being recorded, or its recording crashed.")
+        self.path = path
+        self.naming = naming or Naming()
+        self.signals: Signals = Signals(path, self.naming)
+        self._edits = edits
+
+    def __repr__(self) -> str:
+        return f"Episode({self.id}, {str(self.path)!r})"
+
+    @property
+    def id(self) -> int:
+        """Number of the episode in its dataset's folder; gaps are normal."""
+        return int(self.path.name)
+
+    @cached_property
+    def meta(self) -> dict[str, Any]:
+        """``meta.json`` (who wrote it, when), with the actual path; only the path when that file is broken."""
+        return read_meta(self.path) | {"path": str(self.path)}
+
+    @property
+    def uid(self) -> str:
+        """Unique id; older recordings, which have none, go by the time of their creation."""
+        return uid_of(self.meta, self.path)
+
+    @cached_property
+    def statics(self) -> dict[str, Any]:
+        """What was true throughout the episode, after edits."""
+        return read_statics(self.path / STATICS_FILE) | self._edits.statics.get(self.uid, {})
+
+    def __getitem__(self, name: str) -> Signal:
+        """A signal, also by its newer spelling. Raises MissingSignal (a PositronicError) with the nearest name."""
+        for known in (name, current_name(name)):
+            if known in self.signals:
+                return self.signals[known]
+        raise MissingSignal(self.path, self._missing(name))
+
+    def _missing(self, name: str) -> str:
+        recorded = self.naming.aliases.get(name)
+        alias = f" (dataset.aliases takes it from '{recorded}')" if recorded else ""
+        hint = did_you_mean(recorded or name, self.signals)
+        remedy = "" if recorded else f" If it goes by another name: 'dataset.aliases={{{name}: <recorded name>}}'."
+        return f"no signal '{name}'{alias}.{hint} Present: {listing(self.signals)}.{remedy}"
+
+    @property
+    def start_ns(self) -> int:
+        """When the last of all its signals starts."""
+        return self.start_of(self._sampled())
+
+    @property
+    def last_ns(self) -> int:
+        """The last stamp of any of its signals."""
+        return self.last_of(self._sampled())
+
+    @property
+    def duration_ns(self) -> int:
+        """``last_ns - start_ns``, from meta data when it is there."""
+        recorded = self.meta.get("duration_ns")
+        return recorded if isinstance(recorded, int) else self.last_ns - self.start_ns
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of all files."""
+        return sum(file.stat().st_size for file in self.path.iterdir())
+
+    def start_of(self, names: Iterable[str]) -> int:
+        """When the last of the given signals starts, ns: from here on each of them has a value."""
+        return max(self._stamps(name)[0] for name in names)
+
+    def last_of(self, names: Iterable[str]) -> int:
+        """The last stamp of any of the given signals, ns."""
+        return max(self._stamps(name)[-1] for name in names)
+
+    def validate(self, signal_names: Iterable[str], shapes: Mapping[str, tuple[int, ...]] | None = None) -> None:
+        """Read these signals throughout (videos are not decoded) and hold them against ``shapes``, where given.
+
+        Raises BadEpisode: a signal missing, empty, unreadable, going back in time, ragged, not finite, of another
+        shape; a video truncated, without its index, or with another number of frames.
+        """
+        for name in signal_names:
+            signal = self[name]
+            self._stamps(name)
+            signal.check()
+            expected = (shapes or {}).get(name, signal.shape)
+            if tuple(expected) != signal.shape:
+                raise BadEpisode(self.path, f"signal '{name}' has shape {signal.shape}, expected {tuple(expected)}.")
+
+    def fingerprint(self) -> str:
+        """sha256 (hex) of the recorded signal files and the statics after edits; not of time, machine or path."""
+        files = {file.name: file for signal in self.signals.values() for file in signal.files}
+        return fingerprint(files.values(), self.statics)
+
+    def _sampled(self) -> list[str]:
+        names = [name for name, signal in self.signals.items() if len(signal.times_ns)]
+        if not names:
+            raise BadEpisode(self.path, "no signal has any samples.")
+        return names
+
+    def _stamps(self, name: str) -> list[int]:
+        times = self[name].times_ns
+        if not len(times):
+            raise BadEpisode(self.path, f"signal '{name}' has no samples.")
+        return [int(times[0]), int(times[-1])]
+
+
+def read_meta(episode: Path) -> dict[str, Any]:
+    """``meta.json``; empty when it is missing or broken."""
+    try:
+        meta = json.loads((episode / META_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return meta if isinstance(meta, dict) else {}
+
+
+def uid_of(meta: Mapping[str, Any], episode: Path) -> str:
+    """``uid``, else from ``created_ts_ns`` as published, else from the episode's number."""
+    created = meta.get("created_ts_ns")
+    return meta.get("uid") or (f"ts-{created}" if created else f"id-{episode.name}")

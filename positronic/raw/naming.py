@@ -1,0 +1,49 @@
+"""Which recorded signal stands behind an offered name, and which of them the reader flips."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from positronic import keys
+from positronic.errors import PositronicError
+
+GRIPPER_SIGNALS = (keys.GRIP, keys.TARGET_GRIP)
+
+
+@dataclass(frozen=True)
+class Naming:
+    """``aliases``: name to offer -> recorded name. ``inverted_gripper``: the recording says 1 when open."""
+
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    inverted_gripper: bool = False
+
+    def offered(self, recorded: Iterable[str]) -> dict[str, str]:
+        """Offered name -> recorded name, sorted. Aliases win over recorded names, those over newer spellings."""
+        recorded = set(recorded)
+        renamed = {current_name(name): name for name in recorded if current_name(name) not in recorded}
+        offered = renamed | {name: name for name in recorded - set(renamed.values())}
+        sources = offered | {name: name for name in recorded}
+        offered |= {name: sources[source] for name, source in self.aliases.items() if source in sources}
+        return dict(sorted(offered.items()))
+
+    def is_inverted(self, offered: str, recorded: str) -> bool:
+        """Whether 1 - x is to be read."""
+        return self.inverted_gripper and (offered in GRIPPER_SIGNALS or recorded in GRIPPER_SIGNALS)
+
+
+def current_name(name: str) -> str:
+    """The published name of a signal recorded or asked for under a newer one."""
+    for newer, published in keys.SIGNAL_PREFIX_ALIASES.items():
+        if name.startswith(newer):
+            return published + name.removeprefix(newer)
+    return name
+
+
+def naming(aliases: Mapping[str, str], gripper_open: float) -> Naming:
+    """Raises PositronicError unless ``gripper_open`` is 0 or 1."""
+    if gripper_open not in (0.0, 1.0):
+        raise PositronicError(
+            f"dataset.gripper_open={gripper_open}: expected 0.0 (recorded 0 = open) or 1.0 (recorded 1 = open)."
+        )
+    return Naming(dict(aliases), gripper_open == 1.0)

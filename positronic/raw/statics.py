@@ -1,0 +1,57 @@
+"""Statics of an episode: flat ``static.json``, with bytes as ``{"__bytes_b64__": ...}``."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from positronic.errors import PositronicError
+from positronic.raw.faults import BadEpisode
+
+BYTES_KEY = "__bytes_b64__"
+ALLOWED = "str, int, float, bool, bytes, lists and dicts with str keys"
+
+
+def encode_static(value: Any, where: str) -> Any:
+    """A JSON value for ``value``. Raises PositronicError for anything but str, int, float, bool, bytes, list, dict."""
+    if isinstance(value, bytes):
+        return {BYTES_KEY: base64.b64encode(value).decode("ascii")}
+    if isinstance(value, list | tuple):
+        return [encode_static(item, where) for item in value]
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {key: encode_static(item, f"{where}.{key}") for key, item in value.items()}
+    if type(value) in (str, int, float, bool):
+        return value
+    raise PositronicError(
+        f"Static '{where}' holds {type(value).__name__}; statics are {ALLOWED}. Convert it first, e.g. with .item()."
+    )
+
+
+def decode_static(value: Any) -> Any:
+    """What ``encode_static`` was given (tuples come back as lists)."""
+    if isinstance(value, dict):
+        if list(value) == [BYTES_KEY]:
+            return base64.b64decode(value[BYTES_KEY])
+        return {key: decode_static(item) for key, item in value.items()}
+    return [decode_static(item) for item in value] if isinstance(value, list) else value
+
+
+def read_statics(path: Path) -> dict[str, Any]:
+    """Statics as recorded; empty when there is no file. Raises BadEpisode when it is not a JSON object."""
+    try:
+        statics = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise BadEpisode(path.parent, f"{path.name} is not JSON ({error}).") from error
+    if not isinstance(statics, dict):
+        raise BadEpisode(path.parent, f"{path.name} holds {type(statics).__name__}, an object was expected.")
+    return {key: decode_static(value) for key, value in statics.items()}
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """utf-8, indent 2, as published."""
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")

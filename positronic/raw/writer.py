@@ -1,0 +1,210 @@
+"""Records raw episodes, version 1 of the published format.
+
+An episode's folder appears with the marker ``.unfinished`` in it, and is finished when that is removed, last of all.
+Several processes may write one dataset: a folder is taken by an atomic rename, which only one of them wins.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import itertools
+import os
+import platform
+import shutil
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from positronic import keys
+from positronic.errors import PositronicError
+from positronic.raw.layout import INDEX_SUFFIX, META_FILE, STATICS_FILE, VECTOR_SUFFIX, episode_path, last_episode_id
+from positronic.raw.statics import encode_static, write_json
+from positronic.raw.vector_writer import VectorWriter
+from positronic.raw.video_writer import VideoOptions, VideoWriter
+
+SCHEMA_VERSION = 1
+DISTRIBUTION = "positronic-hydra"
+UNFINISHED_TEXT = "unfinished"
+
+
+class DatasetWriter:
+    """Adds episodes to the dataset at ``root``, which is made if missing. Ids are never given twice.
+
+    ``video``: how cameras are encoded; ``git``: commit, branch, dirty, noted in each episode's meta data.
+    """
+
+    def __init__(
+        self, root: str | Path, video: VideoOptions | None = None, git: Mapping[str, Any] | None = None
+    ) -> None:
+        self.root = Path(root).expanduser()
+        self.root.mkdir(parents=True, exist_ok=True)
+        self._video = video or VideoOptions()
+        self._git = git
+        self._next_id = last_episode_id(self.root) + 1
+
+    def new_episode(self, episode_id: int | None = None) -> EpisodeWriter:
+        """Start an episode, under the next free id or under ``episode_id``, which does not depend on who is first.
+
+        Raises PositronicError when ``episode_id`` is taken.
+        """
+        created_ns = time.time_ns()
+        candidates = itertools.count(self._next_id) if episode_id is None else [episode_id]
+        for candidate in candidates:
+            path = episode_path(self.root, candidate)
+            if _reserve(path):
+                self._next_id = max(self._next_id, candidate + 1)
+                return EpisodeWriter(path, self._video, self._meta(path, created_ns))
+        raise PositronicError(
+            f"Episode {episode_id} exists already: {path}. Delete that folder to record it again, or leave out "
+            "episode_id to take the next free one."
+        )
+
+    def _meta(self, path: Path, created_ns: int) -> dict[str, Any]:
+        writer = {"python": platform.python_version(), "platform": platform.platform(), "version": _version()}
+        writer |= {"git": dict(self._git)} if self._git else {}
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "uid": uuid.uuid4().hex,
+            "created_ts_ns": created_ns,
+            "writer": writer | {"name": f"{EpisodeWriter.__module__}.{EpisodeWriter.__qualname__}"},
+            "path": str(path.absolute()),
+        }
+
+
+class EpisodeWriter:
+    """Records one episode; a context manager: leaving it finishes the episode, an exception removes it."""
+
+    def __init__(self, path: Path, video: VideoOptions, meta: Mapping[str, Any]) -> None:
+        self.path = path
+        self._video = video
+        self._meta = dict(meta)
+        self._statics: dict[str, Any] = {}
+        self._signals: dict[str, VectorWriter | VideoWriter] = {}
+        self._spans: dict[str, tuple[int, int]] = {}  # first and last stamp, ns
+        self._open = True
+
+    @property
+    def id(self) -> int:
+        """Number of the episode in the dataset."""
+        return int(self.path.name)
+
+    def append(self, name: str, value: Any, time_ns: int) -> None:
+        """Add a sample: an image (uint8, (H, W, 3)), a scalar (bool, int, float, str) or a vector (D,).
+
+        A signal begins with its first sample. Raises PositronicError when time does not increase, or shape or type
+        change, or a static has that name.
+        """
+        self._check_open()
+        time_ns = int(time_ns)
+        if name not in self._signals:
+            self._check_new(name)
+            self._signals[name] = self._writer_for(name, value)
+        first, last = self._spans.get(name, (time_ns, None))
+        if last is not None and time_ns <= last:
+            raise PositronicError(f"Signal '{name}': time must increase; after {last} ns came {time_ns} ns.")
+        self._signals[name].append(value, time_ns)
+        self._spans[name] = (first, time_ns)
+
+    def set_static(self, key: str, value: Any) -> None:
+        """Note what holds throughout; str, int, float, bool, bytes, list, dict. PositronicError if set before."""
+        self._check_open()
+        if key in self._statics or key in self._signals:
+            what = "static" if key in self._statics else "signal"
+            raise PositronicError(f"Static '{key}': this episode has a {what} of that name already.")
+        self._statics[key] = encode_static(value, key)
+
+    def finish(self) -> None:
+        """Write everything and, last, remove the marker. If that fails the episode is removed."""
+        self._check_open()
+        try:
+            for signal in self._signals.values():
+                signal.close()
+            write_json(self.path / STATICS_FILE, self._statics)
+            write_json(self.path / META_FILE, self._meta | self._duration())
+        except BaseException:
+            self.abort()
+            raise
+        self._open = False
+        (self.path / keys.UNFINISHED).unlink()
+
+    def abort(self) -> None:
+        """Remove the episode; its id stays unused. Nothing happens when it is finished or removed already."""
+        if not self._open:
+            return
+        self._open = False
+        for signal in self._signals.values():
+            with contextlib.suppress(Exception):  # it may be what failed; only its file handle matters here
+                signal.close()
+        discarded = _hidden(self.path)
+        self.path.rename(discarded)  # at once, so that no reader meets it half deleted and without its marker
+        shutil.rmtree(discarded, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self.abort()
+        elif self._open:
+            self.finish()
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise PositronicError(f"Episode {self.id} ({self.path}) is closed; start another with new_episode().")
+
+    def _check_new(self, name: str) -> None:
+        if name in self._statics:
+            raise PositronicError(f"Signal '{name}': this episode has a static of that name already.")
+        if not name or "/" in name or name.startswith(".") or (name + VECTOR_SUFFIX).endswith(INDEX_SUFFIX):
+            raise PositronicError(
+                f"Signal '{name}': not a name, as it becomes a file's name. Use letters, digits, '_' and inner dots, "
+                "and do not end in '.frames'."
+            )
+
+    def _writer_for(self, name: str, value: Any) -> VectorWriter | VideoWriter:
+        if isinstance(value, np.ndarray) and value.dtype == np.uint8 and value.ndim == 3 and value.shape[2] == 3:
+            return VideoWriter(name, self.path, self._video)
+        return VectorWriter(name, self.path / f"{name}{VECTOR_SUFFIX}")
+
+    def _duration(self) -> dict[str, int]:
+        if not self._spans:
+            return {}
+        firsts, lasts = zip(*self._spans.values(), strict=True)
+        return {"duration_ns": max(lasts) - max(firsts)}
+
+
+def _reserve(path: Path) -> bool:
+    """Make the folder with its marker in it, in one step; False when it is there already."""
+    if path.exists():
+        return False
+    hidden = _hidden(path)
+    hidden.mkdir(parents=True)
+    (hidden / keys.UNFINISHED).write_text(UNFINISHED_TEXT)
+    try:
+        hidden.rename(path)
+    except OSError:  # taken meanwhile: a folder that is not empty is never renamed over
+        shutil.rmtree(hidden)
+        if path.exists():
+            return False
+        raise
+    return True
+
+
+def _hidden(path: Path) -> Path:
+    """A name beside ``path`` that no reader looks at."""
+    return path.with_name(f".{path.name}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version(DISTRIBUTION)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
