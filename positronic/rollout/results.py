@@ -1,0 +1,78 @@
+"""What came of an episode, and of many."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+SUCCESS = "success"
+TIMEOUT = "timeout"
+REPLAYED = "replayed"  # a recording was played to its end; nothing to succeed at
+ABORTED = "aborted"
+
+Z_95 = 1.959964  # standard normal quantile of a two-sided 95 % interval
+
+
+@dataclass(frozen=True)
+class EpisodeResult:
+    """One recorded rollout.
+
+    Times in seconds from the episode's start; ``success_sec`` is when the success had been held long enough.
+    ``times_sec`` (T,) and ``metrics``, name -> (T,), are the robot's scores, for the plot.
+    """
+
+    id: int
+    seed: int
+    outcome: str
+    path: str
+    duration_sec: float
+    success_sec: float | None = None
+    reason: str | None = None
+    latencies_ms: Sequence[float] = ()
+    times_sec: Sequence[float] = ()
+    metrics: Mapping[str, Sequence[float]] = field(default_factory=dict)
+
+    @property
+    def success(self) -> bool:
+        return self.outcome == SUCCESS
+
+    def summary(self) -> dict[str, Any]:
+        """What the report says about this episode: everything but the long series."""
+        return {
+            "id": self.id,
+            "seed": self.seed,
+            "outcome": self.outcome,
+            "success": self.success,
+            "success_sec": self.success_sec,
+            "duration_sec": round(self.duration_sec, 6),
+            "max": {name: round(max(values), 6) for name, values in self.metrics.items() if len(values)},
+            "mean": {name: round(float(np.mean(values)), 6) for name, values in self.metrics.items() if len(values)},
+            "reason": self.reason,
+            "path": self.path,
+        }
+
+
+def wilson_interval(successes: int, n: int) -> tuple[float, float]:
+    """95 % interval of a success rate, both ends 0..1; (0, 1) when ``n`` is 0.
+
+    Score interval of E. B. Wilson, J. American Statistical Association 22(158), 1927, pp. 209-212. It keeps its
+    coverage near 0 and 1, where the normal approximation collapses to a point.
+    """
+    if n == 0:
+        return 0.0, 1.0
+    rate, z2 = successes / n, Z_95**2
+    centre = (rate + z2 / (2 * n)) / (1 + z2 / n)
+    half = Z_95 / (1 + z2 / n) * math.sqrt(rate * (1 - rate) / n + z2 / (4 * n * n))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def percentiles(values: Sequence[float]) -> dict[str, float]:
+    """p50, p90, p99 and the maximum; empty without values."""
+    if not len(values):
+        return {}
+    p50, p90, p99 = np.percentile(values, [50, 90, 99])
+    return {"p50": round(p50, 3), "p90": round(p90, 3), "p99": round(p99, 3), "max": round(max(values), 3)}
