@@ -27,10 +27,12 @@ EVAL_SUCCESS = "eval.success"
 EVAL_SEED = "eval.seed"
 EVAL_OUTCOME = "eval.outcome"
 POLICY_PREFIX = "inference.policy."
+SIMULATION_PREFIX = "simulation."
 
 # Scores recorded beside a simulated rollout, each 0..1.
 SCORE = "stacking_success"
 SCORE_PREFIX = "stacking_success."
+BOX_DISTANCE = "box_distance"  # m between the cubes' centres
 
 # Observation on the wire, beside the raw signals.
 OBS_TIME_NS = "obs_time_ns"

@@ -1,0 +1,21 @@
+"""hardware=replay: a recorded episode that plays as if it were a robot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from omegaconf import MISSING
+
+from positronic.hardware.config import HardwareConfig
+from positronic.utils.fields import between, one_of
+
+
+@dataclass
+class ReplayConfig(HardwareConfig):
+    """``path``: the raw dataset. ``episode``: which one, counted from 0; rollout i plays episode + i. ``layout`` and
+    ``gripper_open``: as in the dataset group."""
+
+    path: str = MISSING
+    episode: int = between(0, default=0)
+    layout: str = one_of("local", "local_all", default="local")
+    gripper_open: float = between(0.0, 1.0, default=0.0)

@@ -1,0 +1,88 @@
+"""What a robot is to everything above it: a contract, a clock, an observation, a command."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from positronic.commands import Command
+from positronic.errors import PositronicError, listing
+
+
+def tick_ns(tick: int, fps: int) -> int:
+    """When control step ``tick`` falls, in whole ns from the first: a sample so stamped belongs to its own grid point."""
+    return tick * 10**9 // fps
+
+
+@dataclass(frozen=True)
+class RobotContract:
+    """What a robot measures and what it can be told.
+
+    ``signals``: raw key -> shape, ``()`` for a scalar, cameras ``(height, width, 3)``. ``commands``: kinds that
+    ``Robot.command`` accepts, by their name on the wire. ``conventions``: raw key -> what its numbers mean.
+    """
+
+    name: str
+    signals: dict[str, tuple[int, ...]]
+    commands: frozenset[str]
+    conventions: dict[str, str]
+
+    def require_command(self, command: Command) -> None:
+        """Raise PositronicError when the robot cannot be told ``command``."""
+        if command.kind not in self.commands:
+            raise PositronicError(
+                f"Robot '{self.name}' does not take the command '{command.kind}'. It takes {listing(self.commands)}."
+                " Choose a codec whose action is one of these, e.g. codec=ee."
+            )
+
+    def __str__(self) -> str:
+        """The contract as a table."""
+        width = max(map(len, self.signals), default=0)
+        rows = [
+            f"  {key:{width}}  {str(list(shape)):15}  {self.conventions.get(key, '')}".rstrip()
+            for key, shape in self.signals.items()
+        ]
+        return "\n".join([f"robot {self.name}", *rows, f"  commands: {listing(self.commands)}"])
+
+
+class Robot(Protocol):
+    """A robot on its own clock, which starts at 0 at every reset and moves only in ``advance``."""
+
+    @property
+    def contract(self) -> RobotContract: ...
+
+    @property
+    def time_ns(self) -> int:
+        """Nanoseconds since the reset."""
+        ...
+
+    def reset(self, seed: int) -> None:
+        """Start an episode; the same seed gives the same episode."""
+        ...
+
+    def observe(self) -> dict[str, Any]:
+        """Every signal of the contract as measured now; images are uint8 RGB (height, width, 3)."""
+        ...
+
+    def command(self, command: Command, target_grip: float) -> None:
+        """Make ``command`` and ``target_grip`` (0 = open, 1 = closed) current from now on.
+
+        Raises PositronicError for a command that the contract does not list or that has a wrong size.
+        """
+        ...
+
+    def advance(self, until_ns: int) -> None:
+        """Let time pass up to ``until_ns``. Raises PositronicError when that is in the past."""
+        ...
+
+    def metrics(self) -> dict[str, float]:
+        """Scores of the present moment, recorded beside the signals; empty when the robot has none."""
+        ...
+
+    def statics(self) -> dict[str, Any]:
+        """What holds for the whole episode: the task and the scene, ready to be recorded."""
+        ...
+
+    def close(self) -> None:
+        """Free what the robot holds. It may be closed twice."""
+        ...
