@@ -26,6 +26,8 @@ TASK = "task"
 EVAL_SUCCESS = "eval.success"
 EVAL_SEED = "eval.seed"
 EVAL_OUTCOME = "eval.outcome"
+EVAL_DURATION = "eval.duration"  # s
+EVAL_REASON = "eval.reason"  # why an episode was aborted
 POLICY_PREFIX = "inference.policy."
 SIMULATION_PREFIX = "simulation."
 
@@ -33,6 +35,13 @@ SIMULATION_PREFIX = "simulation."
 SCORE = "stacking_success"
 SCORE_PREFIX = "stacking_success."
 BOX_DISTANCE = "box_distance"  # m between the cubes' centres
+
+# How far a policy's commands are from those of the recording that it is run against.
+REPLAY_PREFIX = "replay."
+REPLAY_POSITION_ERROR = "replay.position_error"  # m
+REPLAY_ROTATION_ERROR = "replay.rotation_error"  # rad
+REPLAY_JOINT_ERROR = "replay.joint_error"  # rad, the largest of the joints
+REPLAY_GRIP_ERROR = "replay.grip_error"  # 0..1
 
 # Observation on the wire, beside the raw signals.
 OBS_TIME_NS = "obs_time_ns"
