@@ -6,6 +6,10 @@ from dataclasses import dataclass, field
 
 from omegaconf import MISSING
 
+from positronic.utils.fields import above, between, names, one_of
+
+FROM_CHECKPOINT = "from_checkpoint"  # the codec's name when a checkpoint says which it is
+
 
 @dataclass
 class CodecConfig:
@@ -19,11 +23,11 @@ class CodecConfig:
 
     name: str = MISSING
     description: str = ""
-    state: list[str] = field(default_factory=list)
+    state: list[str] = field(default_factory=list, metadata=names("ee_pose", "grip", "joint_position"))
     images: list[str] = field(default_factory=list)
-    rotation: str = "quat_wxyz"
-    action: str = "ee_pose"
-    label: str = "commanded"
+    rotation: str = one_of("quat_wxyz", "rot6d_rows", "rotvec", default="quat_wxyz")
+    action: str = one_of("ee_pose", "joint_position", "joint_delta", default="ee_pose")
+    label: str = one_of("commanded", "measured", default="commanded")
     inference_only: str | None = None
 
 
@@ -39,5 +43,5 @@ class ModalityConfig:
     image_size: list[int] = field(default_factory=lambda: [224, 224])
     columns: dict[str, list[str]] = field(default_factory=dict)
     task_key: str = "task"
-    action_fps: int = 15
-    action_horizon_sec: float | None = None
+    action_fps: int = between(1, default=15)
+    action_horizon_sec: float | None = above(0, default=None)

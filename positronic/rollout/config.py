@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from omegaconf import MISSING
 
+from positronic.utils.fields import above, between
+
 
 @dataclass
 class PolicyConfig:
@@ -20,10 +22,10 @@ class RemotePolicyConfig(PolicyConfig):
     long to keep trying while the server starts."""
 
     host: str = "127.0.0.1"
-    port: int = 8000
+    port: int = between(1, 65535, default=8000)
     checkpoint: str | None = None
     token: str | None = None
-    connect_timeout_sec: float = 120.0
+    connect_timeout_sec: float = above(0, default=120.0)
 
 
 @dataclass
@@ -42,14 +44,21 @@ class ScriptedPolicyConfig(PolicyConfig):
 
 @dataclass
 class DriverConfig:
-    """Starts and stops episodes. ``num_episodes`` seeds from ``seed`` on; ``simulation_time`` s at most for each;
-    ``save_videos``: of how many episodes a video is rendered; ``num_workers``: episodes run side by side."""
+    """Starts and stops episodes: ``num_episodes`` of them, ``simulation_time`` s at most for each.
+
+    ``save_videos``: of how many a video is rendered, successes and failures in turn. ``num_workers``: episodes run side
+    by side, each in its own process. ``simulate_latency``: the robot's clock runs on while the policy thinks.
+    ``action_fps``: control rate in Hz where the policy does not say it. ``task``: the instruction, null takes the
+    robot's own.
+    """
 
     name: str = MISSING
-    num_episodes: int = 1
-    simulation_time: float = 20.0
+    num_episodes: int = between(1, default=1)
+    simulation_time: float = above(0, default=20.0)
     stop_on_success: bool = True
     show_gui: bool = False
-    save_videos: int = 1
-    num_workers: int = 1
+    save_videos: int = between(0, default=1)
+    num_workers: int = between(1, default=1)
+    simulate_latency: bool = False
+    action_fps: float = above(0, default=15.0)
     task: str | None = None

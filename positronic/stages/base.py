@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from omegaconf import MISSING
 
@@ -25,7 +25,14 @@ class PathsConfig:
 
 @dataclass
 class Parts:
-    """The replaceable parts, one per config group, and what a preset says to each stage (``stages``)."""
+    """The replaceable parts, one per config group.
+
+    ``uses``: the parts that this stage cannot do without; a value missing elsewhere does not stop it. ``stages``: what
+    a preset says to each stage; the chosen stage's section is folded into the config and this is empty afterwards.
+    ``profile``: write ``profile.txt``, where the time went by function, into the run's folder.
+    """
+
+    uses: ClassVar[tuple[str, ...]] = ()
 
     stage: str = MISSING
     dataset: DatasetConfig = MISSING
@@ -39,3 +46,4 @@ class Parts:
     tracker: TrackerConfig = MISSING
     paths: PathsConfig = field(default_factory=PathsConfig)
     stages: dict[str, Any] = field(default_factory=dict)
+    profile: bool = False

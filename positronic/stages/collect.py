@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from positronic.stages.base import Parts
+from positronic.utils.fields import between
 
 
 @dataclass
@@ -14,12 +16,14 @@ class Collect(Parts):
     ``recovery``: share of episodes that start after a failed grasp; ``num_workers``: processes, 0 means one per core.
     """
 
+    uses: ClassVar[tuple[str, ...]] = ("hardware",)
+
     output_dir: str = "${dataset.path}"
-    num_episodes: int = 50
-    seed: int = 100000
-    noise: float = 1.0
-    recovery: float = 0.2
-    num_workers: int = 0
+    num_episodes: int = between(1, default=50)
+    seed: int = between(0, default=100000)
+    noise: float = between(0, default=1.0)
+    recovery: float = between(0, 1, default=0.2)
+    num_workers: int = between(0, default=0)
 
 
 def run(config: Collect) -> None:

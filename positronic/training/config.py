@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from omegaconf import MISSING
 
+from positronic.utils.fields import one_of
+
 
 @dataclass
 class TrackerConfig:
@@ -13,4 +15,4 @@ class TrackerConfig:
 
     name: str = MISSING
     project: str = "positronic"
-    mode: str = "online"
+    mode: str = one_of("online", "offline", "disabled", default="online")

@@ -7,6 +7,8 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from positronic.utils.fields import one_of
+
 
 @dataclass
 class VendorConfig:
@@ -14,5 +16,5 @@ class VendorConfig:
     config class when the stage starts; ``policy.type`` names the policy class."""
 
     name: str = MISSING
-    backend: str = "native"
+    backend: str = one_of("native", default="native")
     policy: dict[str, Any] = field(default_factory=dict)

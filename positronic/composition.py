@@ -1,0 +1,234 @@
+"""Hydra's config loader, with our refusals. The only file that touches Hydra's private names.
+
+Why a loader: it is the one place that every way of composing goes through: a run, ``--cfg job``, a multirun (each job,
+before any starts) and ``compose()``. Hydra has callbacks, but none is called by all four, and an exception in one of
+them is swallowed. hydra-core is pinned exactly and ``tests/test_config_contract.py`` holds the names used here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra._internal.hydra
+from hydra import version
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import IConfigRepository
+from hydra._internal.utils import create_config_search_path
+from hydra.core.default_element import ResultDefault
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
+from hydra.errors import HydraException, MissingConfigException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from positronic import refusals
+from positronic.codecs.config import FROM_CHECKPOINT
+from positronic.errors import PositronicError
+
+VERSION_BASE = "1.3"
+CONFIG_NAME = "config"
+# Mappings whose keys are not ours to know: typed without a plus.
+OPEN_MAPPINGS = ("vendor.policy", "dataset.aliases", "video.options")
+# Stages whose results a multirun keeps in the job's own folder. The others write data that later stages find by name.
+OWN_FOLDER = {"train": "${hydra:runtime.output_dir}", "infer": "${hydra:runtime.output_dir}/rollouts"}
+FOLLOWING_STAGES = ("serve", "infer")
+UNKNOWN = re.compile(r"(In '.*': )?Could not (override|delete) '(?P<key>[^']+)'")
+NOISE = re.compile(r"\s*(full_key|object_type|reference_type|Search path|provider)\b")
+ASKING = {"--help", "-h", "--shell-completion", "-sc", "--info", "-i"}
+
+
+class Loader(ConfigLoaderImpl):
+    """Composes as Hydra does; raises PositronicError, one sentence, for what it refuses."""
+
+    def load_configuration(
+        self,
+        config_name: str | None,
+        overrides: list[str],
+        run_mode: RunMode,
+        from_shell: bool = True,
+        validate_sweep_overrides: bool = True,
+    ) -> DictConfig:
+        if config_name is None:  # `--hydra-help` composes Hydra's own config alone
+            return super().load_configuration(None, overrides, run_mode, from_shell, validate_sweep_overrides)
+        parsed = _parse(overrides)
+        typed = _typed(parsed)
+        refusals.check_typed(typed)
+        first = _first_job(parsed) if run_mode == RunMode.MULTIRUN else overrides
+        cfg = self._compose(config_name, first, run_mode, from_shell, validate_sweep_overrides)
+        refusals.check(cfg)
+        _complete(cfg, typed)
+        if run_mode == RunMode.MULTIRUN:
+            cfg.hydra.overrides.task = [o.input_line for o in parsed if not o.is_hydra_override()]
+        return cfg
+
+    def _compose(self, config_name: str, overrides: list[str], *how: Any) -> DictConfig:
+        try:
+            return super().load_configuration(config_name, overrides, *how)
+        except HydraException as error:
+            raise self._refusal(error, _parse(overrides)) from None
+
+    def _compose_config_from_defaults_list(self, defaults: list[ResultDefault], repo: IConfigRepository) -> DictConfig:
+        """Between the YAML files and the command line, so that what is typed wins over the preset."""
+        cfg = super()._compose_config_from_defaults_list(defaults, repo)
+        if "stages" in cfg:
+            _fold_stage_section(cfg)
+            for key in OPEN_MAPPINGS:
+                node = OmegaConf.select(cfg, key)
+                if node is not None:
+                    OmegaConf.set_struct(node, False)
+        return cfg
+
+    def get_group_options(
+        self,
+        group_name: str,
+        results_filter: ObjectType | None = ObjectType.CONFIG,
+        config_name: str | None = None,
+        overrides: list[str] | None = None,
+    ) -> list[str]:
+        """What help and tab completion list: no schemas, no shared bases, no older names."""
+        options = super().get_group_options(group_name, results_filter, config_name, overrides)
+        return [option for option in options if not self._hidden(group_name, option)]
+
+    def _hidden(self, group: str, option: str) -> bool:
+        if option.startswith("_") or (not group and option in ("schema", CONFIG_NAME)):
+            return True
+        if group != "codec" and not group.startswith("modality/"):
+            return False
+        codec = self.repository.load_config(f"codec/{option}")
+        return option == FROM_CHECKPOINT or (codec is not None and codec.config.get("name") != option)
+
+    def _refusal(self, error: HydraException, parsed: Sequence[Override]) -> PositronicError:
+        """Hydra's error in our words."""
+        if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+            return self._no_such_file(error.missing_cfg_file, parsed)
+        key = _unknown_key(error)
+        if key is None:
+            return PositronicError(_one_line(error))
+        rest = [override for override in parsed if override.key_or_group != key]
+        return refusals.unknown_key(key, self._choices(rest)["stage"], self._known_keys(rest))
+
+    def _no_such_file(self, path: str, parsed: Sequence[Override]) -> PositronicError:
+        group, _, choice = path.rpartition("/")
+        if group != "codec" and not group.startswith("modality/"):
+            return refusals.unknown_choice(group, choice, self.get_group_options(group))
+        vendor = group.removeprefix("modality/") if group != "codec" else self._choices(parsed)["vendor"]
+        valid = {other: self._codecs(other) for other in self.get_group_options("modality", ObjectType.GROUP)}
+        others = [other for other, codecs in valid.items() if choice in codecs and other != vendor]
+        return refusals.unknown_pair(vendor, choice, valid.get(vendor, []), others)
+
+    def _codecs(self, vendor: str) -> list[str]:
+        return self.get_group_options(f"modality/{vendor}")
+
+    def _group_overrides(self, parsed: Sequence[Override]) -> list[str]:
+        return [o.input_line or "" for o in parsed if self.repository.group_exists(o.key_or_group)]
+
+    def _choices(self, parsed: Sequence[Override]) -> Mapping[str, Any]:
+        """Every group's choice, the codec left to the vendor."""
+        overrides = self._group_overrides([o for o in parsed if o.key_or_group != "codec"])
+        return self.compute_defaults_list(CONFIG_NAME, overrides, RunMode.RUN).overrides.known_choices
+
+    def _known_keys(self, parsed: Sequence[Override]) -> list[str]:
+        return refusals.leaf_keys(super().load_configuration(CONFIG_NAME, self._group_overrides(parsed), RunMode.RUN))
+
+
+class CommandLineLoader(Loader):
+    """The same for ``run.py``: a refusal is one line on stderr and exit code 1, without Hydra's words around it."""
+
+    def load_configuration(self, config_name: str | None, overrides: list[str], *how: Any, **named: Any) -> DictConfig:
+        if ASKING.intersection(sys.argv[1:]):  # help about a stage must not depend on what is still to be typed
+            return ConfigLoaderImpl.load_configuration(self, config_name, overrides, *how, **named)
+        try:
+            return super().load_configuration(config_name, overrides, *how, **named)
+        except PositronicError as error:
+            raise stop(error) from None
+
+
+def stop(error: PositronicError) -> BaseException:
+    """The message on stderr and exit code 1; with HYDRA_FULL_ERROR=1 the error itself, with its traceback."""
+    return error if os.environ.get("HYDRA_FULL_ERROR") == "1" else SystemExit(str(error))
+
+
+def install() -> None:
+    """Make ``hydra.main`` of this process compose with our loader. For ``run.py`` only."""
+    hydra._internal.hydra.ConfigLoaderImpl = CommandLineLoader
+
+
+def compose_config(overrides: Sequence[str], conf_dir: Path) -> DictConfig:
+    """Compose as ``run.py`` would, hydra's own node included. Leaves Hydra's global state as it was."""
+    base = version.getbase()
+    version.setbase(VERSION_BASE)
+    try:
+        loader = Loader(create_config_search_path(str(conf_dir.resolve())))
+        return loader.load_configuration(CONFIG_NAME, list(overrides), RunMode.RUN, from_shell=False)
+    finally:
+        version.VersionBase.instance().version_base = base
+
+
+def _parse(overrides: Sequence[str]) -> list[Override]:
+    try:
+        return OverridesParser.create().parse_overrides(list(overrides))
+    except HydraException as error:
+        raise PositronicError(" ".join(str(error).split())) from None
+
+
+def _typed(parsed: Sequence[Override]) -> dict[str, str]:
+    return {override.key_or_group: (override.input_line or "").partition("=")[2] for override in parsed}
+
+
+def _first_job(parsed: Sequence[Override]) -> list[str]:
+    """A multirun's own config is that of its first job; Hydra would take the defaults of every part that is swept,
+    and refuse ``vendor=a,b codec=c`` when the default vendor has no codec c."""
+    return [_first_choice(override) for override in parsed]
+
+
+def _first_choice(override: Override) -> str:
+    if override.is_hydra_override() or not isinstance(override.value(), ChoiceSweep | RangeSweep):
+        return override.input_line or ""
+    return f"{override.get_key_element()}={next(iter(override.sweep_string_iterator()))}"
+
+
+def _fold_stage_section(cfg: DictConfig) -> None:
+    """Merge ``stages.<stage>`` of a preset into the root, then empty ``stages``."""
+    unknown = [name for name in cfg.stages if name not in refusals.STAGES]
+    if unknown:
+        raise refusals.unknown_choice("stage", str(unknown[0]), refusals.STAGES)
+    section = cfg.stages.get(cfg.stage) or {}
+    cfg.stages = {}
+    try:
+        cfg.merge_with(section)
+    except (ConfigAttributeError, ConfigKeyError) as error:
+        raise refusals.unknown_key(str(error.full_key), cfg.stage, refusals.leaf_keys(cfg)) from None
+    except OmegaConfBaseException as error:
+        raise PositronicError(f"A preset's section stages.{cfg.stage}: {str(error).splitlines()[0]}") from None
+
+
+def _complete(cfg: DictConfig, typed: Mapping[str, str]) -> None:
+    """What follows from how the config was composed, not from its files."""
+    if cfg.stage in FOLLOWING_STAGES and "vendor" not in typed:
+        cfg.vendor.name = FROM_CHECKPOINT
+    if cfg.stage in OWN_FOLDER and OmegaConf.select(cfg, "hydra.mode") == RunMode.MULTIRUN:
+        default = refusals.STAGES[cfg.stage]().output_dir
+        if OmegaConf.to_container(OmegaConf.masked_copy(cfg, "output_dir"))["output_dir"] == default:
+            cfg.output_dir = OWN_FOLDER[cfg.stage]
+
+
+def _one_line(error: HydraException) -> str:
+    text = re.sub("Error merging override (.*)", r"\1:", str(error))
+    lines = f"{text}\n{error.__cause__ or ''}".splitlines()
+    return " ".join(line.strip() for line in lines if line.strip() and not NOISE.match(line))
+
+
+def _unknown_key(error: HydraException) -> str | None:
+    """The dotted key that Hydra's error says does not exist, if that is what it says."""
+    named = UNKNOWN.match(str(error))
+    if named:
+        return named["key"]
+    cause = error.__cause__
+    return str(cause.full_key) if isinstance(cause, ConfigAttributeError | ConfigKeyError) else None

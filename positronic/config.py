@@ -1,0 +1,170 @@
+"""The typed config: schemas for Hydra, ``compose()`` for notebooks and tests, and the way from config to stage."""
+
+from __future__ import annotations
+
+import cProfile
+import dataclasses
+import importlib
+import io
+import json
+import os
+import pstats
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import CompactHydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue
+
+from positronic.codecs.config import CodecConfig, ModalityConfig
+from positronic.composition import compose_config, stop
+from positronic.errors import PositronicError
+from positronic.hardware.replay.config import ReplayConfig
+from positronic.hardware.sim.config import SimConfig
+from positronic.raw.config import DatasetConfig
+from positronic.refusals import STAGES
+from positronic.rollout.config import DriverConfig, LocalPolicyConfig, RemotePolicyConfig, ScriptedPolicyConfig
+from positronic.serving.config import ServerConfig
+from positronic.stages.base import Parts
+from positronic.training.config import TrackerConfig
+from positronic.utils.provenance import provenance
+from positronic.vendors.config import VendorConfig
+
+CONF = Path(__file__).resolve().parents[1] / "conf"
+MISSING_TEXT = "???"
+SECRETS = ("token",)
+PROVENANCE_FILE = "provenance.json"
+PROFILE_FILE = "profile.txt"
+INTERRUPTED = 130  # what a shell reports for Ctrl-C
+
+SCHEMAS: dict[str, type] = {
+    "dataset": DatasetConfig,
+    "vendor": VendorConfig,
+    "codec": CodecConfig,
+    "modality": ModalityConfig,
+    "hardware/sim": SimConfig,
+    "hardware/replay": ReplayConfig,
+    "server": ServerConfig,
+    "policy/remote": RemotePolicyConfig,
+    "policy/local": LocalPolicyConfig,
+    "policy/scripted": ScriptedPolicyConfig,
+    "driver": DriverConfig,
+    "tracker": TrackerConfig,
+    **{f"stage/{name}": schema for name, schema in STAGES.items()},
+}
+
+
+class StageFailedError(CompactHydraException):
+    """A user's mistake in one job of a multirun: printed as text, and the other jobs still run."""
+
+
+def compose(overrides: Sequence[str], conf_dir: str | Path | None = None) -> Parts:
+    """The typed config that ``python run.py <overrides>`` would run with, e.g. ``compose(["stage=train"])``.
+
+    ``conf_dir``: another folder than the project's ``conf/``. A value that this stage does not need and nobody gave is
+    ``"???"``. May be called anywhere and any number of times; Hydra's global state stays as it is. Raises
+    PositronicError for everything that ``run.py`` refuses.
+    """
+    return typed(compose_config(overrides, Path(conf_dir) if conf_dir is not None else CONF))
+
+
+def typed(cfg: DictConfig) -> Parts:
+    """A composed config as dataclasses, interpolations resolved, hydra's own node left out, ``~/`` expanded."""
+    return _plain(cfg)
+
+
+def run_stage(cfg: DictConfig) -> None:
+    """Write down where this run comes from, then run its stage.
+
+    A PositronicError ends the process with its message and exit code 1, Ctrl-C with 130. In a multirun a
+    PositronicError fails its own job only.
+    """
+    hydra = HydraConfig.get()
+    config = typed(cfg)
+    folder = Path(hydra.runtime.output_dir)
+    _write_provenance(folder, config, list(hydra.overrides.task))
+    stage: Callable[[Parts], None] = importlib.import_module(f"positronic.stages.{config.stage}").run
+    try:
+        with _profiled(folder) if config.profile else _plainly():
+            stage(config)
+    except KeyboardInterrupt:
+        print(f"Interrupted: stage={config.stage}.", file=sys.stderr)
+        raise SystemExit(INTERRUPTED) from None
+    except PositronicError as error:
+        raise (StageFailedError(str(error)) if hydra.mode == RunMode.MULTIRUN else stop(error)) from None
+
+
+def _register() -> None:
+    store = ConfigStore.instance()
+    for path, schema in SCHEMAS.items():
+        group, _, name = f"schema/{path}".rpartition("/")
+        store.store(group=group, name=name, node=schema)
+    OmegaConf.register_new_resolver("basename", _basename, replace=True)
+
+
+def _basename(path: str) -> str:
+    """The last part of a path or URI; of ``.`` too, which has a name only on this machine."""
+    return path.rstrip("/").rpartition("/")[2] if "://" in path else Path(path).expanduser().resolve().name
+
+
+def _plain(node: Any) -> Any:
+    if isinstance(node, ListConfig):
+        return [_plain(item) for item in node]
+    if isinstance(node, DictConfig):
+        values = {str(name): _plain_child(node, name) for name in node if name != "hydra"}
+        schema = OmegaConf.get_type(node)
+        return schema(**values) if dataclasses.is_dataclass(schema) else values
+    return os.path.expanduser(node) if isinstance(node, str) and node.startswith("~/") else node
+
+
+def _plain_child(node: DictConfig, name: Any) -> Any:
+    try:
+        return _plain(node[name])
+    except (MissingMandatoryValue, InterpolationToMissingValueError):
+        return MISSING_TEXT
+
+
+def _write_provenance(folder: Path, config: Parts, overrides: list[str]) -> None:
+    hidden = [
+        o if o.partition("=")[0].rpartition(".")[2] not in SECRETS else f"{o.partition('=')[0]}=..." for o in overrides
+    ]
+    record = {"overrides": hidden, **provenance(), "config": _without_secrets(dataclasses.asdict(config))}
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / PROVENANCE_FILE).write_text(json.dumps(record, indent=1) + "\n")
+
+
+def _without_secret(override: str) -> str:
+    key = override.partition("=")[0]
+    return f"{key}=..." if key.rpartition(".")[2] in SECRETS else override
+
+
+def _without_secrets(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: "..." if k in SECRETS and v else _without_secrets(v) for k, v in value.items()}
+    return [_without_secrets(item) for item in value] if isinstance(value, list) else value
+
+
+@contextmanager
+def _plainly() -> Iterator[None]:
+    yield
+
+
+@contextmanager
+def _profiled(folder: Path) -> Iterator[None]:
+    profile = cProfile.Profile()
+    try:
+        with profile:
+            yield
+    finally:
+        text = io.StringIO()
+        pstats.Stats(profile, stream=text).sort_stats("cumulative").print_stats(60)
+        (folder / PROFILE_FILE).write_text(text.getvalue())
+
+
+_register()
