@@ -45,7 +45,9 @@ class Schedule:
     def events(self) -> Iterator[Event]:
         """From the question to just before the end: every step when it is due, and between them moments to look at the
         robot, so that it is looked at once per control step even where the chunk has nothing new."""
-        look_ns = self.asked_ns
+        if self.times_ns[0] > self.asked_ns:
+            yield Event(self.asked_ns)
+        look_ns = self.asked_ns + self.step_ns
         for time_ns, step in zip(self.times_ns, self.steps, strict=True):
             yield from _looks(look_ns, time_ns, self.step_ns)
             yield Event(time_ns, step)

@@ -17,12 +17,20 @@ ABORTED = "aborted"
 Z_95 = 1.959964  # standard normal quantile of a two-sided 95 % interval
 
 
+Series = list[tuple[float, float]]  # (seconds from the episode's start, value), at least one
+
+
+def values_of(series: Series) -> list[float]:
+    """The values without their times."""
+    return [value for _, value in series]
+
+
 @dataclass(frozen=True)
 class EpisodeResult:
     """One recorded rollout.
 
-    Times in seconds from the episode's start; ``success_sec`` is when the success had been held long enough.
-    ``times_sec`` (T,) and ``metrics``, name -> (T,), are the robot's scores, for the plot.
+    Times in seconds from the episode's start; ``success_sec`` is when the success had lasted long enough. ``metrics``:
+    the robot's scores over time, by name.
     """
 
     id: int
@@ -33,8 +41,7 @@ class EpisodeResult:
     success_sec: float | None = None
     reason: str | None = None
     latencies_ms: Sequence[float] = ()
-    times_sec: Sequence[float] = ()
-    metrics: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    metrics: Mapping[str, Series] = field(default_factory=dict)
 
     @property
     def success(self) -> bool:
@@ -48,9 +55,9 @@ class EpisodeResult:
             "outcome": self.outcome,
             "success": self.success,
             "success_sec": self.success_sec,
-            "duration_sec": round(self.duration_sec, 6),
-            "max": {name: round(max(values), 6) for name, values in self.metrics.items() if len(values)},
-            "mean": {name: round(float(np.mean(values)), 6) for name, values in self.metrics.items() if len(values)},
+            "duration_sec": self.duration_sec,
+            "max": {name: round(max(values_of(series)), 6) for name, series in self.metrics.items()},
+            "mean": {name: round(float(np.mean(values_of(series))), 6) for name, series in self.metrics.items()},
             "reason": self.reason,
             "path": self.path,
         }

@@ -1,0 +1,76 @@
+"""Does this policy fit this robot? Asked before anything moves; a difference is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from positronic import conventions, keys
+from positronic.codecs.features import MEASURED
+from positronic.commands import ActionStep, CartesianPosition, JointDelta, JointPosition
+from positronic.errors import ConventionError, did_you_mean, listing
+from positronic.hardware.robot import RobotContract
+
+STATE, ACTION = "state.", "action."  # canonical features, as a policy's meta names them
+COMMAND_OF = {
+    "ee_pose": CartesianPosition.kind,
+    "joint_position": JointPosition.kind,
+    "joint_delta": JointDelta.kind,
+}
+CODECS_READ = {  # what every codec takes raw signals to mean
+    keys.EE_POSE: str(conventions.pose("quat_wxyz")),
+    keys.JOINT_POSITION: str(conventions.joints()),
+    keys.GRIP: str(conventions.gripper()),
+}
+
+
+def check_policy(meta: Mapping[str, Any], contract: RobotContract) -> None:
+    """Hold a policy's meta against a robot (``keys.META_CONVENTIONS``: canonical feature -> convention).
+
+    A policy that says nothing is checked at its first chunk (``check_chunk``). Raises ConventionError, one line for
+    each signal that the robot lacks or means otherwise, and for the command that it does not take.
+    """
+    features = meta.get(keys.META_CONVENTIONS) or {}
+    problems = [problem for name in features for problem in _problems(name, contract)]
+    if problems:
+        who = meta.get(keys.META_EXPERIMENT) or meta.get(keys.META_TYPE, "?")
+        lines = "\n".join(f"  {problem}" for problem in problems)
+        raise ConventionError(
+            f"The policy '{who}' does not fit the robot '{contract.name}':\n{lines}\n"
+            "Take a checkpoint whose codec uses what this robot has, or another hardware=."
+        )
+
+
+def check_chunk(chunk: Sequence[ActionStep], contract: RobotContract) -> None:
+    """Raise ConventionError when the robot does not take one of the chunk's commands."""
+    kinds = {step.command.kind for step in chunk} - contract.commands
+    if kinds:
+        raise ConventionError(
+            f"The policy commands {listing(kinds)}, which the robot '{contract.name}' does not take; it takes"
+            f" {listing(contract.commands)}. Take a checkpoint with another codec, or another hardware=."
+        )
+
+
+def _problems(feature: str, contract: RobotContract) -> list[str]:
+    if feature.startswith(ACTION):
+        return _action_problems(feature.removeprefix(ACTION), contract)
+    if feature.startswith(STATE):
+        return _signal_problems(MEASURED.get(feature.removeprefix(STATE), feature), contract)
+    return _signal_problems(feature, contract) if feature.startswith(keys.IMAGE_PREFIX) else []
+
+
+def _action_problems(part: str, contract: RobotContract) -> list[str]:
+    kind = COMMAND_OF.get(part)
+    if kind is None or kind in contract.commands:
+        return []
+    return [f"it commands '{kind}', the robot takes {listing(contract.commands)}"]
+
+
+def _signal_problems(signal: str, contract: RobotContract) -> list[str]:
+    if signal not in contract.signals:
+        hint = did_you_mean(signal, contract.signals)
+        return [f"it needs '{signal}', the robot has {listing(contract.signals)}.{hint}"]
+    expected, found = CODECS_READ.get(signal), contract.conventions.get(signal)
+    if expected and found and expected != found:
+        return [f"'{signal}': codecs read it as {expected}; the robot means {found}"]
+    return []

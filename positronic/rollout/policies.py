@@ -1,0 +1,137 @@
+"""Who decides: a server, a checkpoint in this process, or the expert. All answer an observation with a chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from positronic import keys
+from positronic.commands import ActionStep
+from positronic.errors import PositronicError
+from positronic.hardware.robot import Robot
+from positronic.rollout.check import check_policy
+from positronic.rollout.config import LocalPolicyConfig, PolicyConfig, RemotePolicyConfig, ScriptedPolicyConfig
+
+SCRIPTED = "scripted"
+
+
+class Policy(Protocol):
+    """What the loop needs of a policy."""
+
+    @property
+    def meta(self) -> Mapping[str, Any]:
+        """What the policy says about itself (``positronic.keys.META_*``)."""
+        ...
+
+    def reset(self) -> None:
+        """A new episode begins."""
+        ...
+
+    def infer(self, observation: Mapping[str, Any]) -> list[ActionStep]:
+        """The next steps, timestamps in seconds from the chunk's start. ``observation``: raw keys, task, times."""
+        ...
+
+    def close(self) -> None:
+        """Free what the policy holds. It may be closed twice."""
+        ...
+
+
+class RemotePolicy:
+    """A policy behind the inference API: one session per episode."""
+
+    def __init__(self, config: RemotePolicyConfig) -> None:
+        from positronic.client.client import InferenceClient
+
+        self._client = InferenceClient(
+            config.host, config.port, token=config.token, connect_timeout_sec=config.connect_timeout_sec
+        )
+        self._checkpoint = config.checkpoint
+        self._session = self._client.session(self._checkpoint)
+        self._fresh = True
+
+    @property
+    def meta(self) -> Mapping[str, Any]:
+        return self._session.meta
+
+    def reset(self) -> None:
+        if not self._fresh:
+            self._session.close()
+            self._session = self._client.session(self._checkpoint)
+        self._fresh = False
+
+    def infer(self, observation: Mapping[str, Any]) -> list[ActionStep]:
+        return self._session.infer(observation)
+
+    def close(self) -> None:
+        self._session.close()
+
+
+class LocalPolicy:
+    """A checkpoint loaded in this process; the same codec and model as behind a server."""
+
+    def __init__(self, config: LocalPolicyConfig) -> None:
+        from positronic.serving.policy import load_policy
+
+        self._policy = load_policy(Path(config.checkpoints_dir), config.checkpoint, config.device)
+
+    @property
+    def meta(self) -> Mapping[str, Any]:
+        return self._policy.meta
+
+    def reset(self) -> None:
+        """Nothing to forget: each answer depends on its observation alone."""
+
+    def infer(self, observation: Mapping[str, Any]) -> list[ActionStep]:
+        return self._policy.infer([dict(observation)])[0]
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+class ScriptedPolicy:
+    """The expert that sees the simulator's state: one step at a time, at the control rate."""
+
+    def __init__(self, robot: Robot) -> None:
+        from positronic.hardware.sim.expert import Expert
+        from positronic.hardware.sim.robot import SimRobot
+
+        if not isinstance(robot, SimRobot):
+            raise PositronicError(
+                "policy=scripted knows where the cubes are, which only the simulator can tell; found the robot"
+                f" '{robot.contract.name}'. Add hardware=sim, or take policy=remote."
+            )
+        self._robot = robot
+        self._expert = Expert(robot.config.scene.cube_size, robot.config.control_fps)
+        self.meta = {keys.META_TYPE: SCRIPTED, keys.META_ACTION_FPS: float(robot.config.control_fps)}
+
+    def reset(self) -> None:
+        """Nothing to forget: the expert has no memory."""
+
+    def infer(self, observation: Mapping[str, Any]) -> list[ActionStep]:
+        return [self._expert.decide(self._robot.scene_state()).step]
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+def open_policy(config: PolicyConfig, robot: Robot) -> Policy:
+    """The policy of a config, checked against the robot.
+
+    Raises ConventionError when the two do not fit, PositronicError when the server or the checkpoint is not there.
+    """
+    match config:
+        case RemotePolicyConfig():
+            policy: Policy = RemotePolicy(config)
+        case LocalPolicyConfig():
+            policy = LocalPolicy(config)
+        case ScriptedPolicyConfig():
+            policy = ScriptedPolicy(robot)
+        case _:
+            raise PositronicError(f"No policy is written for the config '{type(config).__name__}'.")
+    try:
+        check_policy(policy.meta, robot.contract)
+    except PositronicError:
+        policy.close()
+        raise
+    return policy

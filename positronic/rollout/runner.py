@@ -1,0 +1,211 @@
+"""One episode: observe, ask the policy, play its chunk by the timestamps, record, score.
+
+Time is the robot's own, so an episode takes as long as computing takes, and the same seed gives the same episode.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any
+
+from positronic import keys
+from positronic.errors import PositronicError
+from positronic.hardware.robot import Robot
+from positronic.raw.writer import EpisodeWriter
+from positronic.rollout.check import check_chunk
+from positronic.rollout.config import DriverConfig
+from positronic.rollout.playback import NS_PER_SEC, Event, Schedule, schedule, to_ns
+from positronic.rollout.policies import Policy
+from positronic.rollout.recorder import EpisodeRecorder
+from positronic.rollout.results import ABORTED, REPLAYED, SUCCESS, TIMEOUT, EpisodeResult, Series
+
+if TYPE_CHECKING:
+    from positronic.hardware.sim.scoring import SuccessHold
+
+
+class StoppedError(Exception):
+    """Somebody asked the run to end; the episode under way is dropped."""
+
+
+def ignore(time_ns: int) -> None:
+    """Nobody watches."""
+
+
+@dataclass
+class Course:
+    """How an episode went so far. ``success_ns``: when the success had lasted long enough."""
+
+    latencies_ms: list[float] = field(default_factory=list)
+    metrics: dict[str, Series] = field(default_factory=dict)
+    success_ns: int | None = None
+    started: bool = False
+
+    def note(self, time_ns: int, metrics: Mapping[str, float]) -> None:
+        """Keep the scores of a moment."""
+        self.started = True
+        for name, value in metrics.items():
+            self.metrics.setdefault(name, []).append((time_ns / NS_PER_SEC, float(value)))
+
+
+class Loop:
+    """A robot, a policy and a recorder, brought together for one episode.
+
+    ``watch`` is called with the time in ns at each moment at which the loop looks at the robot; it may raise to stop.
+    """
+
+    def __init__(
+        self,
+        robot: Robot,
+        policy: Policy,
+        recorder: EpisodeRecorder,
+        driver: DriverConfig,
+        task: str,
+        watch: Callable[[int], None] = ignore,
+    ) -> None:
+        self.course = Course()
+        self._robot, self._policy, self._recorder = robot, policy, recorder
+        self._driver, self._task, self._watch = driver, task, watch
+        self._end_ns = end_ns(robot, driver)
+        self._step_sec = 1 / float(policy.meta.get(keys.META_ACTION_FPS) or driver.action_fps)
+        self._hold: SuccessHold | None = None
+        self._seen: tuple[int, dict[str, Any]] = (-1, {})
+
+    def run(self) -> None:
+        """Play until success or until time is up. Raises what the policy and the robot raise."""
+        for event in self._events():
+            self._robot.advance(event.time_ns)
+            if event.step:
+                self._robot.command(event.step.command, event.step.target_grip)
+            self._look(event)
+            if self.course.success_ns is not None and self._driver.stop_on_success:
+                return
+
+    def _events(self) -> Iterator[Event]:
+        """Chunk after chunk, the last one cut where time is up, and a last look then."""
+        now_ns = self._robot.time_ns
+        while now_ns < self._end_ns:
+            self._robot.advance(now_ns)
+            plan = self._ask()
+            yield from takewhile(lambda event: event.time_ns < self._end_ns, plan.events())
+            now_ns = plan.end_ns
+        yield Event(self._end_ns)
+
+    def _ask(self) -> Schedule:
+        now_ns = self._robot.time_ns
+        about = {keys.TASK: self._task, keys.OBS_TIME_NS: now_ns, keys.WALL_TIME_NS: time.time_ns()}
+        observation = self._observe() | about
+        begin = time.perf_counter()
+        chunk = self._policy.infer(observation)
+        latency_sec = time.perf_counter() - begin
+        self.course.latencies_ms.append(latency_sec * 1e3)
+        check_chunk(chunk, self._robot.contract)
+        return schedule(chunk, now_ns, self._step_sec, to_ns(latency_sec) if self._driver.simulate_latency else 0)
+
+    def _look(self, event: Event) -> None:
+        metrics = self._robot.metrics()
+        commanded = (event.step.command, event.step.target_grip) if event.step else (None, None)
+        self._recorder.tick(event.time_ns, self._observe(), *commanded, metrics)
+        self.course.note(event.time_ns, metrics)
+        if keys.SCORE in metrics:
+            self._score(event.time_ns, metrics[keys.SCORE])
+        self._watch(event.time_ns)
+
+    def _score(self, time_ns: int, score: float) -> None:
+        if self._hold is None:
+            from positronic.hardware.sim.scoring import SuccessHold  # only robots that score need the simulator's parts
+
+            self._hold = SuccessHold()
+        self._hold.update(time_ns, score)
+        self.course.success_ns = self._hold.success_ns
+
+    def _observe(self) -> dict[str, Any]:
+        """What the robot measures now; asked and recorded at one moment, it is measured once."""
+        if self._seen[0] != self._robot.time_ns:
+            self._seen = (self._robot.time_ns, self._robot.observe())
+        return self._seen[1]
+
+
+def end_ns(robot: Robot, driver: DriverConfig) -> int:
+    """When the episode is over at the latest: a recording that is replayed has an end of its own (``duration_ns``)."""
+    limit_ns = to_ns(driver.simulation_time)
+    return min(limit_ns, getattr(robot, "duration_ns", limit_ns))
+
+
+def run_episode(
+    robot: Robot,
+    policy: Policy,
+    writer: EpisodeWriter,
+    seed: int,
+    driver: DriverConfig,
+    watch: Callable[[int], None] = ignore,
+) -> EpisodeResult:
+    """One rollout from ``seed``, recorded by ``writer``, which stays open.
+
+    When policy or robot fail after the start, what happened so far is recorded as ``aborted`` with the reason; a
+    failure before anything moved is raised (PositronicError, ConventionError).
+    """
+    robot.reset(seed)
+    policy.reset()
+    facts = robot.statics()
+    facts[keys.TASK] = driver.task or facts.get(keys.TASK, "")
+    recorder = EpisodeRecorder(writer)
+    loop = Loop(robot, policy, recorder, driver, facts[keys.TASK], watch)
+    reason = None
+    try:
+        loop.run()
+    except PositronicError as problem:
+        if not loop.course.started:
+            raise
+        reason = str(problem)
+    result = _result(loop.course, writer, seed, robot.time_ns, reason)
+    recorder.statics(facts | policy_statics(policy.meta) | outcome_statics(result))
+    return result
+
+
+def _result(course: Course, writer: EpisodeWriter, seed: int, duration_ns: int, reason: str | None) -> EpisodeResult:
+    scored = keys.SCORE in course.metrics
+    if reason is not None:
+        outcome = ABORTED
+    elif scored:
+        outcome = TIMEOUT if course.success_ns is None else SUCCESS
+    else:
+        outcome = REPLAYED
+    return EpisodeResult(
+        id=writer.id,
+        seed=seed,
+        outcome=outcome,
+        path=str(writer.path),
+        duration_sec=round(duration_ns / NS_PER_SEC, 6),
+        success_sec=None if course.success_ns is None else round(course.success_ns / NS_PER_SEC, 6),
+        reason=reason,
+        latencies_ms=course.latencies_ms,
+        metrics=course.metrics,
+    )
+
+
+def outcome_statics(result: EpisodeResult) -> dict[str, Any]:
+    """What a recording says about how it ended."""
+    known = {
+        keys.EVAL_SEED: result.seed,
+        keys.EVAL_SUCCESS: result.success,
+        keys.EVAL_OUTCOME: result.outcome,
+        keys.EVAL_DURATION: result.duration_sec,
+        keys.EVAL_REASON: result.reason,
+    }
+    return {key: value for key, value in known.items() if value is not None}
+
+
+def policy_statics(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """A policy's meta as statics ``inference.policy.*``, maps within maps joined by dots, what is None left out."""
+    return {keys.POLICY_PREFIX + name: value for name, value in _flat(meta) if value is not None}
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value.tolist() if hasattr(value, "tolist") else value
