@@ -3,22 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
+from positronic.bake.config import VideoConfig
 from positronic.stages.base import Parts
 from positronic.utils.fields import above, between, one_of
-
-
-@dataclass
-class VideoConfig:
-    """How frames are stored. ``keyframe_interval``: every n-th frame can be decoded alone. ``crf``: lower is better."""
-
-    vcodec: str = "libx264"
-    preset: str = "superfast"
-    crf: int = between(0, 63, default=23)
-    keyframe_interval: int = between(1, default=2)
-    pix_fmt: str = "yuv420p"
-    options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -41,4 +30,28 @@ class Convert(Parts):
 
 
 def run(config: Convert) -> None:
-    raise NotImplementedError
+    """Bake ``config.dataset`` into ``config.output_dir``, with a progress bar and a table at the end."""
+    from rich.console import Console
+
+    from positronic.bake.convert import BakeOptions, bake
+    from positronic.bake.progress import Bar
+    from positronic.codecs.build import build
+    from positronic.raw.dataset import open_from_config
+    from positronic.utils.provenance import provenance
+
+    recipe = build(config.codec, config.modality)
+    if config.fps is not None:
+        recipe = recipe.at_fps(config.fps)
+    options = BakeOptions(
+        vendor=config.vendor.name,
+        dataset_format=config.dataset_format,
+        task=config.task,
+        max_staleness_sec=config.max_staleness_sec,
+        on_bad_episode=config.on_bad_episode,
+        num_workers=config.num_workers,
+        video=config.video,
+    )
+    dataset, console = open_from_config(config.dataset), Console(stderr=True)
+    with Bar(console).shown() as progress:
+        report = bake(dataset, recipe, config.output_dir, options, provenance(), progress)
+    Console().print(report)

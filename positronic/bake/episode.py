@@ -1,0 +1,152 @@
+"""One episode: sample, encode, count. Runs in a worker process, so imports stay light."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from positronic import keys
+from positronic.bake.config import VideoConfig
+from positronic.bake.sampling import Times, camera_indices, episode_grid
+from positronic.bake.video import piece_writer
+from positronic.codecs.codec import Codec
+from positronic.codecs.features import ImageFeature
+from positronic.codecs.modality import Modality
+from positronic.errors import PositronicError
+from positronic.raw.episode import Episode
+from positronic.raw.faults import BadEpisode
+from positronic.raw.video import to_rgb
+
+Progress = Callable[[int], None]
+"""Called with the timesteps done since the last call."""
+
+
+@dataclass(frozen=True)
+class EpisodeBaker:
+    """What every episode of a bake has in common. ``task`` None takes the episode's own, which may be empty."""
+
+    codec: Codec
+    modality: Modality
+    video: VideoConfig
+    task: str | None
+    max_staleness_sec: float | None
+
+
+class Source(NamedTuple):
+    """Where a baked episode came from."""
+
+    uid: str
+    fingerprint: str
+
+
+class BakedEpisode(NamedTuple):
+    """``columns``: (T, D) float32 by name. ``pieces``: mp4 by column. ``histograms``: (3, 256) int64 by column."""
+
+    source: Source
+    task: str
+    length: int
+    columns: dict[str, NDArray[np.float32]]
+    pieces: dict[str, Path]
+    histograms: dict[str, NDArray[np.int64]]
+
+
+class Rejected(NamedTuple):
+    """A bad episode and why."""
+
+    id: int
+    uid: str
+    path: str
+    reason: str
+
+
+class _Picture(NamedTuple):
+    frame: av.VideoFrame
+    histogram: NDArray[np.int64]
+
+
+class _Plan(NamedTuple):
+    task: str
+    times_ns: Times
+    frames: dict[str, NDArray[np.int64]]
+    columns: dict[str, NDArray[np.float32]]
+
+
+def bake_episode(baker: EpisodeBaker, episode: Episode, folder: Path, progress: Progress) -> BakedEpisode | Rejected:
+    """Bake into ``folder``, which is made; a bad episode is returned as Rejected."""
+    try:
+        plan = _plan(baker, episode)
+        folder.mkdir()
+        return _bake(baker, episode, plan, folder, progress)
+    except PositronicError as error:
+        return _rejected(episode, error)
+
+
+def check_episode(baker: EpisodeBaker, episode: Episode) -> Rejected | None:
+    """Everything that can be found wrong without decoding video."""
+    try:
+        _plan(baker, episode)
+    except PositronicError as error:
+        return _rejected(episode, error)
+    return None
+
+
+def _rejected(episode: Episode, error: PositronicError) -> Rejected:
+    reason = error.reason if isinstance(error, BadEpisode) else str(error)
+    return Rejected(episode.id, episode.uid, str(episode.path), reason)
+
+
+def _plan(baker: EpisodeBaker, episode: Episode) -> _Plan:
+    codec = baker.codec
+    episode.validate(codec.signals)
+    times = episode_grid(episode, codec.signals, codec.timing.fps)
+    frames = {
+        image.name: camera_indices(episode, image.signal, times, baker.max_staleness_sec) for image in codec.images
+    }
+    canonical = codec.encode_episode({name: episode[name].at(times) for name in codec.vector_signals})
+    columns = {column.name: column.join(canonical) for column in baker.modality.vector_columns}
+    return _Plan(_task(baker, episode), times, frames, columns)
+
+
+def _task(baker: EpisodeBaker, episode: Episode) -> str:
+    task: Any = episode.statics.get(keys.TASK, "") if baker.task is None else baker.task
+    if not isinstance(task, str):
+        raise BadEpisode(episode.path, f"static '{keys.TASK}' holds {task!r}, a text was expected.")
+    return task
+
+
+def _bake(baker: EpisodeBaker, episode: Episode, plan: _Plan, folder: Path, progress: Progress) -> BakedEpisode:
+    length, cameras = len(plan.times_ns), baker.modality.image_columns
+    pieces, histograms = {}, {}
+    for number, column in enumerate(cameras):
+        image, path = column.sources[0], folder / f"{number}.mp4"
+        histograms[column.name] = _encode_camera(baker, episode, image, plan.frames[image.name], path)
+        pieces[column.name] = path
+        progress(length * (number + 1) // len(cameras) - length * number // len(cameras))
+    source = Source(episode.uid, episode.fingerprint())
+    return BakedEpisode(source, plan.task, length, plan.columns, pieces, histograms)
+
+
+def _encode_camera(
+    baker: EpisodeBaker, episode: Episode, image: ImageFeature, indices: NDArray[np.int64], path: Path
+) -> NDArray[np.int64]:
+    """Decode, letterbox and encode; a frame that is shown repeatedly is prepared once. Returns the histogram."""
+
+    def prepare(frame: av.VideoFrame) -> _Picture:
+        picture = image.encode(to_rgb(frame))
+        counts = np.array(Image.fromarray(picture).histogram()).reshape(3, -1)
+        encodable = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format=baker.video.pix_fmt)
+        return _Picture(encodable, counts)
+
+    total = np.zeros((3, 256), np.int64)
+    with piece_writer(path, image.height, image.width, baker.codec.timing.fps, baker.video) as writer:
+        for picture in episode[image.signal].frames_as(indices, prepare):
+            writer.write(picture.frame)
+            total += picture.histogram
+    return total

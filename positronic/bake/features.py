@@ -1,0 +1,67 @@
+"""What a LeRobot dataset says of its columns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from positronic.bake.config import VideoConfig
+from positronic.codecs.features import Feature, VectorFeature
+from positronic.codecs.modality import Column, Modality
+
+TIMESTAMP = "timestamp"
+FRAME_INDEX = "frame_index"
+EPISODE_INDEX = "episode_index"
+INDEX = "index"
+TASK_INDEX = "task_index"
+BOOKKEEPING = {TIMESTAMP: "float32", FRAME_INDEX: "int64", EPISODE_INDEX: "int64", INDEX: "int64", TASK_INDEX: "int64"}
+
+ROTATION_NAMES = {
+    "quat_wxyz": ["qw", "qx", "qy", "qz"],
+    "rot6d_rows": ["r00", "r01", "r02", "r10", "r11", "r12"],
+    "rotvec": ["rx", "ry", "rz"],
+}
+CANONICAL_CODECS = {"libx264": "h264", "libx265": "hevc", "libsvtav1": "av1", "libaom-av1": "av1"}
+
+
+def lerobot_features(modality: Modality, fps: int, video: VideoConfig) -> dict[str, dict[str, Any]]:
+    """Column name -> dtype, shape, names and, for a camera, how it is encoded; LeRobot's own columns last."""
+    columns = {column.name: _feature(column, fps, video) for column in modality.columns}
+    return columns | {name: {"dtype": dtype, "shape": [1], "names": None} for name, dtype in BOOKKEEPING.items()}
+
+
+def _feature(column: Column, fps: int, video: VideoConfig) -> dict[str, Any]:
+    shape = list(column.shape)
+    if column.is_image:
+        names = ["height", "width", "channels"]
+        return {"dtype": "video", "shape": shape, "names": names, "info": _video_info(column, fps, video)}
+    names = [name for source in column.sources for name in element_names(source)]
+    return {"dtype": column.dtype, "shape": shape, "names": names}
+
+
+def element_names(feature: Feature) -> list[str]:
+    """One name per number of a vector: ``ee_pose.x``, ``joint_position.0``, ``grip``."""
+    assert isinstance(feature, VectorFeature)
+    size = feature.shape[0]
+    if feature.part == "ee_pose":
+        return [f"{feature.part}.{name}" for name in ("x", "y", "z", *ROTATION_NAMES[feature.convention.rotation])]
+    return [f"{feature.part}.{i}" for i in range(size)] if size > 1 else [feature.part]
+
+
+def _video_info(column: Column, fps: int, video: VideoConfig) -> dict[str, Any]:
+    height, width, channels = column.shape
+    return {
+        "video.height": height,
+        "video.width": width,
+        "video.codec": CANONICAL_CODECS.get(video.vcodec, video.vcodec),
+        "video.pix_fmt": video.pix_fmt,
+        "video.fps": fps,
+        "video.channels": channels,
+        "has_audio": False,
+        "video.g": video.keyframe_interval,
+        "video.crf": video.crf,
+        "video.preset": video.preset,
+        "video.fast_decode": 0,
+        "video.video_backend": "pyav",
+        "video.extra_options": dict(video.options),
+        "is_depth_map": False,
+    }

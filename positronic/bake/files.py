@@ -1,0 +1,112 @@
+"""Numbered files of a LeRobot v3.0 dataset that are filled one after another up to a size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from positronic.bake.video import Joiner
+
+CHUNK_SIZE = 1000  # files per folder
+DATA_FILE_MB = 100
+VIDEO_FILE_MB = 200
+MB = 1 << 20
+MAX_VIDEO_SEC = 1000  # LeRobot compares float32 times to 1e-4 s; beyond 1024 s their steps are larger than that
+
+DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
+EPISODES_PATH = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+
+
+class Slot(NamedTuple):
+    """Where a file is."""
+
+    chunk_index: int
+    file_index: int
+
+    @classmethod
+    def of(cls, number: int) -> Slot:
+        """The n-th file of its kind."""
+        return cls(*divmod(number, CHUNK_SIZE))
+
+
+def place(root: Path, template: str, slot: Slot, **fields: str) -> Path:
+    """The file's path; its folder is made."""
+    path = root / template.format(**fields, **slot._asdict())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+class ParquetFiles:
+    """Tables one after another, each a row group; a file that has reached ``limit_bytes`` is followed by the next."""
+
+    def __init__(self, root: Path, template: str, schema: pa.Schema, limit_bytes: int = DATA_FILE_MB * MB) -> None:
+        self._root, self._template, self._schema, self._limit = root, template, schema, limit_bytes
+        self._number = -1
+        self._writer: pq.ParquetWriter | None = None
+        self._sink: pa.NativeFile | None = None
+
+    def slot(self) -> Slot:
+        """Where the next table will go."""
+        if self._sink is None or self._sink.tell() >= self._limit:
+            self.close()
+            self._number += 1
+            self._sink = pa.OSFile(str(place(self._root, self._template, Slot.of(self._number))), "wb")
+            self._writer = pq.ParquetWriter(self._sink, self._schema, compression="snappy")
+        return Slot.of(self._number)
+
+    def write(self, table: pa.Table) -> None:
+        """Append a table with the schema."""
+        self.slot()
+        self._writer.write_table(table)
+
+    def close(self) -> None:
+        """Finish the current file."""
+        if self._sink is not None:
+            self._writer.close()
+            self._sink.close()
+            self._sink = None
+
+
+class VideoSpan(NamedTuple):
+    """An episode's place in a video file: ``from_timestamp`` and ``to_timestamp`` in s."""
+
+    slot: Slot
+    from_timestamp: float
+    to_timestamp: float
+
+
+class VideoFiles:
+    """Pieces of one camera joined into files of up to ``limit_bytes`` and MAX_VIDEO_SEC."""
+
+    def __init__(self, root: Path, column: str, fps: int, limit_bytes: int = VIDEO_FILE_MB * MB) -> None:
+        self._root, self._column, self._fps, self._limit = root, column, fps, limit_bytes
+        self._number = -1
+        self._joiner: Joiner | None = None
+
+    def append(self, piece: Path, frames: int) -> VideoSpan:
+        """Join a piece of ``frames`` frames to the current file, or begin the next with it."""
+        joiner = self._fitting(piece.stat().st_size, frames)
+        first = joiner.frames
+        joiner.append(piece, frames)
+        return VideoSpan(Slot.of(self._number), first / self._fps, joiner.frames / self._fps)
+
+    def close(self) -> None:
+        """Finish the current file."""
+        if self._joiner is not None:
+            self._joiner.close()
+            self._joiner = None
+
+    def _fitting(self, size: int, frames: int) -> Joiner:
+        joiner = self._joiner
+        full = joiner is None or joiner.bytes + size > self._limit or joiner.frames + frames > MAX_VIDEO_SEC * self._fps
+        if full:
+            self.close()
+            self._number += 1
+            self._joiner = Joiner(
+                place(self._root, VIDEO_PATH, Slot.of(self._number), video_key=self._column), self._fps
+            )
+        return self._joiner

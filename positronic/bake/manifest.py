@@ -1,0 +1,108 @@
+"""The manifest of a baked dataset, and the sidecar that says where each episode came from.
+
+Nothing in either depends on time, machine or path: the same input bakes to the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from positronic import keys
+from positronic.codecs.build import Recipe
+from positronic.errors import PositronicError
+from positronic.raw.layout import episode_paths
+from positronic.storage import local_path, partial_path
+
+FORMAT = 1
+INFO_FILE = "meta/info.json"
+BAKE_HINT = "Bake one with `python run.py stage=convert dataset.path=<raw dataset> vendor=... codec=...`."
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a baked dataset says of itself. ``recipe``: ``Recipe.to_dict()``. ``reader``: what was mended while reading.
+
+    ``digest``: sha256 over the source episodes in order, so that equal digests mean equal data under equal recipes.
+    """
+
+    recipe: dict[str, Any]
+    fps: int
+    dataset_format: str
+    vendor: str
+    episodes: int
+    frames: int
+    digest: str
+    signals: list[str]
+    reader: dict[str, Any]
+    task: str | None
+    max_staleness_sec: float | None
+    video: dict[str, Any]
+    provenance: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {"format": FORMAT} | asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Manifest:
+        """The inverse of ``to_dict``."""
+        return cls(**{name: value for name, value in fields.items() if name != "format"})
+
+    def load_recipe(self) -> Recipe:
+        """The codec and modality that the data was baked with."""
+        return Recipe.from_dict(self.recipe)
+
+
+def episodes_digest(rows: Iterable[tuple[str, str, int]]) -> str:
+    """sha256 (hex) over (uid, fingerprint, length) of each episode in order."""
+    digest = hashlib.sha256()
+    for uid, fingerprint, length in rows:
+        digest.update(f"{uid}\0{fingerprint}\0{length}\n".encode())
+    return digest.hexdigest()
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write it into a dataset's folder."""
+    text = json.dumps(manifest.to_dict(), indent=2, ensure_ascii=False)
+    (folder / keys.MANIFEST_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def read_manifest(path: str | Path) -> Manifest:
+    """The manifest of the baked dataset at ``path``.
+
+    Raises PositronicError when there is no dataset, none of ours, or one of a newer format, saying what to type.
+    """
+    folder = local_path(path)
+    file = folder / keys.MANIFEST_FILE
+    try:
+        fields = json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise PositronicError(_why_none(folder)) from None
+    except ValueError as error:
+        raise PositronicError(f"{file} is not JSON ({error}). Remove the dataset and bake it again.") from None
+    if not isinstance(fields, dict) or fields.get("format") != FORMAT:
+        found = fields.get("format") if isinstance(fields, dict) else type(fields).__name__
+        raise PositronicError(f"{file}: expected manifest format {FORMAT}, found {found!r}. Update Positronic.")
+    try:
+        return Manifest.from_dict(fields)
+    except TypeError as error:
+        raise PositronicError(f"{file} is damaged ({error}). Remove the dataset and bake it again.") from None
+
+
+def _why_none(folder: Path) -> str:
+    if (folder / INFO_FILE).exists():
+        return (
+            f"{folder} is a LeRobot dataset without {keys.MANIFEST_FILE}: it was not baked by Positronic, and does not "
+            f"say what its numbers mean. {BAKE_HINT}"
+        )
+    if not folder.exists():
+        unfinished = " An unfinished bake lies beside it; run it again." if partial_path(folder).exists() else ""
+        return f"There is no baked dataset at {folder}.{unfinished} {BAKE_HINT}"
+    if folder.is_dir() and next(episode_paths(folder), None):
+        return f"{folder} is a raw dataset, a baked one was expected. {BAKE_HINT.replace('<raw dataset>', str(folder))}"
+    return f"{folder} is not a baked dataset: it has no {keys.MANIFEST_FILE}. {BAKE_HINT}"

@@ -1,0 +1,44 @@
+"""The bake's progress bar: episodes, frames a second, time left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+from rich.text import Text
+
+from positronic.bake.convert import Progress
+
+
+class _Speed(ProgressColumn):
+    """Asks the counter at each refresh, so that it moves within long episodes too."""
+
+    def __init__(self, progress: Progress) -> None:
+        super().__init__()
+        self._counter = progress.counter
+
+    def render(self, task: Task) -> Text:
+        frames = self._counter.value
+        return Text(f"{frames} frames, {frames / task.elapsed:.0f} frames/s" if task.elapsed else f"{frames} frames")
+
+
+class Bar(Progress):
+    """Shows a rich bar."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        columns = (TextColumn("episodes"), BarColumn(), MofNCompleteColumn(), _Speed(self), TimeRemainingColumn())
+        self._bar = RichProgress(*columns, console=console)
+        self._task = self._bar.add_task("bake", total=None)
+
+    def episode_done(self, done: int, total: int) -> None:
+        self._bar.update(self._task, completed=done, total=total)
+
+    @contextmanager
+    def shown(self) -> Iterator[Progress]:
+        """Visible inside the context."""
+        with self._bar:
+            yield self

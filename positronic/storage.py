@@ -1,0 +1,102 @@
+"""URIs in and out. Local paths for now; other schemes are refused, by one function that all callers pass through.
+
+A folder is published by renaming: it is built under a hidden name beside its place, ``.<name>.partial``, and appears
+whole or not at all. The builder holds a lock on the hidden folder, so that the next run can tell what a crash left
+behind (and remove it) from what another process is still building (and leave it alone). Nothing is fsynced: after a
+power cut a published folder may need to be made again.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from positronic.errors import PositronicError
+
+SCHEME_SEPARATOR = "://"
+LOCAL_SCHEME = "file://"
+
+
+def local_path(uri: str | Path) -> Path:
+    """The local path of a path or ``file://`` URI, ``~`` expanded. Raises PositronicError for another scheme."""
+    text = str(uri).removeprefix(LOCAL_SCHEME)
+    if SCHEME_SEPARATOR in text:
+        scheme = text.split(SCHEME_SEPARATOR)[0]
+        raise PositronicError(
+            f"Cannot open {uri}: expected a local path, found the scheme '{scheme}://'. "
+            "Copy it to a local folder and give that folder's path."
+        )
+    return Path(text).expanduser()
+
+
+def exists(uri: str | Path) -> bool:
+    """Whether there is a file, or a folder with something in it. Raises PositronicError for an unknown scheme."""
+    path = local_path(uri)
+    return path.exists() and not (path.is_dir() and not any(path.iterdir()))
+
+
+def partial_path(uri: str | Path) -> Path:
+    """Where the folder ``uri`` is built before it is published."""
+    path = local_path(uri).absolute()
+    return path.with_name(f".{path.name}.partial")
+
+
+@contextmanager
+def publish_folder(uri: str | Path) -> Iterator[Path]:
+    """An empty folder to fill; leaving the context renames it to ``uri``, an exception removes it.
+
+    Leftovers of a crashed run are removed first. Raises PositronicError when ``uri`` is there already (before or
+    after the work), or when another process is building it.
+    """
+    target, partial = local_path(uri).absolute(), partial_path(uri)
+    _refuse_existing(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with _locked_folder(partial):
+        try:
+            yield partial
+            _rename(partial, target)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _refuse_existing(target: Path) -> None:
+    if exists(target):
+        raise PositronicError(f"{target} exists already. Remove it, or write elsewhere with output_dir=...")
+
+
+def _rename(partial: Path, target: Path) -> None:
+    try:
+        partial.rename(target)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            _refuse_existing(target)
+        raise
+
+
+@contextmanager
+def _locked_folder(path: Path) -> Iterator[None]:
+    """Make ``path`` as an empty folder and hold its lock; what nobody holds the lock of is removed first."""
+    if path.exists():
+        with _lock(path):
+            shutil.rmtree(path)
+    path.mkdir()
+    with _lock(path):
+        yield
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """The lock goes with the process, so that a crash releases it."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise PositronicError(f"Another process is writing {folder}. Wait for it, or write elsewhere.") from None
+    finally:
+        os.close(descriptor)
