@@ -58,6 +58,12 @@ META = "meta"
 RESULT = "result"
 ERROR = "error"
 MODELS = "models"
+PROTOCOL_VERSION = "protocol_version"  # absent means 1, which is what we speak
+
+# Values of STATUS; ERROR is the fourth.
+STATUS_WAITING = "waiting"
+STATUS_LOADING = "loading"
+STATUS_READY = "ready"
 
 # Keys inside a session's meta.
 META_TYPE = "type"
@@ -79,6 +85,7 @@ META_PORT = "port"
 # Routes.
 ROUTE_MODELS = "/api/v1/models"
 ROUTE_SESSION = "/api/v1/session"
+QUERY_CHECKPOINT = "checkpoint_id"  # of a session's URL, beside the path
 
 # Files.
 MANIFEST_FILE = "meta/positronic.json"  # in a baked dataset

@@ -7,7 +7,7 @@ from types import MappingProxyType
 import msgpack
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
@@ -29,6 +29,7 @@ def jpeg(image_hwc):
     return file.getvalue()
 
 
+@settings(deadline=None)
 @given(hnp.arrays(DTYPES, hnp.array_shapes(min_dims=0, min_side=0, max_dims=4, max_side=5)))
 def test_every_array_comes_back(array):
     """dtype, byte order, shape and bytes survive, empty and 0-d arrays included."""
@@ -107,6 +108,7 @@ def test_a_damaged_array_is_refused(message):
         deserialise(msgpack.packb({"x": message}))
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60))
 def test_any_bytes_decode_or_raise_the_one_error(data):
     """Noise never raises anything but PositronicError."""

@@ -1,0 +1,157 @@
+"""The robot-side client of the inference API. Needs numpy, msgpack and websockets; Pillow, if there, shrinks images.
+
+with InferenceClient("gpu-box", 8000).session() as session:
+    for step in session.infer({"robot_state.ee_pose": pose, "grip": 0.0, "image.wrist": frame, ...}):
+        ...
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from urllib.parse import quote
+
+from websockets.exceptions import InvalidHandshake, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+
+from positronic import keys
+from positronic.client.session import ConnectionLost, Session, SessionRefused
+from positronic.client.status import OnStatus, status_line
+from positronic.errors import PositronicError
+
+FIRST_DELAY_SEC, MAX_DELAY_SEC = 0.1, 5.0
+OPEN_TIMEOUT_SEC = 10.0
+PING_SEC = 20.0
+MAX_MESSAGE_BYTES = 64 << 20
+HTTP_TOKEN_REFUSED = (401, 403)
+HTTP_TOO_MANY = 429
+HTTP_SERVER_ERROR = 500
+
+STATUS_CONNECTING = "connecting"
+
+
+class InferenceClient:
+    """Opens sessions with one server. ``connect_timeout_sec``: how long to keep trying while the server starts; the
+    loading of a checkpoint may then take as long as it takes, as long as the server reports. ``token``: bearer token.
+    ``on_status(status, message)``: told what is waited for; by default a line on stderr when that is a terminal.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        token: str | None = None,
+        connect_timeout_sec: float = 120.0,
+        on_status: OnStatus | None = None,
+    ) -> None:
+        self._authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._timeout_sec = connect_timeout_sec
+        self._on_status = on_status or status_line()
+
+    def models(self) -> list[str]:
+        """Ids of the checkpoints that the server offers, oldest first. Raises like ``session``."""
+        return self._retry(self._fetch_models)
+
+    def session(self, checkpoint: str | int | None = None) -> Session:
+        """A ready session with ``checkpoint``, or with the server's default.
+
+        Raises ConnectionLost when nothing answers within ``connect_timeout_sec``, SessionRefused when the server has
+        no such checkpoint, cannot load it, or does not accept the token.
+        """
+        path = keys.ROUTE_SESSION if checkpoint is None else f"{keys.ROUTE_SESSION}/{quote(str(checkpoint))}"
+        session = self._retry(lambda: self._open(f"ws://{self._authority}{path}"))
+        self._on_status(keys.STATUS_READY, "")
+        return session
+
+    def _open(self, address: str) -> Session:
+        try:
+            return Session(self._dial(address), address, self._on_status)
+        except InvalidStatus as error:
+            raise self._judge(error.response.status_code) from None
+        except (ConnectionLost, InvalidHandshake, EOFError) as error:
+            raise _NotYetError(str(error)) from None
+        except OSError as error:
+            raise self._unreachable(error) from None
+
+    def _dial(self, address: str) -> AbstractContextManager[ClientConnection]:
+        return connect(
+            address,
+            additional_headers=self._headers,
+            compression=None,
+            proxy=None,  # robots and servers share a network
+            open_timeout=OPEN_TIMEOUT_SEC,
+            ping_interval=PING_SEC,
+            max_size=MAX_MESSAGE_BYTES,
+        )
+
+    def _fetch_models(self) -> list[str]:
+        request = urllib.request.Request(f"http://{self._authority}{keys.ROUTE_MODELS}", headers=self._headers)
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(request, timeout=OPEN_TIMEOUT_SEC) as response:
+                return [str(model) for model in json.load(response)[keys.MODELS]]
+        except urllib.error.HTTPError as error:
+            raise self._judge(error.code) from None
+        except urllib.error.URLError as error:
+            raise self._unreachable(error.reason) from None
+        except (OSError, http.client.HTTPException) as error:
+            raise self._unreachable(error) from None
+        except (ValueError, KeyError, TypeError):
+            raise PositronicError(
+                f"{request.full_url}: expected {{'{keys.MODELS}': [...]}}, found something else."
+            ) from None
+
+    def _retry[T](self, attempt: Callable[[], T]) -> T:
+        start_sec = time.monotonic()
+        delays = _delays()
+        while True:
+            delay_sec = next(delays)
+            try:
+                return attempt()
+            except _NotYetError as not_yet:
+                waited_sec = time.monotonic() - start_sec
+                if waited_sec + delay_sec > self._timeout_sec:
+                    raise self._nobody(waited_sec, not_yet) from None
+                message = f"Waiting for {self._authority}: {not_yet} ({waited_sec:.0f} s of {self._timeout_sec:.0f} s)"
+                self._on_status(STATUS_CONNECTING, message)
+            time.sleep(delay_sec)
+
+    def _judge(self, http_status: int) -> Exception:
+        if http_status in HTTP_TOKEN_REFUSED:
+            return SessionRefused(
+                f"{self._authority} does not accept the token (HTTP {http_status}). Set policy.token=..."
+            )
+        if http_status >= HTTP_SERVER_ERROR or http_status == HTTP_TOO_MANY:
+            return _NotYetError(f"HTTP {http_status}")
+        return PositronicError(
+            f"{self._authority} answers HTTP {http_status}: there is a server, but not of this API. Check the port."
+        )
+
+    def _unreachable(self, reason: object) -> Exception:
+        if isinstance(reason, socket.gaierror):
+            return ConnectionLost(f"No such host: {self._authority} ({reason}). Check policy.host.")
+        return _NotYetError(str(reason) or type(reason).__name__)
+
+    def _nobody(self, waited_sec: float, reason: Exception) -> ConnectionLost:
+        return ConnectionLost(
+            f"No inference server answers at {self._authority} after {waited_sec:.0f} s: {reason}. Start one with "
+            "`python run.py stage=serve checkpoints_dir=...`, or check policy.host and policy.port."
+        )
+
+
+class _NotYetError(Exception):
+    """Worth another try."""
+
+
+def _delays() -> Iterator[float]:
+    delay_sec = FIRST_DELAY_SEC
+    while True:
+        yield delay_sec
+        delay_sec = min(delay_sec * 2, MAX_DELAY_SEC)

@@ -1,0 +1,165 @@
+"""One session with the inference API: observations go up, chunks of actions come down, one for one."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from enum import Enum
+from types import TracebackType
+from typing import Any, NoReturn, Self
+
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection
+
+from positronic import keys
+from positronic.client.images import shrink_images
+from positronic.client.status import OnStatus
+from positronic.commands import ActionStep
+from positronic.errors import PositronicError, listing
+from positronic.utils.serialization import deserialise, serialise
+
+HANDSHAKE_SILENCE_SEC = 60.0  # servers report at least every 30 s while they load
+ANSWER_TIMEOUT_SEC = 180.0
+
+
+class InferenceError(PositronicError):
+    """The server could not answer this observation. The session goes on."""
+
+
+class SessionRefused(PositronicError):  # noqa: N818
+    """The server will not open this session: no such checkpoint, it cannot be loaded, or the token is wrong."""
+
+
+class ConnectionLost(PositronicError):  # noqa: N818
+    """There is no server, or no longer. Open a new session."""
+
+
+class ConnectionState(Enum):
+    """Where a session is. Observations are sent in READY only."""
+
+    OPENING = "opening"
+    READY = "ready"
+    WAITING = "waiting for an answer"
+    CLOSED = "closed"
+
+
+class Session:
+    """A connection that ``InferenceClient.session`` opened; a context manager. ``meta``: what the server says it is.
+
+    Not for several threads at once: each answer belongs to the last observation.
+    """
+
+    def __init__(self, connection: AbstractContextManager[ClientConnection], address: str, on_status: OnStatus) -> None:
+        self._resources = contextlib.ExitStack()
+        self._connection = self._resources.enter_context(connection)
+        self._address = address
+        self._state = ConnectionState.OPENING
+        self.meta: Mapping[str, Any] = {}
+        try:
+            self.meta = self._handshake(on_status)
+        except BaseException:
+            self.close()
+            raise
+        self._state = ConnectionState.READY
+
+    @property
+    def state(self) -> ConnectionState:
+        return self._state
+
+    def infer(self, observation: Mapping[str, Any]) -> list[ActionStep]:
+        """Send one observation (raw keys to arrays, numbers, lists or text), return the chunk; empty means no new plan.
+
+        Raises InferenceError when the server cannot answer this observation (the session goes on), ConnectionLost
+        when the server is gone, PositronicError when the session is not ready or the observation cannot travel.
+        """
+        self._require(ConnectionState.READY)
+        frame = serialise(shrink_images(observation, self.meta.get(keys.META_IMAGE_SIZES)))
+        self._state = ConnectionState.WAITING
+        answer = self._exchange(frame)
+        self._state = ConnectionState.READY
+        return _steps(answer)
+
+    def close(self) -> None:
+        """Say goodbye. Closing twice does nothing."""
+        self._state = ConnectionState.CLOSED
+        self._resources.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _require(self, expected: ConnectionState) -> None:
+        if self._state is not expected:
+            raise PositronicError(
+                f"The session with {self._address}: expected to be {expected.value}, found it {self._state.value}. "
+                "Open a new session."
+            )
+
+    def _handshake(self, on_status: OnStatus) -> Mapping[str, Any]:
+        while True:
+            message = self._receive(HANDSHAKE_SILENCE_SEC)
+            status = message.get(keys.STATUS)
+            if keys.ERROR in message:
+                raise SessionRefused(f"{self._address} refused the session: {message[keys.ERROR]}")
+            if status == keys.STATUS_READY:
+                return self._meta(message)
+            if status is None:
+                raise self._foreign(keys.STATUS, message)
+            on_status(str(status), str(message.get(keys.MESSAGE, "")))
+
+    def _meta(self, ready: Mapping[str, Any]) -> Mapping[str, Any]:
+        version = ready.get(keys.PROTOCOL_VERSION, 1)
+        if version != 1:
+            raise SessionRefused(f"{self._address}: expected protocol version 1, found {version}.")
+        return ready.get(keys.META) or {}
+
+    def _exchange(self, frame: bytes) -> Mapping[str, Any]:
+        try:
+            self._connection.send(frame)
+        except (ConnectionClosed, OSError) as error:
+            self._lost(error)
+        answer = self._receive(ANSWER_TIMEOUT_SEC)
+        if keys.STATUS in answer:  # some servers end a session so
+            self._lost(answer.get(keys.ERROR))
+        if keys.ERROR not in answer and keys.RESULT not in answer:
+            self.close()
+            raise self._foreign(keys.RESULT, answer)
+        return answer
+
+    def _receive(self, timeout_sec: float) -> Mapping[str, Any]:
+        try:
+            frame = self._connection.recv(timeout=timeout_sec)
+        except TimeoutError:
+            self._lost(f"silent for {timeout_sec:g} s")
+        except (ConnectionClosed, OSError) as error:
+            self._lost(error)
+        try:
+            message = deserialise(frame)
+        except PositronicError:
+            self.close()
+            raise
+        return message if isinstance(message, Mapping) else {type(message).__name__: message}
+
+    def _foreign(self, expected: str, message: Mapping[Any, Any]) -> PositronicError:
+        return PositronicError(
+            f"{self._address}: expected a message with '{expected}', found {listing(map(str, message))}. "
+            "Is it an inference server of this protocol?"
+        )
+
+    def _lost(self, reason: object) -> NoReturn:
+        self.close()
+        raise ConnectionLost(f"Lost the inference server at {self._address}: {reason}. Is it still running?") from None
+
+
+def _steps(answer: Mapping[str, Any]) -> list[ActionStep]:
+    if keys.ERROR in answer:
+        raise InferenceError(f"The server could not answer: {answer[keys.ERROR]}")
+    result = answer[keys.RESULT]
+    if isinstance(result, Mapping):
+        result = [result]
+    return [ActionStep.from_wire(step) for step in result or []]
