@@ -28,7 +28,8 @@ PREFERRED_TIMELINES = ("ts.harness.world", "ts.received.world")
 def read_table(path: Path) -> pa.Table:
     """The whole file. Raises BadEpisode when it is missing or is not parquet."""
     try:
-        return pq.read_table(path, use_threads=False, memory_map=False, partitioning=None)
+        with pq.ParquetFile(path) as file:
+            return file.read(use_threads=False)
     except (OSError, pa.ArrowException) as error:
         raise BadEpisode(path.parent, f"{path.name} cannot be read ({error}).") from error
 
@@ -76,9 +77,15 @@ def read_values(table: pa.Table, path: Path) -> np.ndarray:
     values = table.column(VALUE).combine_chunks()
     if values.null_count:
         raise BadEpisode(path.parent, f"{path.name}: {values.null_count} of {len(values)} values are null.")
-    if not (pa.types.is_list(values.type) or pa.types.is_large_list(values.type)):
-        return values.to_numpy(zero_copy_only=False)
-    return _stack(values, path)
+    if _is_vector(values.type):
+        return _stack(values, path)
+    if pa.types.is_nested(values.type):
+        raise BadEpisode(path.parent, f"{path.name} holds {values.type}; expected scalars or lists of numbers.")
+    return values.to_numpy(zero_copy_only=False)
+
+
+def _is_vector(kind: pa.DataType) -> bool:
+    return (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and not pa.types.is_nested(kind.value_type)
 
 
 def _stack(values: pa.Array, path: Path) -> np.ndarray:

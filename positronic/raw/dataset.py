@@ -98,13 +98,13 @@ def _episodes(root: Path) -> Iterator[EpisodeRef]:
 
 
 def _tree(root: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
-    """``root`` and the folders below that could be datasets; a link back to a folder above is not followed."""
+    """``root`` and the folders below that could be datasets, hidden ones and links back to a folder above excepted."""
     real = root.resolve()
     if real in above:
         return
     yield root
     for child in subdirs(root):
-        if not is_dir_name(child.name):
+        if not is_dir_name(child.name) and not child.name.startswith("."):
             yield from _tree(child, above | {real})
 
 

@@ -37,6 +37,7 @@ class Decoder:
             raise self._bad("has no video stream")
         self._stream = self._container.streams.video[0]
         self._stream.codec_context.thread_count = threads
+        self._stream.thread_type = "SLICE" if threads == 1 else "AUTO"
         self._frames: Iterator[av.VideoFrame] = self._container.decode(self._stream)
         self._position = -1  # of the frame decoded last
         self._frame: av.VideoFrame | None = None
@@ -64,9 +65,7 @@ class Decoder:
         return self._stream.codec_context.width
 
     def frame(self, index: int) -> av.VideoFrame:
-        """Frame ``index`` in display order. Asking for the same again decodes nothing. Raises IndexError if < 0."""
-        if index < 0:
-            raise IndexError(f"frame {index} of {self.path}: frames are numbered from 0")
+        """Frame ``index`` >= 0 in display order. Asking for the same again decodes nothing."""
         if index < self._position or index > self._position + SEEK_GAP:
             self._seek(index)
         while self._position < index:

@@ -29,7 +29,7 @@ class VectorWriter:
 
     def append(self, value: Any, time_ns: int) -> None:
         """Add a scalar (bool, int, float, str) or a vector (D,). Raises PositronicError for other or changing kinds."""
-        sample = value if isinstance(value, str) else np.asarray(value)
+        sample = value if isinstance(value, str) else self._array(value)
         kind = _kind(sample)
         self._kind = self._kind or self._accepted(kind)
         if kind != self._kind:
@@ -37,7 +37,7 @@ class VectorWriter:
                 f"Signal '{self.name}' holds {_text(self._kind)}; at {time_ns} ns came {_text(kind)}."
             )
         self._times.append(time_ns)
-        self._values.append(sample if isinstance(value, str) else sample.copy())
+        self._values.append(sample)
         if len(self._times) == ROWS_PER_GROUP:
             self._flush()
 
@@ -48,14 +48,22 @@ class VectorWriter:
         if self._writer is not None:
             self._writer.close()
 
+    def _array(self, value: Any) -> np.ndarray:
+        """A copy, as the caller may reuse its buffer."""
+        try:
+            return np.array(value)
+        except ValueError as error:
+            raise self._refused("a ragged list") from error
+
     def _accepted(self, kind: tuple[Any, ...]) -> tuple[Any, ...]:
         dtype, shape = kind
         if len(shape) > 1 or (dtype is not str and dtype.kind not in NUMERIC_KINDS):
-            raise PositronicError(
-                f"Signal '{self.name}' cannot hold {_text(kind)}: expected a scalar, a vector, or an image "
-                "(uint8, height x width x 3)."
-            )
+            raise self._refused(_text(kind))
         return kind
+
+    def _refused(self, what: str) -> PositronicError:
+        expected = "a scalar, a vector, or an image (uint8, height x width x 3)"
+        return PositronicError(f"Signal '{self.name}' cannot hold {what}: expected {expected}.")
 
     def _flush(self) -> None:
         table = pa.table({TIME_V1: pa.array(self._times, pa.int64()), VALUE: self._column()})

@@ -89,10 +89,13 @@ class VideoSignal:
     def av_frames(self, indices: Iterable[int]) -> Iterator[av.VideoFrame]:
         """The decoded frames (yuv420p), one per index, unconverted. A repeated index yields the same object.
 
-        Ascending indices decode in one pass. Raises BadEpisode when the file ends early or is damaged.
+        Ascending indices decode in one pass. Raises IndexError, and BadEpisode when the file ends early or is damaged.
         """
+        count = len(self.times_ns)
         with self.decoder() as decoder:
             for index in indices:
+                if not 0 <= index < count:
+                    raise IndexError(f"{self.path.name} has frames 0 to {count - 1}, frame {index} was asked for")
                 yield decoder.frame(int(index))
 
     def frames_as(self, indices: Iterable[int], convert: Callable[[av.VideoFrame], T]) -> Iterator[T]:

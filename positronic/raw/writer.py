@@ -102,13 +102,12 @@ class EpisodeWriter:
         """
         self._check_open()
         time_ns = int(time_ns)
-        if name not in self._signals:
-            self._check_new(name)
-            self._signals[name] = self._writer_for(name, value)
+        signal = self._signals.get(name) or self._new_signal(name, value)
         first, last = self._spans.get(name, (time_ns, None))
         if last is not None and time_ns <= last:
             raise PositronicError(f"Signal '{name}': time must increase; after {last} ns came {time_ns} ns.")
-        self._signals[name].append(value, time_ns)
+        signal.append(value, time_ns)
+        self._signals[name] = signal
         self._spans[name] = (first, time_ns)
 
     def set_static(self, key: str, value: Any) -> None:
@@ -160,7 +159,7 @@ class EpisodeWriter:
         if not self._open:
             raise PositronicError(f"Episode {self.id} ({self.path}) is closed; start another with new_episode().")
 
-    def _check_new(self, name: str) -> None:
+    def _new_signal(self, name: str, value: Any) -> VectorWriter | VideoWriter:
         if name in self._statics:
             raise PositronicError(f"Signal '{name}': this episode has a static of that name already.")
         if not name or "/" in name or name.startswith(".") or (name + VECTOR_SUFFIX).endswith(INDEX_SUFFIX):
@@ -168,8 +167,6 @@ class EpisodeWriter:
                 f"Signal '{name}': not a name, as it becomes a file's name. Use letters, digits, '_' and inner dots, "
                 "and do not end in '.frames'."
             )
-
-    def _writer_for(self, name: str, value: Any) -> VectorWriter | VideoWriter:
         if isinstance(value, np.ndarray) and value.dtype == np.uint8 and value.ndim == 3 and value.shape[2] == 3:
             return VideoWriter(name, self.path, self._video)
         return VectorWriter(name, self.path / f"{name}{VECTOR_SUFFIX}")
