@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, ClassVar
 
 from positronic.stages.base import Parts
 from positronic.utils.fields import above, between, one_of
+
+if TYPE_CHECKING:
+    from positronic.training.settings import TrainSettings
 
 
 @dataclass
@@ -40,4 +43,44 @@ class Train(Parts):
 
 
 def run(config: Train) -> None:
-    raise NotImplementedError
+    """Train, or say why not. Raises PositronicError for everything that a user can mend."""
+    from positronic.storage import local_path
+    from positronic.training.agreement import agreed_recipe, find_manifest
+    from positronic.utils.command_line import again, instead
+
+    root = local_path(config.input_path)
+    convert = instead(
+        "convert",
+        {"vendor": config.vendor.name, "codec": config.codec.name, "dataset.path": config.dataset.path},
+        {"output_dir": config.input_path},
+    )
+    recipe = agreed_recipe(config.codec, config.modality, find_manifest(root, convert), str(root), convert)
+
+    from rich.console import Console
+
+    from positronic.training.baked import open_baked
+    from positronic.training.device import limit_threads, resolve_device
+    from positronic.training.experiment import Experiment, make_info
+    from positronic.training.loop import train
+    from positronic.training.state import seed_everything
+    from positronic.utils.provenance import provenance
+    from positronic.vendors import registry
+
+    make_trainable = registry.trainable(config.vendor.name, config.vendor.backend)
+    dataset = open_baked(root)
+    settings = _settings(config, resolve_device(config.device))
+    limit_threads()
+    seed_everything(settings.seed)
+    trainable = make_trainable(recipe, dataset.stats, config.vendor.policy, settings.device)
+    vendor = config.vendor
+    info = make_info(dataset, settings, vendor.name, vendor.backend, trainable.fields, recipe, provenance())
+    experiment = Experiment(local_path(config.output_dir) / config.exp_name, info)
+    start = experiment.open(config.resume, again("resume=true"))
+    train(trainable, dataset, settings, experiment, start, config.tracker, Console())
+
+
+def _settings(config: Train, device: str) -> TrainSettings:
+    from positronic.training.settings import TrainSettings
+
+    values = {field.name: getattr(config, field.name) for field in fields(TrainSettings)}
+    return TrainSettings(**values | {"device": device})

@@ -1,0 +1,154 @@
+"""Which samples make up each step, and the arrays of a batch."""
+
+from __future__ import annotations
+
+import multiprocessing
+import queue
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from positronic.training.baked import BakedDataset
+from positronic.training.frames import CachedFrames, DecodedFrames
+
+PAD_SUFFIX = "_is_pad"
+PREFETCH = 2  # batches made ahead
+
+Batch = dict[str, Any]
+"""column -> float32 (B, D), actions (B, H, A), images uint8 (B, H, W, 3); ``<action>_is_pad`` bool (B, H); the task."""
+
+
+@dataclass(frozen=True)
+class SampleOrder:
+    """The rows of every step: each epoch is a permutation of all ``count`` rows, and batches run on across its end.
+
+    A pure function of seed and step, so that a resumed run needs nothing but the step.
+    """
+
+    count: int
+    batch_size: int
+    seed: int
+
+    def rows(self, step: int) -> NDArray[np.int64]:
+        """Rows (batch_size,) of 0-based ``step``."""
+        positions = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
+        epochs, places = np.divmod(positions, self.count)
+        rows = np.empty(self.batch_size, np.int64)
+        for epoch in np.unique(epochs):
+            inside = epochs == epoch
+            rows[inside] = _permutation(self.count, self.seed, int(epoch))[places[inside]]
+        return rows
+
+
+@lru_cache(maxsize=2)
+def _permutation(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    return np.random.default_rng([seed, epoch]).permutation(count)
+
+
+class BatchMaker:
+    """Batches by step number, as numpy arrays. ``maker[step]`` is the same whoever asks, whenever."""
+
+    def __init__(
+        self,
+        dataset: BakedDataset,
+        frames: CachedFrames | DecodedFrames,
+        order: SampleOrder,
+        action_offsets: NDArray[np.int64],
+        with_task: bool,
+    ) -> None:
+        """``action_offsets`` (H,): the steps of a chunk relative to the observation. ``with_task``: add the task."""
+        self._dataset = dataset
+        self._frames = frames
+        self._order = order
+        self._action_offsets = np.asarray(action_offsets, np.int64)
+        self._with_task = with_task
+
+    def __getitem__(self, step: int) -> Batch:
+        rows = self._order.rows(step)
+        modality = self._dataset.recipe.modality
+        batch: Batch = {}
+        for column in modality.observation_columns:
+            table = self._dataset.vectors.get(column.name)
+            batch[column.name] = self._frames.get(column.name, rows) if table is None else table[rows]
+        batch |= self._actions(rows)
+        if self._with_task:
+            batch[modality.task_key] = [self._dataset.tasks[i] for i in self._dataset.task_of[rows]]
+        return batch
+
+    def _actions(self, rows: NDArray[np.int64]) -> Batch:
+        """Chunks by index; beyond its episode's end a chunk repeats the last action and is marked as padding."""
+        name = self._dataset.recipe.modality.action_column.name
+        episodes = self._dataset.episode_of[rows]
+        first, end = self._dataset.starts[episodes, None], self._dataset.ends[episodes, None]
+        wanted = rows[:, None] + self._action_offsets
+        inside = np.clip(wanted, first, end - 1)
+        return {name: self._dataset.vectors[name][inside], name + PAD_SUFFIX: wanted != inside}
+
+
+def iterate(maker: BatchMaker, start: int, stop: int, num_workers: int) -> Iterator[Batch]:
+    """The batches of steps ``start`` to ``stop``, made ahead: by a thread, or by ``num_workers`` processes."""
+    if num_workers:
+        yield from _from_processes(maker, start, stop, num_workers)
+    else:
+        yield from _from_thread(maker, start, stop)
+
+
+def _from_thread(maker: BatchMaker, start: int, stop: int) -> Iterator[Batch]:
+    ready: queue.Queue[Batch | BaseException] = queue.Queue(PREFETCH)
+    closed = threading.Event()
+
+    def put(item: Batch | BaseException) -> None:
+        while not closed.is_set():
+            with suppress(queue.Full):
+                ready.put(item, timeout=0.1)
+                return
+
+    def work() -> None:
+        try:
+            for step in range(start, stop):
+                if closed.is_set():
+                    return
+                put(maker[step])
+        except BaseException as error:  # raised again where the batch is taken
+            put(error)
+
+    thread = threading.Thread(target=work, name="batches", daemon=True)
+    thread.start()
+    try:
+        for _ in range(start, stop):
+            item = ready.get()
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        closed.set()
+        thread.join()
+
+
+def _from_processes(maker: BatchMaker, start: int, stop: int, num_workers: int) -> Iterator[Batch]:
+    import torch
+    from torch.utils.data import DataLoader
+
+    # Forking a process that runs torch's threads can hang; "forkserver" is missing on Windows.
+    method = "spawn" if sys.platform == "win32" else "forkserver"
+    yield from DataLoader(
+        maker,  # type: ignore[arg-type]
+        batch_size=None,
+        sampler=range(start, stop),
+        num_workers=num_workers,
+        collate_fn=_as_is,
+        multiprocessing_context=multiprocessing.get_context(method),
+        generator=torch.Generator(),  # its own: the default one would draw from the run's random state
+        prefetch_factor=PREFETCH,
+    )
+
+
+def _as_is(batch: Batch) -> Batch:
+    return batch

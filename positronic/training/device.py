@@ -1,0 +1,57 @@
+"""Devices, threads, and the way of a batch onto its device."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from positronic.errors import PositronicError
+
+AUTO = "auto"
+
+
+def resolve_device(name: str) -> str:
+    """``auto`` to ``cuda`` when there is a GPU, else ``cpu``; other names as they are.
+
+    Raises PositronicError for a device that this machine lacks.
+    """
+    if name == AUTO:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise PositronicError(
+            f"device={name} cannot be used here ({reason}). Take device=auto, or device=cpu."
+        ) from None
+    return name
+
+
+def limit_threads() -> None:
+    """No more threads than cores that this process may use; torch counts those of the whole machine."""
+    torch.set_num_threads(max(1, min(torch.get_num_threads(), len(os.sched_getaffinity(0)))))
+
+
+def to_device(batch: Mapping[str, Any], device: str) -> dict[str, Any]:
+    """Arrays to tensors on ``device``; uint8 images (B, H, W, 3) travel as they are and become float there."""
+    return {name: _to_device(value, device) for name, value in batch.items()}
+
+
+def to_float_image(image: Tensor) -> Tensor:
+    """uint8 (..., H, W, 3) -> float32 (..., 3, H, W) in 0..1, laid out channels last, which convolutions like."""
+    return image.movedim(-1, -3).float() / 255
+
+
+def _to_device(value: Any, device: str) -> Any:
+    if isinstance(value, np.ndarray):
+        value = torch.from_numpy(value)
+    if not isinstance(value, Tensor):
+        return value
+    on_gpu = device.startswith("cuda")
+    value = value.pin_memory().to(device, non_blocking=True) if on_gpu else value.to(device)
+    return to_float_image(value) if value.dtype == torch.uint8 else value

@@ -1,0 +1,149 @@
+"""The folder of an experiment, and whether a run may start, continue, or has nothing left to do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from positronic.codecs.build import Recipe
+from positronic.conventions import differences
+from positronic.errors import PositronicError
+from positronic.training.baked import BakedDataset
+from positronic.training.checkpoints import (
+    CHECKPOINTS,
+    PRETRAINED_MODEL,
+    TRAINING_STATE,
+    Checkpoint,
+    list_checkpoints,
+    remove_partial,
+    write_info,
+    writing_checkpoint,
+)
+from positronic.training.settings import KEPT, TrainSettings
+
+METRICS_FILE = "metrics.jsonl"
+CONFIG_FILE = "config.json"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """``folder``: where everything goes. ``info``: what each checkpoint says of itself, but for its step."""
+
+    folder: Path
+    info: Mapping[str, Any]
+
+    @property
+    def metrics(self) -> Path:
+        return self.folder / METRICS_FILE
+
+    def open(self, resume: bool, again: str) -> Checkpoint | None:
+        """Decide where to start: the checkpoint to continue from, or None for the beginning. ``again``: what to type
+        to continue. Writes ``config.json``.
+
+        Raises PositronicError when the experiment is there and ``resume`` was not said, or when it was trained with
+        other data or settings.
+        """
+        if self.exists() and not resume:
+            raise PositronicError(self._exists_message(again))
+        self.folder.mkdir(parents=True, exist_ok=True)
+        remove_partial(self.folder)
+        checkpoints = list_checkpoints(self.folder)
+        last = checkpoints[-1] if checkpoints else None
+        if last:
+            require_same_run(last, last.info(), self.info)
+        self._keep_metrics_until(last.step if last else 0)
+        (self.folder / CONFIG_FILE).write_text(json.dumps(self.info, indent=2) + "\n")
+        return last
+
+    def exists(self) -> bool:
+        """Whether a run has been here."""
+        return any((self.folder / name).exists() for name in (CHECKPOINTS, METRICS_FILE, CONFIG_FILE))
+
+    def _exists_message(self, again: str) -> str:
+        checkpoints = list_checkpoints(self.folder)
+        last = f"its last checkpoint is {checkpoints[-1].id}" if checkpoints else "it has no checkpoint yet"
+        return (
+            f"Experiment {self.folder} exists already; {last}. To continue it, type:\n  {again}\n"
+            "To start another, add exp_name=<another name>; to start over, remove the folder."
+        )
+
+    def _keep_metrics_until(self, step: int) -> None:
+        """Forget what a killed run reported after its last checkpoint: those steps are trained again."""
+        if not self.metrics.exists():
+            return
+        lines = [line for line in self.metrics.read_text().splitlines() if _step_of(line) in range(1, step + 1)]
+        self.metrics.write_text("".join(line + "\n" for line in lines))
+
+
+def make_info(
+    dataset: BakedDataset,
+    settings: TrainSettings,
+    vendor: str,
+    backend: str,
+    fields: Mapping[str, Any],
+    recipe: Recipe,
+    provenance: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What ``positronic.json`` holds, but for step and format. ``fields``: the policy's, all of them, resolved."""
+    training = {
+        **asdict(settings),
+        "backend": backend,
+        "policy": dict(fields),
+        "input_path": str(dataset.root),
+        "frames": len(dataset),
+        "episodes": len(dataset.starts),
+    }
+    return {
+        "vendor": vendor,
+        "recipe": recipe.to_dict(),
+        "manifest": dataset.manifest.to_dict(),
+        "dataset_digest": dataset.manifest.digest,
+        "training": training,
+        "provenance": dict(provenance),
+    }
+
+
+def require_same_run(checkpoint: Checkpoint, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+    """Raise PositronicError naming both values of everything that a resumed run may not change."""
+    rows = differences(_identity(theirs), _identity(ours))
+    if rows:
+        lines = [f"  {name}: the checkpoint has {a}; this run has {b}" for name, a, b in rows]
+        raise PositronicError(
+            "\n".join(
+                [
+                    f"resume=true, but {checkpoint.path} was trained differently:",
+                    *lines,
+                    "Resume with the checkpoint's values, or start another experiment with exp_name=<another name>.",
+                ]
+            )
+        )
+
+
+def save_checkpoint(
+    experiment: Experiment, step: int, write_model: Callable[[Path], None], write_state: Callable[[Path], None]
+) -> None:
+    """Write checkpoint ``step``, whole or not at all; ``write_model`` and ``write_state`` each fill a folder."""
+    with writing_checkpoint(experiment.folder, step) as folder:
+        for name, write in ((PRETRAINED_MODEL, write_model), (TRAINING_STATE, write_state)):
+            (folder / name).mkdir()
+            write(folder / name)
+        write_info(folder, {"step": step, **experiment.info})
+
+
+def _identity(info: Mapping[str, Any]) -> dict[str, Any]:
+    training = info["training"]
+    policy = {f"vendor.policy.{name}": value for name, value in training["policy"].items()}
+    contract = {f"recipe {name}": value for name, value in info["recipe"]["contract"].items()}
+    same = {"vendor": info["vendor"], "vendor.backend": training["backend"]}
+    same |= {"dataset digest": info["dataset_digest"][:16], "dataset fps": info["manifest"]["fps"]}
+    return same | contract | {name: training[name] for name in KEPT} | policy
+
+
+def _step_of(line: str) -> int:
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return 0  # the last line of a killed run may be cut

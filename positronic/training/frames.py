@@ -1,0 +1,185 @@
+"""Frames of a baked dataset, from memory or decoded on demand."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from itertools import groupby
+from pathlib import Path
+from typing import Protocol
+
+import av
+import numpy as np
+from av.video.reformatter import VideoReformatter
+from numpy.typing import NDArray
+
+from positronic.errors import PositronicError
+from positronic.training.baked import BakedDataset, VideoSpan
+
+TASK_FRAMES = 512  # frames that one decoding task takes, so that threads share long files
+GIGABYTE = 1e9
+MEMORY_SHARE = 0.8  # of what is free; the network needs the rest
+MAX_OPEN_FILES = 32
+
+
+class FrameSource(Protocol):
+    """Gives frames by row."""
+
+    def get(self, column: str, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Rows (B,) of an image column -> uint8 (B, H, W, 3)."""
+        ...
+
+
+class CachedFrames:
+    """All frames in memory."""
+
+    def __init__(self, frames: dict[str, NDArray[np.uint8]]) -> None:
+        self._frames = frames
+
+    def get(self, column: str, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        return self._frames[column][rows]
+
+
+class DecodedFrames:
+    """Frames decoded when asked for: a seek to the keyframe before, and on from there.
+
+    Can be sent to another process; each opens the files for itself.
+    """
+
+    def __init__(self, dataset: BakedDataset) -> None:
+        self._dataset = dataset
+        self._files: dict[Path, VideoFile] = {}
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"_dataset": self._dataset, "_files": {}}
+
+    def get(self, column: str, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        out = np.empty((len(rows), *self._dataset.image_shapes[column]), np.uint8)
+        for i, row in enumerate(rows):
+            episode = self._dataset.episode_of[row]
+            span = self._dataset.videos[column][episode]
+            out[i] = self._open(span.path).frame(span.first + int(row - self._dataset.starts[episode]))
+        return out
+
+    def _open(self, path: Path) -> VideoFile:
+        if path not in self._files:
+            if len(self._files) >= MAX_OPEN_FILES:
+                self._files.pop(next(iter(self._files))).close()
+            self._files[path] = VideoFile(path, self._dataset.fps)
+        return self._files[path]
+
+
+class VideoFile:
+    """One mp4, frame k at k / fps s. Context manager."""
+
+    def __init__(self, path: Path, fps: int) -> None:
+        self._path = path
+        self._fps = fps
+        self._reformatter = VideoReformatter()  # kept: setting up a colour conversion costs more than one small frame
+        try:
+            self._container = av.open(str(path))
+            self._stream = self._container.streams.video[0]
+        except (av.FFmpegError, OSError, IndexError) as error:
+            raise PositronicError(f"{path} cannot be read as a video ({error}). Convert the dataset again.") from None
+        self._stream.thread_type = "NONE"  # many files are decoded side by side
+
+    def __enter__(self) -> VideoFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._container.close()
+
+    def frame(self, index: int) -> NDArray[np.uint8]:
+        """Frame ``index`` of the file, uint8 (H, W, 3)."""
+        return next(self.frames(index, 1))
+
+    def frames(self, first: int, count: int) -> Iterator[NDArray[np.uint8]]:
+        """``count`` frames from ``first`` on, each uint8 (H, W, 3). Raises PositronicError when the file ends early."""
+        given = 0
+        try:
+            for frame in self._from_keyframe_before(first):
+                number = round(float(frame.pts * self._stream.time_base) * self._fps)
+                if number >= first + given:
+                    yield self._reformatter.reformat(frame, format="rgb24").to_ndarray()
+                    given += 1
+                if given == count:
+                    return
+        except av.FFmpegError as error:
+            raise PositronicError(
+                f"{self._path}: damaged after frame {first + given} ({error}). Convert again."
+            ) from None
+        raise PositronicError(f"{self._path}: expected frame {first + given}, but the file ends. Convert again.")
+
+    def _from_keyframe_before(self, index: int) -> Iterator[av.VideoFrame]:
+        self._container.seek(int(index / self._fps / self._stream.time_base), stream=self._stream, backward=True)
+        return self._container.decode(self._stream)
+
+
+def open_frames(
+    dataset: BakedDataset, cache_gb: float, progress: Callable[[int, int], None] | None = None
+) -> CachedFrames | DecodedFrames:
+    """All frames decoded into memory when they fit in ``cache_gb`` and in what is free, else decoded on demand.
+
+    ``progress`` is called with (frames done, frames in all).
+    """
+    if dataset.decoded_bytes > min(cache_gb * GIGABYTE, MEMORY_SHARE * available_bytes()):
+        return DecodedFrames(dataset)
+    return CachedFrames(decode_all(dataset, progress))
+
+
+def decode_all(
+    dataset: BakedDataset, progress: Callable[[int, int], None] | None = None
+) -> dict[str, NDArray[np.uint8]]:
+    """Every image column as uint8 (N, H, W, 3), decoded by one thread per core."""
+    frames = {name: np.empty((len(dataset), *shape), np.uint8) for name, shape in dataset.image_shapes.items()}
+    done, total = 0, len(dataset) * len(frames)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        tasks = [
+            pool.submit(_decode_into, frames[name], start, span, dataset.fps)
+            for name in frames
+            for start, span in _long_spans(dataset, name)
+        ]
+        try:
+            for task in as_completed(tasks):
+                done += task.result()
+                if progress:
+                    progress(done, total)
+        finally:
+            for task in tasks:
+                task.cancel()
+    return frames
+
+
+def available_bytes() -> int:
+    """Memory that can be taken without swapping, where the system tells; else a very large number."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        return 1 << 62
+
+
+def _decode_into(out: NDArray[np.uint8], start: int, span: VideoSpan, fps: int) -> int:
+    with VideoFile(span.path, fps) as video:
+        for i, frame in enumerate(video.frames(span.first, span.count)):
+            out[start + i] = frame
+    return span.count
+
+
+def _long_spans(dataset: BakedDataset, column: str) -> Iterator[tuple[int, VideoSpan]]:
+    """``(first row, span)``: neighbouring episodes of a file joined, so that a file is opened a few times only."""
+    rows = zip(dataset.starts.tolist(), dataset.videos[column], strict=True)
+    for path, group in groupby(rows, key=lambda row: row[1].path):
+        start, first, count = -1, 0, 0
+        for row, span in group:
+            if count and (first + count != span.first or count >= TASK_FRAMES):
+                yield start, VideoSpan(path, first, count)
+                count = 0
+            if not count:
+                start, first = row, span.first
+            count += span.count
+        yield start, VideoSpan(path, first, count)

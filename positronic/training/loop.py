@@ -1,0 +1,234 @@
+"""The training loop: the same for every policy that trains in this process."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from positronic.errors import PositronicError
+from positronic.training.baked import BakedDataset
+from positronic.training.batches import BatchMaker, SampleOrder, iterate
+from positronic.training.checkpoints import Checkpoint, list_checkpoints
+from positronic.training.config import TrackerConfig
+from positronic.training.device import to_device
+from positronic.training.experiment import Experiment, save_checkpoint
+from positronic.training.frames import CachedFrames, DecodedFrames, open_frames
+from positronic.training.optimisation import lr_factor, make_optimiser, set_lr
+from positronic.training.reporting import Reporter, counting, open_tracker
+from positronic.training.settings import TrainSettings
+from positronic.training.state import load_state, save_state
+from positronic.training.trainable import Trainable
+
+
+class StoppedError(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM, after a checkpoint was written."""
+
+
+def train(
+    trainable: Trainable,
+    dataset: BakedDataset,
+    settings: TrainSettings,
+    experiment: Experiment,
+    start: Checkpoint | None,
+    tracker: TrackerConfig,
+    console: Console,
+) -> None:
+    """Train from ``start`` (None: from scratch) to ``settings.num_train_steps``.
+
+    Raises PositronicError when the loss is not finite, and StoppedError after Ctrl-C or SIGTERM; the checkpoint of the
+    last finished step is on disk then.
+    """
+    learner = Learner(trainable, settings)
+    if start:
+        learner.restore(start)
+    first = start.step if start else 0
+    frames = _open_frames(dataset, settings, console)
+    order = SampleOrder(len(dataset), settings.batch_size, settings.seed)
+    maker = BatchMaker(dataset, frames, order, trainable.action_offsets, trainable.with_task)
+    workers = settings.num_workers if isinstance(frames, DecodedFrames) else 0
+    batches = iterate(maker, first, settings.num_train_steps, workers)
+    sink = open_tracker(tracker, experiment.folder, experiment.info)
+    with (
+        Reporter(experiment.metrics, first, settings.num_train_steps, sink, console) as report,
+        _stop_signals() as stop,
+    ):
+        try:
+            _run(learner, batches, first, settings, experiment, report, stop)
+        finally:
+            batches.close()
+
+
+def _run(
+    learner: Learner,
+    batches: Iterator[Mapping[str, Any]],
+    first: int,
+    settings: TrainSettings,
+    experiment: Experiment,
+    report: Reporter,
+    stop: threading.Event,
+) -> None:
+    clock = _Clock(settings.batch_size)
+    for step in range(first + 1, settings.num_train_steps + 1):
+        with clock.waiting():
+            batch = next(batches)
+        learner.step(batch, step)
+        clock.steps += 1
+        report.step(step)
+        last = step == settings.num_train_steps
+        saves = step % settings.save_freq == 0 or last or stop.is_set()
+        if saves or step % settings.log_freq == 0:
+            learner.check_finite(step, experiment)
+        if step % settings.log_freq == 0 or last:
+            report.metrics({"step": step, **learner.take_metrics(), **clock.take()})
+        if saves:
+            save_checkpoint(experiment, step, learner.trainable.save, learner.save_state)
+        if stop.is_set() and not last:
+            raise StoppedError(f"Stopped after step {step}; its checkpoint is in {experiment.folder}.")
+
+
+class Learner:
+    """A policy with its optimiser: one step at a time."""
+
+    def __init__(self, trainable: Trainable, settings: TrainSettings) -> None:
+        self.trainable = trainable
+        self._settings = settings
+        groups = trainable.groups()
+        self._optimiser = make_optimiser(groups, settings.learning_rate, settings.weight_decay)
+        self._parameters = [parameter for group in groups for parameter in group.parameters]
+        self._losses: list[Tensor | float] = []  # tensors stay on the device until they are asked for
+        self._grad_norms: list[Tensor | float] = []
+        self._lr = 0.0
+
+    def step(self, batch: Mapping[str, Any], step: int) -> None:
+        """One step of the optimiser; ``step`` is 1-based."""
+        settings = self._settings
+        factor = lr_factor(step, settings.num_train_steps, settings.lr_schedule, settings.warmup_fraction)
+        self._lr = set_lr(self._optimiser, factor)
+        self.trainable.module.train()
+        columns = to_device(batch, settings.device)
+        with autocast(settings.device, settings.precision):
+            loss = self.trainable.loss(columns)
+        self._optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self._parameters, settings.grad_clip_norm)
+        self._optimiser.step()
+        self._losses.append(loss.detach())
+        self._grad_norms.append(norm.detach())
+
+    def check_finite(self, step: int, experiment: Experiment) -> None:
+        """Raise PositronicError naming the first step whose loss was not a finite number."""
+        self._losses = _numbers(self._losses)
+        bad = next((i for i, loss in enumerate(self._losses) if not math.isfinite(loss)), None)
+        if bad is None:
+            return
+        bad_step = step - len(self._losses) + 1 + bad
+        checkpoints = list_checkpoints(experiment.folder)
+        kept = f"Checkpoint {checkpoints[-1].id} is kept." if checkpoints else "There is no checkpoint yet."
+        raise PositronicError(
+            f"The loss became {self._losses[bad]} at step {bad_step} ({experiment.folder}). {kept} "
+            "Lower learning_rate or grad_clip_norm, lengthen warmup_fraction, or take precision=fp32."
+        )
+
+    def take_metrics(self) -> dict[str, float]:
+        """Means over the steps since the last call."""
+        losses, norms = _numbers(self._losses), _numbers(self._grad_norms)
+        self._losses, self._grad_norms = [], []
+        return {"loss": _mean(losses), "lr": self._lr, "grad_norm": _mean(norms)}
+
+    def save_state(self, folder: Any) -> None:
+        """Write what ``restore`` needs beside the weights."""
+        pending = {"losses": _numbers(self._losses), "grad_norms": _numbers(self._grad_norms)}
+        save_state(folder, self._optimiser, pending)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Continue where ``checkpoint`` was written."""
+        self.trainable.load(checkpoint.pretrained_model)
+        pending = load_state(checkpoint.training_state, self._optimiser)
+        self._losses, self._grad_norms = list(pending["losses"]), list(pending["grad_norms"])
+
+
+def autocast(device: str, precision: str) -> AbstractContextManager[Any]:
+    """``bf16``: matrix products and convolutions in bfloat16, the rest in float32. ``fp32``: nothing."""
+    return torch.autocast(device.split(":")[0], torch.bfloat16) if precision == "bf16" else nullcontext()
+
+
+class _Clock:
+    """Samples per second, and the share of time spent waiting for data."""
+
+    def __init__(self, batch_size: int) -> None:
+        self._batch_size = batch_size
+        self.steps = 0
+        self._waited = 0.0
+        self._began = time.perf_counter()
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self._waited += time.perf_counter() - began
+
+    def take(self) -> dict[str, float]:
+        now = time.perf_counter()
+        seconds = now - self._began
+        row = {"samples_per_sec": self.steps * self._batch_size / seconds, "data_wait": self._waited / seconds}
+        self.steps, self._waited, self._began = 0, 0.0, now
+        return row
+
+
+def _open_frames(dataset: BakedDataset, settings: TrainSettings, console: Console) -> CachedFrames | DecodedFrames:
+    began = time.perf_counter()
+    with counting(console, "decode") as progress:
+        frames = open_frames(dataset, settings.cache_gb, progress)
+    size = dataset.decoded_bytes / 1e9
+    if isinstance(frames, CachedFrames):
+        seconds = time.perf_counter() - began
+        console.print(f"{len(dataset)} frames decoded in {seconds:.1f} s ({size:.2f} GB in memory).", highlight=False)
+    else:
+        console.print(
+            f"{len(dataset)} frames ({size:.1f} GB decoded) do not fit in cache_gb={settings.cache_gb:g} or in what is "
+            f"free; they are decoded on demand by num_workers={settings.num_workers} processes.",
+            highlight=False,
+            soft_wrap=True,
+        )
+    return frames
+
+
+@contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C or SIGTERM sets, so that a step is never cut in two; the second one interrupts."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop  # only the main thread may handle signals
+        return
+
+    def request(number: int, frame: Any) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _numbers(values: list[Tensor | float]) -> list[float]:
+    """Floats; what is still on the device comes in one transfer."""
+    tensors = [value for value in values if isinstance(value, Tensor)]
+    fetched = iter(torch.stack(tensors).float().tolist() if tensors else [])
+    return [next(fetched) if isinstance(value, Tensor) else value for value in values]
+
+
+def _mean(values: list[float]) -> float:
+    return math.fsum(values) / len(values) if values else math.nan

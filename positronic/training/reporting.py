@@ -1,0 +1,156 @@
+"""What a run tells while it goes: a progress bar or lines, ``metrics.jsonl``, and a tracker."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from positronic.errors import PositronicError
+from positronic.training.config import TrackerConfig
+
+LINE_INTERVAL_SEC = 15.0  # between lines where there is no terminal
+MEASURED_STEPS = 10  # after so many the expected duration is told
+WANDB_ID_FILE = "wandb_run_id"
+
+
+class Tracker(Protocol):
+    """Takes the metrics elsewhere as well."""
+
+    def log(self, metrics: Mapping[str, float]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class NoTracker:
+    """``tracker=none``."""
+
+    def log(self, metrics: Mapping[str, float]) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+class WandbTracker:
+    """Weights & Biases; a resumed run continues its page."""
+
+    def __init__(self, config: TrackerConfig, folder: Path, info: Mapping[str, Any]) -> None:
+        try:
+            import wandb
+        except ImportError:
+            raise PositronicError(
+                "tracker=wandb needs the package wandb. Type `uv pip install wandb`, or take tracker=none."
+            ) from None
+        id_file = folder / WANDB_ID_FILE
+        known = id_file.read_text().strip() if id_file.exists() else None
+        try:
+            self._run = wandb.init(
+                project=config.project,
+                name=folder.name,
+                id=known,
+                resume="allow",
+                dir=folder,
+                mode=config.mode,
+                config=dict(info),
+            )
+        except wandb.errors.Error as error:
+            raise PositronicError(
+                f"wandb did not start ({error}). Log in with `wandb login`, or take tracker.mode=offline."
+            ) from None
+        id_file.write_text(self._run.id + "\n")
+
+    def log(self, metrics: Mapping[str, float]) -> None:
+        values = {name: value for name, value in metrics.items() if name != "step"}
+        self._run.log(values, step=int(metrics["step"]))
+
+    def close(self) -> None:
+        self._run.finish(quiet=True)
+
+
+TRACKERS: dict[str, Callable[[TrackerConfig, Path, Mapping[str, Any]], Tracker]] = {
+    "none": lambda config, folder, info: NoTracker(),
+    "wandb": WandbTracker,
+}
+
+
+def open_tracker(config: TrackerConfig, folder: Path, info: Mapping[str, Any]) -> Tracker:
+    """The tracker that ``config.name`` names. Raises PositronicError when it cannot start."""
+    if config.name not in TRACKERS:
+        raise PositronicError(f"tracker: expected one of {', '.join(sorted(TRACKERS))}, found '{config.name}'.")
+    return TRACKERS[config.name](config, folder, info)
+
+
+class Reporter:
+    """Progress of steps ``start + 1`` to ``total``. Context manager."""
+
+    def __init__(self, metrics_file: Path, start: int, total: int, tracker: Tracker, console: Console) -> None:
+        self._file = metrics_file
+        self._start, self._total = start, total
+        self._tracker = tracker
+        self._console = console
+        self._began = time.perf_counter()
+        self._last_line = self._began
+        columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), "{task.fields[values]}")
+        shown = (TextColumn(column) if isinstance(column, str) else column for column in columns)
+        self._progress = Progress(*shown, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
+        self._task = self._progress.add_task("train", total=total, completed=start, values="")
+
+    def __enter__(self) -> Self:
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+        self._tracker.close()
+
+    def say(self, text: str) -> None:
+        """A line above the progress bar."""
+        self._console.print(text, highlight=False, soft_wrap=True)
+
+    def step(self, step: int) -> None:
+        """Step ``step`` is done."""
+        self._progress.update(self._task, completed=step)
+        if step == self._start + MEASURED_STEPS and self._total > step:
+            minutes = self._seconds_left(step) / 60
+            self.say(f"{self._total - self._start} steps, about {minutes:.1f} min.")
+
+    def metrics(self, metrics: Mapping[str, float]) -> None:
+        """Write a row of metrics; it holds ``step``, ``loss`` and ``lr``."""
+        with self._file.open("a") as file:
+            file.write(json.dumps(dict(metrics)) + "\n")
+        self._tracker.log(metrics)
+        step = int(metrics["step"])
+        rate = (step - self._start) / (time.perf_counter() - self._began)
+        values = f"loss {metrics['loss']:.4f}  lr {metrics['lr']:.2e}  {rate:.2f} steps/s"
+        self._progress.update(self._task, completed=step, values=values)
+        self._line(step, values)
+
+    def _line(self, step: int, values: str) -> None:
+        now = time.perf_counter()
+        due = now - self._last_line >= LINE_INTERVAL_SEC or step == self._total
+        if due and not self._console.is_terminal:
+            self._last_line = now
+            self.say(f"step {step}/{self._total}  {values}  {self._seconds_left(step) / 60:.1f} min left")
+
+    def _seconds_left(self, step: int) -> float:
+        done = step - self._start
+        return (time.perf_counter() - self._began) / done * (self._total - step)
+
+
+@contextmanager
+def counting(console: Console, what: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar that is told ``(done, total)``."""
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)

@@ -1,0 +1,38 @@
+"""How long and how a policy is trained; the frozen form of stage=train's own parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """``learning_rate`` None takes the policy library's; the other fields as in ``positronic.stages.train.Train``."""
+
+    num_train_steps: int
+    save_freq: int
+    log_freq: int
+    batch_size: int
+    num_workers: int = 0
+    learning_rate: float | None = None
+    lr_schedule: str = "cosine"
+    warmup_fraction: float = 0.03
+    weight_decay: float = 1e-4
+    grad_clip_norm: float = 10.0
+    precision: str = "fp32"
+    device: str = "cpu"
+    cache_gb: float = 8.0
+    seed: int = 0
+
+
+# What a run must keep when it is resumed; the others may change on the way.
+KEPT = (
+    "batch_size",
+    "learning_rate",
+    "lr_schedule",
+    "warmup_fraction",
+    "weight_decay",
+    "grad_clip_norm",
+    "precision",
+    "seed",
+)

@@ -1,0 +1,58 @@
+"""What the training loop asks of a policy; each vendor brings its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from positronic.codecs.build import Recipe
+from positronic.training.baked import Stats
+
+
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Parameters that the policy library trains at its own ``learning_rate``."""
+
+    parameters: tuple[nn.Parameter, ...]
+    learning_rate: float
+
+
+class Trainable(Protocol):
+    """A policy on its device, ready to be trained.
+
+    ``action_offsets`` (H,): the steps of an action chunk relative to the observation. ``with_task``: whether it is
+    language-conditioned, and the task belongs in its batches. ``fields``: every resolved field of its config.
+    """
+
+    module: nn.Module
+    action_offsets: NDArray[np.int64]
+    with_task: bool
+    fields: dict[str, Any]
+
+    def groups(self) -> list[ParameterGroup]:
+        """What is trained, at the library's own learning rates."""
+        ...
+
+    def loss(self, batch: Mapping[str, Any]) -> Tensor:
+        """Columns on the device (images float (B, 3, H, W) in 0..1, nothing normalised) -> a scalar."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write the vendor's own checkpoint layout into the existing ``folder``."""
+        ...
+
+    def load(self, folder: Path) -> None:
+        """Take back the weights that ``save`` wrote."""
+        ...
+
+
+class TrainableFactory(Protocol):
+    """Builds a Trainable. Raises PositronicError when ``policy`` (the library's own fields) is not right."""
+
+    def __call__(self, recipe: Recipe, stats: Stats, policy: Mapping[str, Any], device: str) -> Trainable: ...

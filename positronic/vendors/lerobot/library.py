@@ -1,0 +1,117 @@
+"""The one door to the lerobot library.
+
+``import lerobot.policies`` imports every policy's dependencies, which takes longer than all the rest of a start. The
+package is therefore entered without running its ``__init__``, which runs after all when somebody asks for a name of it.
+Config classes and factories are found by lerobot's own naming convention, as its factory does it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from positronic.errors import PositronicError, did_you_mean, listing
+
+POLICIES = "lerobot.policies"
+PREPROCESSOR_FILE = "policy_preprocessor.json"
+POSTPROCESSOR_FILE = "policy_postprocessor.json"
+
+
+class _OnDemandPackage(ModuleType):
+    """A package whose ``__init__`` runs at the first access to a name that it would define."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        self.__class__ = ModuleType
+        self.__spec__.loader.exec_module(self)
+        return getattr(self, name)
+
+
+def enter_policies() -> Path:
+    """Make the modules below ``lerobot.policies`` importable one by one. Returns the package's folder.
+
+    Raises PositronicError when lerobot is not installed.
+    """
+    try:
+        spec = importlib.util.find_spec(POLICIES)
+    except ModuleNotFoundError:
+        spec = None
+    if spec is None:
+        raise PositronicError("vendor=lerobot needs the package lerobot. Type `make setup`, which installs it.")
+    if POLICIES not in sys.modules:
+        package = importlib.util.module_from_spec(spec)
+        package.__class__ = _OnDemandPackage
+        sys.modules[POLICIES] = package
+    return Path(spec.origin).parent
+
+
+@lru_cache(maxsize=1)
+def policy_types() -> tuple[str, ...]:
+    """Names of the policies that the installed lerobot has."""
+    folder = enter_policies()
+    return tuple(sorted(path.parent.name for path in folder.glob("*/configuration_*.py")))
+
+
+def config_class(policy_type: str) -> type:
+    """The config class of a policy. Raises PositronicError for an unknown one."""
+    if policy_type not in policy_types():
+        hint = did_you_mean(policy_type, policy_types())
+        raise PositronicError(
+            f"vendor.policy.type: expected one of {listing(policy_types(), 30)}, found '{policy_type}'.{hint}"
+        )
+    module = _part(policy_type, "configuration")
+    from lerobot.configs.policies import PreTrainedConfig
+
+    found = PreTrainedConfig.get_known_choices().get(policy_type)
+    if found is None:
+        raise PositronicError(f"vendor.policy.type: {module.__name__} registers no policy of this name.")
+    return found
+
+
+def policy_class(policy_type: str) -> type:
+    """``ACTPolicy`` for ``act``."""
+    name = config_class(policy_type).__name__.removesuffix("Config") + "Policy"
+    return getattr(_part(policy_type, "modeling"), name)
+
+
+def make_processors(config: Any, stats: dict[str, Any]) -> tuple[Any, Any]:
+    """New pre- and post-processor of a policy, normalising by ``stats`` (column -> mean, std, ...)."""
+    make = getattr(_part(config.type, "processor"), f"make_{config.type}_pre_post_processors")
+    return make(config, dataset_stats=stats)
+
+
+def load_processors(folder: Path, device: str) -> tuple[Any, Any]:
+    """The pre- and post-processor saved in ``folder``, on ``device``."""
+    from lerobot.processor import PolicyProcessorPipeline
+    from lerobot.processor.converters import (
+        batch_to_transition,
+        policy_action_to_transition,
+        transition_to_batch,
+        transition_to_policy_action,
+    )
+
+    before = PolicyProcessorPipeline.from_pretrained(
+        str(folder),
+        config_filename=PREPROCESSOR_FILE,
+        overrides={"device_processor": {"device": device}},
+        to_transition=batch_to_transition,
+        to_output=transition_to_batch,
+    )
+    after = PolicyProcessorPipeline.from_pretrained(
+        str(folder),
+        config_filename=POSTPROCESSOR_FILE,
+        to_transition=policy_action_to_transition,
+        to_output=transition_to_policy_action,
+    )
+    return before, after
+
+
+def _part(policy_type: str, kind: str) -> ModuleType:
+    enter_policies()
+    return importlib.import_module(f"{POLICIES}.{policy_type}.{kind}_{policy_type}")

@@ -1,0 +1,18 @@
+"""What a trained policy of any vendor looks like to the server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class ChunkModel(Protocol):
+    """Predicts chunks of actions. Holds no state between calls, so that many robots can share it."""
+
+    def predict(self, observations: Sequence[Mapping[str, Any]]) -> list[NDArray[np.float32]]:
+        """Observations (the modality's columns: vectors float32 (D,), images uint8 (H, W, 3); and the task) -> one
+        chunk (H, A) float32 each, in the units of the dataset, from one forward pass."""
+        ...

@@ -1,0 +1,39 @@
+"""Vendors by name. Each is imported when it is asked for, and none before."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+
+from positronic.errors import PositronicError, did_you_mean, listing
+from positronic.training.trainable import TrainableFactory
+from positronic.vendors.model import ChunkModel
+
+NATIVE = "native"
+
+# vendor -> backend -> module with `make_trainable` and `load_model`
+BACKENDS = {"lerobot": {NATIVE: "positronic.vendors.lerobot.native"}}
+
+
+def trainable(vendor: str, backend: str = NATIVE) -> TrainableFactory:
+    """What builds the vendor's policy for training. Raises PositronicError for an unknown vendor or backend."""
+    return _module(vendor, backend).make_trainable
+
+
+def load_model(vendor: str, checkpoint: Path, device: str, backend: str = NATIVE) -> ChunkModel:
+    """The model in folder ``checkpoint`` (``<experiment>/checkpoints/<id>``) on torch ``device`` (``auto`` as well).
+
+    Raises PositronicError for an unknown vendor or backend, and for a checkpoint that cannot be loaded.
+    """
+    return _module(vendor, backend).load_model(Path(checkpoint), device)
+
+
+def _module(vendor: str, backend: str) -> ModuleType:
+    if vendor not in BACKENDS:
+        hint = did_you_mean(vendor, BACKENDS)
+        raise PositronicError(f"Unknown vendor '{vendor}'. Expected one of {listing(BACKENDS)}.{hint}")
+    backends = BACKENDS[vendor]
+    if backend not in backends:
+        raise PositronicError(f"Vendor '{vendor}' has no backend '{backend}', only {listing(backends)}.")
+    return importlib.import_module(backends[backend])
