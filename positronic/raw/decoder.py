@@ -30,6 +30,8 @@ class Decoder:
         self.path = path
         try:
             self._container = av.open(str(path))
+        except FileNotFoundError as error:
+            raise self._bad("is missing") from error
         except (av.FFmpegError, OSError) as error:
             raise self._bad(f"cannot be opened ({_brief(error)}); the recording may have been cut off") from error
         if not self._container.streams.video:
