@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import av
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from positronic import keys
 from positronic.bake.config import VideoConfig
+from positronic.bake.frames import FramePreparer, Histogram, empty_histogram
 from positronic.bake.sampling import Times, camera_indices, episode_grid
 from positronic.bake.video import piece_writer
 from positronic.codecs.codec import Codec
@@ -22,7 +21,6 @@ from positronic.codecs.modality import Modality
 from positronic.errors import PositronicError
 from positronic.raw.episode import Episode
 from positronic.raw.faults import BadEpisode
-from positronic.raw.video import to_rgb
 
 Progress = Callable[[int], None]
 """Called with the timesteps done since the last call."""
@@ -47,14 +45,14 @@ class Source(NamedTuple):
 
 
 class BakedEpisode(NamedTuple):
-    """``columns``: (T, D) float32 by name. ``pieces``: mp4 by column. ``histograms``: (3, 256) int64 by column."""
+    """``columns``: (T, D) float32 by name. ``pieces``: mp4 by column. ``histograms``: by column."""
 
     source: Source
     task: str
     length: int
     columns: dict[str, NDArray[np.float32]]
     pieces: dict[str, Path]
-    histograms: dict[str, NDArray[np.int64]]
+    histograms: dict[str, Histogram]
 
 
 class Rejected(NamedTuple):
@@ -64,11 +62,6 @@ class Rejected(NamedTuple):
     uid: str
     path: str
     reason: str
-
-
-class _Picture(NamedTuple):
-    frame: av.VideoFrame
-    histogram: NDArray[np.int64]
 
 
 class _Plan(NamedTuple):
@@ -135,18 +128,11 @@ def _bake(baker: EpisodeBaker, episode: Episode, plan: _Plan, folder: Path, prog
 
 def _encode_camera(
     baker: EpisodeBaker, episode: Episode, image: ImageFeature, indices: NDArray[np.int64], path: Path
-) -> NDArray[np.int64]:
+) -> Histogram:
     """Decode, letterbox and encode; a frame that is shown repeatedly is prepared once. Returns the histogram."""
-
-    def prepare(frame: av.VideoFrame) -> _Picture:
-        picture = image.encode(to_rgb(frame))
-        counts = np.array(Image.fromarray(picture).histogram()).reshape(3, -1)
-        encodable = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format=baker.video.pix_fmt)
-        return _Picture(encodable, counts)
-
-    total = np.zeros((3, 256), np.int64)
+    total, preparer = empty_histogram(), FramePreparer(image, baker.video.pix_fmt)
     with piece_writer(path, image.height, image.width, baker.codec.timing.fps, baker.video) as writer:
-        for picture in episode[image.signal].frames_as(indices, prepare):
-            writer.write(picture.frame)
-            total += picture.histogram
+        for prepared in episode[image.signal].frames_as(indices, preparer.prepare):
+            writer.write(prepared.frame)
+            total += prepared.histogram
     return total

@@ -24,6 +24,7 @@ from positronic.bake.files import (
     ParquetFiles,
     VideoFiles,
 )
+from positronic.bake.frames import empty_histogram
 from positronic.bake.statistics import Stats
 
 VERSION = "v3.0"
@@ -46,7 +47,7 @@ class WriterV30:
         self._data = ParquetFiles(root, DATA_PATH, data_schema(self.features))
         cameras = [name for name, feature in self.features.items() if feature["dtype"] == "video"]
         self._videos = {name: VideoFiles(root, name, fps) for name in cameras}
-        self._histograms = {name: np.zeros((3, 256), np.int64) for name in cameras}
+        self._histograms = {name: empty_histogram() for name in cameras}
         self._rows: list[dict[str, Any]] = []
         self._episodes: ParquetFiles | None = None
 

@@ -15,17 +15,23 @@ def letterbox_geometry(height: int, width: int, to_height: int, to_width: int) -
 
 
 def letterbox(image_hwc: NDArray[np.uint8], to_height: int, to_width: int) -> NDArray[np.uint8]:
-    """uint8 RGB (H, W, 3) -> (to_height, to_width, 3), black around.
+    """uint8 RGB (H, W, 3) -> (to_height, to_width, 3), black around."""
+    if image_hwc.shape[:2] == (to_height, to_width):
+        return image_hwc
+    return np.asarray(letterbox_image(Image.fromarray(image_hwc), to_height, to_width))
+
+
+def letterbox_image(image: Image.Image, to_height: int, to_width: int) -> Image.Image:
+    """The same on Pillow's RGB image, which the bake has at hand.
 
     Pillow's BILINEAR, which is antialiased; OpenCV's is not, and gives other pixels.
     """
-    height, width = image_hwc.shape[:2]
-    if (height, width) == (to_height, to_width):
-        return image_hwc
-    inner_height, inner_width, top, left = letterbox_geometry(height, width, to_height, to_width)
-    resized = Image.fromarray(image_hwc).resize((inner_width, inner_height), Image.Resampling.BILINEAR)
-    if (inner_height, inner_width) == (to_height, to_width):
-        return np.asarray(resized)
-    box = np.zeros((to_height, to_width, 3), np.uint8)
-    box[top : top + inner_height, left : left + inner_width] = resized
+    if image.size == (to_width, to_height):
+        return image
+    height, width, top, left = letterbox_geometry(image.height, image.width, to_height, to_width)
+    resized = image.resize((width, height), Image.Resampling.BILINEAR)
+    if resized.size == (to_width, to_height):
+        return resized
+    box = Image.new("RGB", (to_width, to_height))
+    box.paste(resized, (left, top))
     return box

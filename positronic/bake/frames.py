@@ -1,0 +1,55 @@
+"""From a decoded frame to one that can be encoded, and its histogram, with as few copies as there can be."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import av
+import numpy as np
+from av.video.reformatter import VideoReformatter
+from numpy.typing import NDArray
+from PIL import Image
+
+from positronic.codecs.features import ImageFeature
+from positronic.codecs.images import letterbox_image
+
+LEVELS = 256
+Histogram = NDArray[np.int64]
+"""(3, 256): how often each level occurs in red, green and blue."""
+
+
+def empty_histogram() -> Histogram:
+    """Zeros."""
+    return np.zeros((3, LEVELS), np.int64)
+
+
+class Prepared(NamedTuple):
+    """``frame``: in the encoder's pixel format. ``histogram``: of its RGB pixels, the black around included."""
+
+    frame: av.VideoFrame
+    histogram: Histogram
+
+
+class FramePreparer:
+    """Prepares the frames of one camera: what ``ImageFeature.encode`` does, on frames as a decoder gives them.
+
+    The converters are kept, as setting one up costs as much as using it.
+    """
+
+    def __init__(self, feature: ImageFeature, pix_fmt: str) -> None:
+        self._feature, self._pix_fmt = feature, pix_fmt
+        self._to_rgb, self._to_encoder = VideoReformatter(), VideoReformatter()
+
+    def picture(self, frame: av.VideoFrame) -> Image.Image:
+        """The letterboxed RGB image: the pixels of ``feature.encode`` of the frame's RGB array."""
+        rgb = self._to_rgb.reformat(frame, format="rgb24")
+        plane = rgb.planes[0]
+        image = Image.frombuffer("RGB", (rgb.width, rgb.height), plane, "raw", "RGB", plane.line_size, 1)
+        return letterbox_image(image, self._feature.height, self._feature.width)
+
+    def prepare(self, frame: av.VideoFrame) -> Prepared:
+        """One decoded frame, of any format and size."""
+        picture = self.picture(frame)
+        counts = np.fromiter(picture.histogram(), np.int64, 3 * LEVELS).reshape(3, LEVELS)
+        encodable = self._to_encoder.reformat(av.VideoFrame.from_image(picture), format=self._pix_fmt)
+        return Prepared(encodable, counts)
