@@ -37,6 +37,7 @@ class EpisodeResult:
     seed: int
     outcome: str
     path: str
+    task: str
     duration_sec: float
     success_sec: float | None = None
     reason: str | None = None

@@ -160,12 +160,14 @@ def run_episode(
         if not loop.course.started:
             raise
         reason = str(problem)
-    result = _result(loop.course, writer, seed, robot.time_ns, reason)
+    result = _result(loop.course, writer, seed, robot.time_ns, facts[keys.TASK], reason)
     recorder.statics(facts | policy_statics(policy.meta) | outcome_statics(result))
     return result
 
 
-def _result(course: Course, writer: EpisodeWriter, seed: int, duration_ns: int, reason: str | None) -> EpisodeResult:
+def _result(
+    course: Course, writer: EpisodeWriter, seed: int, duration_ns: int, task: str, reason: str | None
+) -> EpisodeResult:
     scored = keys.SCORE in course.metrics
     if reason is not None:
         outcome = ABORTED
@@ -178,6 +180,7 @@ def _result(course: Course, writer: EpisodeWriter, seed: int, duration_ns: int, 
         seed=seed,
         outcome=outcome,
         path=str(writer.path),
+        task=task,
         duration_sec=round(duration_ns / NS_PER_SEC, 6),
         success_sec=None if course.success_ns is None else round(course.success_ns / NS_PER_SEC, 6),
         reason=reason,

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from positronic import keys
 from positronic.stages.base import Parts
 from positronic.utils.fields import between
+
+if TYPE_CHECKING:
+    from positronic.hardware.robot import Robot
+    from positronic.rollout.campaign import Campaign
+    from positronic.rollout.policies import Policy
+    from positronic.rollout.results import EpisodeResult
 
 
 @dataclass
@@ -21,4 +32,111 @@ class Infer(Parts):
 
 
 def run(config: Infer) -> None:
-    raise NotImplementedError
+    """Run the episodes, write the report, print the result and where everything is.
+
+    Raises PositronicError when nothing could start, or when an episode was aborted: the report tells of those before.
+    """
+    from positronic.hardware.factory import open_robot
+    from positronic.rollout.campaign import Campaign, require_empty
+    from positronic.rollout.policies import open_policy
+    from positronic.utils.provenance import provenance
+
+    if config.output_dir is not None:
+        require_empty(Path(config.output_dir))  # before a server is looked for or a model is loaded
+    with contextlib.ExitStack() as parts:
+        robot = parts.enter_context(contextlib.closing(open_robot(config.hardware)))
+        policy = parts.enter_context(contextlib.closing(open_policy(config.policy, robot)))
+        check_codec(config, policy.meta)
+        root = output_folder(config, policy.meta)
+        origin = provenance()
+        campaign = Campaign(config.hardware, config.policy, config.driver, config.seed, root, origin)
+        begin = time.monotonic()
+        results, problem = _play(campaign, robot, policy)
+        if results:
+            _report(campaign, robot, policy, results, problem, time.monotonic() - begin)
+    if problem is not None:
+        raise problem
+
+
+def output_folder(config: Infer, meta: Mapping[str, Any]) -> Path:
+    """``output_dir``, or a folder named after the policy. Raises PositronicError when there are rollouts already."""
+    from positronic.rollout.campaign import require_empty
+
+    name = meta.get(keys.META_EXPERIMENT) or meta.get(keys.META_TYPE) or config.policy.name
+    root = Path(config.output_dir or f"{config.paths.root}/rollouts/{name}")
+    require_empty(root)
+    return root
+
+
+def check_codec(config: Infer, meta: Mapping[str, Any]) -> None:
+    """Raise ConventionError when a codec was typed and the policy uses another; names may differ, features may not."""
+    from positronic import conventions
+    from positronic.codecs.build import build_codec
+    from positronic.codecs.config import FROM_CHECKPOINT
+
+    told = meta.get(keys.META_CONVENTIONS)
+    if config.codec.name == FROM_CHECKPOINT or not told:
+        return
+    typed = {name: str(value) for name, value in build_codec(config.codec, config.modality).conventions.items()}
+    hint = "Leave codec= out: the checkpoint says which codec it was trained with."
+    theirs = f"the policy's codec '{meta.get(keys.META_CODEC, '?')}'"
+    conventions.require_equal(f"codec={config.codec.name}", typed, theirs, told, hint)
+
+
+def _play(campaign: Campaign, robot: Robot, policy: Policy) -> tuple[list[EpisodeResult], BaseException | None]:
+    """The episodes that were finished, in order of id, and what ended the run before its time."""
+    from positronic.rollout.campaign import run_campaign
+    from positronic.rollout.progress import progress_bar
+    from positronic.rollout.viewer import viewer
+
+    results: list[EpisodeResult] = []
+    try:
+        with contextlib.ExitStack() as parts:
+            watch = parts.enter_context(viewer(robot)) if campaign.driver.show_gui else None
+            episodes = parts.enter_context(contextlib.closing(run_campaign(campaign, robot, policy, watch)))
+            show = parts.enter_context(progress_bar(campaign.driver.num_episodes))
+            for result in episodes:
+                results.append(result)
+                show(result)
+        return sorted(results, key=lambda one: one.id), campaign.aborted(results)
+    except BaseException as problem:  # Ctrl-C and bugs too: what was finished is reported before they go on their way
+        return sorted(results, key=lambda one: one.id), problem
+
+
+def _report(
+    campaign: Campaign,
+    robot: Robot,
+    policy: Policy,
+    results: list[EpisodeResult],
+    problem: BaseException | None,
+    wall_sec: float,
+) -> None:
+    from positronic.rollout.publish import closing_words, film_all, publish
+    from positronic.rollout.report import Rollouts
+    from positronic.rollout.video import choose
+
+    rollouts = Rollouts(
+        root=campaign.root,
+        results=results,
+        planned=campaign.driver.num_episodes,
+        robot=robot.contract.name,
+        task=results[0].task,
+        policy=policy.meta,
+        config=campaign.to_dict(),
+        provenance=campaign.provenance,
+        wall_sec=wall_sec,
+        stopped=reason(problem),
+    )
+    publish(rollouts)
+    chosen = choose(results, campaign.driver.save_videos) if problem is None else []
+    if chosen:
+        rollouts = film_all(rollouts, chosen, campaign.hardware)
+        publish(rollouts)
+    print(closing_words(rollouts))
+
+
+def reason(problem: BaseException | None) -> str | None:
+    """Why the run ended before its time, for the report."""
+    if isinstance(problem, KeyboardInterrupt):
+        return "Interrupted by Ctrl-C."
+    return None if problem is None else str(problem) or type(problem).__name__

@@ -1,0 +1,108 @@
+"""The picture in the report: which episodes succeeded, when, and how the scores went."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from positronic import keys
+from positronic.rollout.report import ERRORS, Rollouts
+from positronic.rollout.results import EpisodeResult, wilson_interval
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+GOOD, BAD, INK, FAINT = "#1f9d74", "#d64550", "#22303c", "#9aa7b2"
+STYLE = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": FAINT,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+    "axes.titlesize": 10,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.frameon": False,
+}
+
+
+def plot_png(rollouts: Rollouts) -> bytes:
+    """The report's picture as PNG: success against time and seeds, or a replay's errors over time."""
+    import matplotlib
+    from matplotlib.figure import Figure  # without pyplot there is no display and no global state
+
+    with matplotlib.rc_context(STYLE):
+        if rollouts.is_replay:
+            figure = _replay_figure(Figure, rollouts)
+        else:
+            figure = Figure(figsize=(9, 7.2), layout="constrained")
+            strip, curve, course = figure.subplots(3, 1, height_ratios=[1.1, 1, 1])
+            _draw_strip(strip, rollouts)
+            _draw_curve(curve, rollouts)
+            _draw_course(course, rollouts)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=150)
+    return buffer.getvalue()
+
+
+def _draw_strip(axes: Axes, rollouts: Rollouts) -> None:
+    """One mark per episode: when it succeeded, or a cross at its end."""
+    good = [result for result in rollouts.judged if result.success]
+    bad = [result for result in rollouts.judged if not result.success]
+    for result in good:
+        axes.vlines(result.seed, 0, result.success_sec, color=GOOD, alpha=0.25, linewidth=1.5)
+    axes.plot([r.seed for r in good], [r.success_sec for r in good], "o", color=GOOD, markersize=4, label="success")
+    axes.plot([r.seed for r in bad], [r.duration_sec for r in bad], "X", color=BAD, markersize=7, label="no success")
+    axes.set(title="Time to success", xlabel="seed", ylabel="s", ylim=(0, None))
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.legend(loc="upper left", bbox_to_anchor=(0.75, 1.18), ncols=2)
+
+
+def _draw_curve(axes: Axes, rollouts: Rollouts) -> None:
+    """Share of the episodes that had succeeded by a time, and its 95 % interval."""
+    n = len(rollouts.judged)
+    times = sorted(result.success_sec for result in rollouts.judged if result.success_sec is not None)
+    end = 1.03 * max([result.duration_sec for result in rollouts.judged], default=1.0)
+    edges = [0.0, *times, end]
+    counts = [*range(len(times) + 1), len(times)]
+    low, high = np.transpose([wilson_interval(count, n) for count in counts])
+    axes.fill_between(edges, 100 * low, 100 * high, step="post", color=GOOD, alpha=0.15, linewidth=0)
+    axes.step(edges, 100 * np.array(counts) / max(n, 1), where="post", color=GOOD, linewidth=1.8)
+    axes.set(title="Succeeded by then, with 95 % interval", xlabel="s", ylabel="%", ylim=(0, 103), xlim=(0, edges[-1]))
+
+
+def _draw_course(axes: Axes, rollouts: Rollouts) -> None:
+    """How every episode went: the cubes' distance, or the score of a robot that has no such thing."""
+    judged = rollouts.judged
+    apart = bool(judged) and all(keys.BOX_DISTANCE in result.metrics for result in judged)
+    name, factor = (keys.BOX_DISTANCE, 1e2) if apart else (keys.SCORE, 1.0)
+    _draw_series(axes, [result for result in judged if result.success], name, GOOD, 0.25, factor)
+    _draw_series(axes, [result for result in judged if not result.success], name, BAD, 0.9, factor)
+    title, unit = ("Distance between the cubes' centres", "cm") if apart else ("Score of each episode", "0 to 1")
+    axes.set(title=title, xlabel="s", ylabel=unit, ylim=(0, None), xlim=(0, None))
+
+
+def _draw_series(
+    axes: Axes, results: Sequence[EpisodeResult], name: str, color: str | None, alpha: float, factor: float = 1.0
+) -> None:
+    for result in (one for one in results if name in one.metrics):
+        times, values = np.transpose(result.metrics[name])
+        axes.plot(times, factor * values, color=color, alpha=alpha, linewidth=1.1, drawstyle="steps-post")
+
+
+def _replay_figure(figure_type: type, rollouts: Rollouts) -> object:
+    """One row per kind of error, one line per recording."""
+    names = [name for name in ERRORS if any(name in result.metrics for result in rollouts.judged)]
+    figure = figure_type(figsize=(9, 0.6 + 2 * max(len(names), 1)), layout="constrained")
+    rows = figure.subplots(max(len(names), 1), 1, squeeze=False)[:, 0]
+    for axes, name in zip(rows, names, strict=False):
+        what, unit, factor = ERRORS[name]
+        _draw_series(axes, rollouts.judged, name, None, 0.8, factor)
+        axes.set(title=f"Command against recording: {what}", xlabel="s", ylabel=unit, xlim=(0, None), ylim=(0, None))
+    return figure

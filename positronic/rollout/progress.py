@@ -1,0 +1,27 @@
+"""The progress bar: episodes done, and how many of them succeeded."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+from positronic.rollout.results import REPLAYED, EpisodeResult
+
+
+@contextlib.contextmanager
+def progress_bar(total: int) -> Iterator[Callable[[EpisodeResult], None]]:
+    """Yields what to call with each finished episode."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns) as progress:
+        bar = progress.add_task("Episodes", total=total)
+        successes = done = 0
+
+        def show(result: EpisodeResult) -> None:
+            nonlocal successes, done
+            successes, done = successes + result.success, done + 1
+            words = "Replayed" if result.outcome == REPLAYED else f"Stacked {successes}/{done}"
+            progress.update(bar, description=words, advance=1)
+
+        yield show

@@ -1,0 +1,67 @@
+"""The files of a report: report.json, report.html, report.png and the videos, all in the rollouts' folder."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from positronic.hardware.config import HardwareConfig
+from positronic.hardware.factory import open_robot
+from positronic.raw.episode import Episode
+from positronic.rollout.campaign import REPORT_FILE
+from positronic.rollout.page import page_html
+from positronic.rollout.plot import plot_png
+from positronic.rollout.report import Rollouts, headline, write_json
+from positronic.rollout.results import EpisodeResult
+from positronic.utils.pool import WorkerPool, worker_count
+
+PAGE_FILE, PLOT_FILE, VIDEO_FOLDER = "report.html", "report.png", "videos"
+
+
+def publish(rollouts: Rollouts) -> None:
+    """Write numbers, picture and page."""
+    plot = plot_png(rollouts)
+    (rollouts.root / PLOT_FILE).write_bytes(plot)
+    (rollouts.root / PAGE_FILE).write_text(page_html(rollouts, plot))
+    write_json(rollouts, rollouts.root / REPORT_FILE)
+
+
+def film_all(rollouts: Rollouts, chosen: list[EpisodeResult], hardware: HardwareConfig) -> Rollouts:
+    """Render a video of each chosen episode, several at once; the rollouts that know of them."""
+    tasks = [(result, rollouts.root / video_path(result)) for result in chosen]
+    with WorkerPool(worker_count(0, len(tasks)), film_worker, hardware) as pool:
+        for task in tasks:
+            pool.submit(task)
+        for _ in pool.results():
+            pass
+    return replace(rollouts, videos={result.id: video_path(result) for result in chosen})
+
+
+def video_path(result: EpisodeResult) -> str:
+    """Where an episode's video lies, within the rollouts' folder."""
+    return f"{VIDEO_FOLDER}/{result.id:06d}_seed{result.seed}_{result.outcome}.mp4"
+
+
+@contextlib.contextmanager
+def film_worker(hardware: HardwareConfig) -> Iterator[Callable[[tuple[EpisodeResult, Path]], None]]:
+    """What a filming process does: yields what renders one episode, with a robot of its own."""
+    from positronic.rollout.video import film
+
+    with contextlib.closing(open_robot(hardware)) as robot:
+        yield lambda task: film(Episode(Path(task[0].path)), task[0], robot, task[1])
+
+
+def closing_words(rollouts: Rollouts) -> str:
+    """What is printed at the end: the headline and where everything is."""
+    videos = list(rollouts.videos.values())
+    lines = [
+        headline(rollouts),
+        f"  report:   {rollouts.root / PAGE_FILE}",
+        f"  numbers:  {rollouts.root / REPORT_FILE}",
+        f"  plot:     {rollouts.root / PLOT_FILE}",
+        *(f"  video:    {rollouts.root / video}" for video in videos),
+        f"  rollouts: {rollouts.root} ({len(rollouts.results)} raw episodes)",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,139 @@
+"""What is said about many episodes: one line for people, report.json for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from positronic import keys
+from positronic.rollout.results import (
+    ABORTED,
+    REPLAYED,
+    EpisodeResult,
+    percentiles,
+    values_of,
+    wilson_interval,
+)
+
+FORMAT = 1
+ERRORS = {  # metric -> what it is called, unit, factor to that unit
+    keys.REPLAY_POSITION_ERROR: ("position", "mm", 1e3),
+    keys.REPLAY_ROTATION_ERROR: ("rotation", "°", 180 / np.pi),
+    keys.REPLAY_JOINT_ERROR: ("joints", "°", 180 / np.pi),
+    keys.REPLAY_GRIP_ERROR: ("gripper", "%", 1e2),
+}
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """Everything that a report says. ``results`` in order of id; ``stopped``: why there are fewer than ``planned``."""
+
+    root: Path
+    results: Sequence[EpisodeResult]
+    planned: int
+    robot: str
+    task: str
+    policy: Mapping[str, Any]
+    config: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+    wall_sec: float
+    stopped: str | None = None
+    videos: Mapping[int, str] = field(default_factory=dict)  # episode id -> path within root
+
+    @property
+    def judged(self) -> list[EpisodeResult]:
+        """The episodes that count: an aborted one says nothing about the policy."""
+        return [result for result in self.results if result.outcome != ABORTED]
+
+    @property
+    def is_replay(self) -> bool:
+        return bool(self.judged) and all(result.outcome == REPLAYED for result in self.judged)
+
+    @property
+    def successes(self) -> int:
+        return sum(result.success for result in self.judged)
+
+    def relative(self, path: str) -> str:
+        """A recording's path within ``root``, so that the report may be moved with it."""
+        return Path(path).resolve().relative_to(self.root.resolve()).as_posix()
+
+
+def headline(rollouts: Rollouts) -> str:
+    """``stacked 98/100 (95 % interval 93-99 %)``, or how far a policy was from the recordings."""
+    n = len(rollouts.judged)
+    if not n:
+        return "no episode was finished"
+    if rollouts.is_replay:
+        return f"replayed {n} {'recording' if n == 1 else 'recordings'}: {_error_words(rollouts)}"
+    low, high = wilson_interval(rollouts.successes, n)
+    return f"stacked {rollouts.successes}/{n} (95 % interval {100 * low:.0f}-{100 * high:.0f} %)"
+
+
+def error_summary(rollouts: Rollouts) -> dict[str, dict[str, float]]:
+    """Replay errors over all episodes, in SI units: metric -> mean, p95, max."""
+    pooled: dict[str, list[float]] = {}
+    for result in rollouts.judged:
+        for name in result.metrics.keys() & ERRORS.keys():
+            pooled.setdefault(name, []).extend(values_of(result.metrics[name]))
+    return {
+        name: {
+            "mean": round(float(np.mean(pooled[name])), 6),
+            "p95": round(float(np.percentile(pooled[name], 95)), 6),
+            "max": round(max(pooled[name]), 6),
+        }
+        for name in ERRORS
+        if name in pooled
+    }
+
+
+def report(rollouts: Rollouts) -> dict[str, Any]:
+    """The report as JSON. Times in seconds unless the name says otherwise, rates 0..1, paths within ``root``."""
+    n = len(rollouts.judged)
+    latencies = [value for result in rollouts.results for value in result.latencies_ms]
+    times = [result.success_sec for result in rollouts.judged if result.success_sec is not None]
+    episodes = [result.summary() | {"path": rollouts.relative(result.path)} for result in rollouts.results]
+    return {
+        "format": FORMAT,
+        "headline": headline(rollouts),
+        "planned": rollouts.planned,
+        "n": n,
+        "aborted": len(rollouts.results) - n,
+        "stopped": rollouts.stopped,
+        "successes": None if rollouts.is_replay else rollouts.successes,
+        "success_rate": None if rollouts.is_replay or not n else rollouts.successes / n,
+        "interval_95": None if rollouts.is_replay else list(wilson_interval(rollouts.successes, n)),
+        "success_sec": percentiles(times),
+        "replay_errors": error_summary(rollouts),
+        "inferences": len(latencies),
+        "inference_latency_ms": percentiles(latencies),
+        "wall_sec": round(rollouts.wall_sec, 3),
+        "robot": rollouts.robot,
+        "task": rollouts.task,
+        "policy": dict(rollouts.policy),
+        "config": dict(rollouts.config),
+        "provenance": dict(rollouts.provenance),
+        "videos": {str(index): path for index, path in rollouts.videos.items()},
+        "episodes": episodes,
+    }
+
+
+def write_json(rollouts: Rollouts, path: Path) -> None:
+    """Write the report."""
+    path.write_text(json.dumps(report(rollouts), indent=1, default=_plain) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if hasattr(value, "tolist") else str(value)
+
+
+def _error_words(rollouts: Rollouts) -> str:
+    words = []
+    for name, error in error_summary(rollouts).items():
+        what, unit, factor = ERRORS[name]
+        words.append(f"{what} {factor * error['mean']:.3g} {unit} off in the mean, {factor * error['max']:.3g} at most")
+    return "; ".join(words) or "nothing to compare"
