@@ -41,11 +41,15 @@ OWN_FOLDER = {"train": "${hydra:runtime.output_dir}", "infer": "${hydra:runtime.
 FOLLOWING_STAGES = ("serve", "infer")
 UNKNOWN = re.compile(r"(In '.*': )?Could not (override|delete) '(?P<key>[^']+)'")
 NOISE = re.compile(r"\s*(full_key|object_type|reference_type|Search path|provider)\b")
+# No shell expands `dataset.path=~/x`, and Hydra\'s grammar refuses it.
+HOME = re.compile(r"(?<=[=,\[])~(?=/)")
 ASKING = {"--help", "-h", "--shell-completion", "-sc", "--info", "-i"}
 
 
 class Loader(ConfigLoaderImpl):
     """Composes as Hydra does; raises PositronicError, one sentence, for what it refuses."""
+
+    _from_files: DictConfig | None = None  # the last composition before what was typed: which keys there are
 
     def load_configuration(
         self,
@@ -57,6 +61,7 @@ class Loader(ConfigLoaderImpl):
     ) -> DictConfig:
         if config_name is None:  # `--hydra-help` composes Hydra's own config alone
             return super().load_configuration(None, overrides, run_mode, from_shell, validate_sweep_overrides)
+        overrides = [HOME.sub(os.path.expanduser("~"), override) for override in overrides]
         parsed = _parse(overrides)
         typed = _typed(parsed)
         refusals.check_typed(typed)
@@ -71,12 +76,17 @@ class Loader(ConfigLoaderImpl):
     def _compose(self, config_name: str, overrides: list[str], *how: Any) -> DictConfig:
         try:
             return super().load_configuration(config_name, overrides, *how)
-        except HydraException as error:
+        except (HydraException, ValueError) as error:  # ValueError: a group's choice that is no text
             raise self._refusal(error, _parse(overrides)) from None
 
     def _compose_config_from_defaults_list(self, defaults: list[ResultDefault], repo: IConfigRepository) -> DictConfig:
-        """Between the YAML files and the command line, so that what is typed wins over the preset."""
-        cfg = super()._compose_config_from_defaults_list(defaults, repo)
+        """Between the YAML files and the command line, so that what is typed wins over the preset.
+
+        The stage's schema is merged first, although the stage comes last for its say in the choices: merged over a
+        part, the schema would turn that part's own dataclass (``SimConfig``) into the base (``HardwareConfig``).
+        """
+        cfg = super()._compose_config_from_defaults_list(sorted(defaults, key=_merge_order), repo)
+        self._from_files = cfg
         if "stages" in cfg:
             _fold_stage_section(cfg)
             for key in OPEN_MAPPINGS:
@@ -104,15 +114,15 @@ class Loader(ConfigLoaderImpl):
         codec = self.repository.load_config(f"codec/{option}")
         return option == FROM_CHECKPOINT or (codec is not None and codec.config.get("name") != option)
 
-    def _refusal(self, error: HydraException, parsed: Sequence[Override]) -> PositronicError:
+    def _refusal(self, error: Exception, parsed: Sequence[Override]) -> PositronicError:
         """Hydra's error in our words."""
         if isinstance(error, MissingConfigException) and error.missing_cfg_file:
             return self._no_such_file(error.missing_cfg_file, parsed)
         key = _unknown_key(error)
         if key is None:
             return PositronicError(_one_line(error))
-        rest = [override for override in parsed if override.key_or_group != key]
-        return refusals.unknown_key(key, self._choices(rest)["stage"], self._known_keys(rest))
+        known = refusals.leaf_keys(self._from_files) if self._from_files is not None else []
+        return refusals.unknown_key(key, _typed(parsed)["stage"], known)
 
     def _no_such_file(self, path: str, parsed: Sequence[Override]) -> PositronicError:
         group, _, choice = path.rpartition("/")
@@ -134,20 +144,25 @@ class Loader(ConfigLoaderImpl):
         overrides = self._group_overrides([o for o in parsed if o.key_or_group != "codec"])
         return self.compute_defaults_list(CONFIG_NAME, overrides, RunMode.RUN).overrides.known_choices
 
-    def _known_keys(self, parsed: Sequence[Override]) -> list[str]:
-        return refusals.leaf_keys(super().load_configuration(CONFIG_NAME, self._group_overrides(parsed), RunMode.RUN))
-
 
 class CommandLineLoader(Loader):
     """The same for ``run.py``: a refusal is one line on stderr and exit code 1, without Hydra's words around it."""
 
     def load_configuration(self, config_name: str | None, overrides: list[str], *how: Any, **named: Any) -> DictConfig:
         if ASKING.intersection(sys.argv[1:]):  # help about a stage must not depend on what is still to be typed
-            return ConfigLoaderImpl.load_configuration(self, config_name, overrides, *how, **named)
+            cfg = ConfigLoaderImpl.load_configuration(self, config_name, overrides, *how, **named)
+            return _of_interest(cfg) if config_name is not None else cfg
         try:
             return super().load_configuration(config_name, overrides, *how, **named)
         except PositronicError as error:
             raise stop(error) from None
+
+
+def _of_interest(cfg: DictConfig) -> DictConfig:
+    """For help: the stage's own parameters, then the parts that it uses."""
+    names = ["stage", *refusals.own_parameters(cfg.stage), *refusals.STAGES[cfg.stage].uses, "hydra"]
+    nodes = dict(cfg.items_ex(resolve=False))
+    return OmegaConf.create({name: nodes[name] for name in names})
 
 
 def stop(error: PositronicError) -> BaseException:
@@ -194,6 +209,11 @@ def _first_choice(override: Override) -> str:
     return f"{override.get_key_element()}={next(iter(override.sweep_string_iterator()))}"
 
 
+def _merge_order(default: ResultDefault) -> int:
+    path = default.config_path or ""
+    return 0 if path.startswith("hydra/") else 1 if path.startswith("schema/stage/") else 2
+
+
 def _fold_stage_section(cfg: DictConfig) -> None:
     """Merge ``stages.<stage>`` of a preset into the root, then empty ``stages``."""
     unknown = [name for name in cfg.stages if name not in refusals.STAGES]
@@ -219,13 +239,13 @@ def _complete(cfg: DictConfig, typed: Mapping[str, str]) -> None:
             cfg.output_dir = OWN_FOLDER[cfg.stage]
 
 
-def _one_line(error: HydraException) -> str:
+def _one_line(error: Exception) -> str:
     text = re.sub("Error merging override (.*)", r"\1:", str(error))
     lines = f"{text}\n{error.__cause__ or ''}".splitlines()
     return " ".join(line.strip() for line in lines if line.strip() and not NOISE.match(line))
 
 
-def _unknown_key(error: HydraException) -> str | None:
+def _unknown_key(error: Exception) -> str | None:
     """The dotted key that Hydra's error says does not exist, if that is what it says."""
     named = UNKNOWN.match(str(error))
     if named:

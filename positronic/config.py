@@ -22,19 +22,14 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue
 
-from positronic.codecs.config import CodecConfig, ModalityConfig
 from positronic.composition import compose_config, stop
 from positronic.errors import PositronicError
 from positronic.hardware.replay.config import ReplayConfig
 from positronic.hardware.sim.config import SimConfig
-from positronic.raw.config import DatasetConfig
 from positronic.refusals import STAGES
-from positronic.rollout.config import DriverConfig, LocalPolicyConfig, RemotePolicyConfig, ScriptedPolicyConfig
-from positronic.serving.config import ServerConfig
+from positronic.rollout.config import LocalPolicyConfig, RemotePolicyConfig, ScriptedPolicyConfig
 from positronic.stages.base import Parts
-from positronic.training.config import TrackerConfig
 from positronic.utils.provenance import provenance
-from positronic.vendors.config import VendorConfig
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 MISSING_TEXT = "???"
@@ -43,20 +38,14 @@ PROVENANCE_FILE = "provenance.json"
 PROFILE_FILE = "profile.txt"
 INTERRUPTED = 130  # what a shell reports for Ctrl-C
 
+# A stage's dataclass types the whole config; a part with several dataclasses names its own in its YAML.
 SCHEMAS: dict[str, type] = {
-    "dataset": DatasetConfig,
-    "vendor": VendorConfig,
-    "codec": CodecConfig,
-    "modality": ModalityConfig,
+    **{f"stage/{name}": schema for name, schema in STAGES.items()},
     "hardware/sim": SimConfig,
     "hardware/replay": ReplayConfig,
-    "server": ServerConfig,
     "policy/remote": RemotePolicyConfig,
     "policy/local": LocalPolicyConfig,
     "policy/scripted": ScriptedPolicyConfig,
-    "driver": DriverConfig,
-    "tracker": TrackerConfig,
-    **{f"stage/{name}": schema for name, schema in STAGES.items()},
 }
 
 

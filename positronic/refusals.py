@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -21,7 +21,7 @@ from positronic.stages.convert import Convert
 from positronic.stages.infer import Infer
 from positronic.stages.serve import Serve
 from positronic.stages.train import Train
-from positronic.utils.fields import RULE
+from positronic.utils.fields import RULE, Rule
 
 STAGES: dict[str, type[Parts]] = {
     "collect": Collect,
@@ -60,9 +60,10 @@ MOVED = {
 }
 # Names for what nobody types any more.
 DERIVED = {
-    "modality_config": "it follows from the codec: type codec=...",
-    "variant": "it follows from the codec: type codec=...",
-    "config_name": "it follows from the vendor and the codec: type vendor=... codec=...",
+    "modality": "it follows from vendor= and codec=",
+    "modality_config": "it follows from codec=",
+    "variant": "it follows from codec=",
+    "config_name": "it follows from vendor= and codec=",
     "stats_path": "the statistics are computed by stage=convert and travel with the dataset and the checkpoint",
 }
 # What to type for a value that only the user knows.
@@ -126,18 +127,21 @@ def check(cfg: DictConfig) -> None:
     reason = cfg.codec.inference_only
     if cfg.stage in TRAINABLE_STAGES and reason is not None:
         raise PositronicError(f"codec={cfg.codec.name} cannot be used with stage={cfg.stage}: {reason}.")
-    _check_rules(cfg, "")
+    _check_fields(cfg, cfg, "")
     missing = missing_value(cfg)
     if missing is not None:
         wanted = WANTED.get(missing, "<value>")
         raise PositronicError(f"stage={cfg.stage} needs {missing}. Type {missing}={wanted}.")
 
 
+def own_parameters(stage: str) -> list[str]:
+    """The stage's own parameters, without the parts and what every stage has."""
+    return [name for name in _field_names(STAGES[stage]) if name not in _field_names(Parts)]
+
+
 def missing_value(cfg: DictConfig) -> str | None:
     """The first key still missing among those that the stage uses: its own parameters, then its parts'."""
-    schema = STAGES[cfg.stage]
-    own = [name for name in _field_names(schema) if name not in _field_names(Parts)]
-    found = (_first_missing(cfg, name, name) for name in (*own, *schema.uses))
+    found = (_first_missing(cfg, name, name) for name in (*own_parameters(cfg.stage), *STAGES[cfg.stage].uses))
     return next((key for key in found if key is not None), None)
 
 
@@ -152,42 +156,48 @@ def _first_missing(node: DictConfig, name: str, key: str) -> str | None:
     return next((missing for missing in found if missing is not None), None)
 
 
-def leaf_keys(cfg: DictConfig, prefix: str = "") -> list[str]:
-    """Dotted keys of every value under ``prefix`` that is not a mapping itself, hydra's own left out."""
-    node = OmegaConf.select(cfg, prefix, throw_on_resolution_failure=False) if prefix else cfg
-    if not isinstance(node, DictConfig):
-        return [prefix]
-    names = [str(name) for name in node if prefix or name != "hydra"]
-    return [key for name in names for key in leaf_keys(cfg, f"{prefix}.{name}" if prefix else name)]
+def leaf_keys(node: DictConfig, path: str = "") -> list[str]:
+    """Dotted keys of every value that is not a mapping itself, hydra's own left out."""
+    keys = []
+    for name, child in node.items_ex(resolve=False):
+        if _is_mapping(child):
+            keys += leaf_keys(child, f"{path}{name}.") if f"{path}{name}" != "hydra" else []
+        else:
+            keys.append(f"{path}{name}")
+    return keys
 
 
-def _check_rules(node: DictConfig, path: str) -> None:
-    for name, child in _typed_children(node):
-        key = f"{path}.{name}" if path else name
-        if isinstance(child, DictConfig):
-            _check_rules(child, key)
+def _is_mapping(node: Any) -> bool:
+    return isinstance(node, DictConfig) and not (node._is_missing() or node._is_none() or node._is_interpolation())
+
+
+def _check_fields(cfg: DictConfig, node: DictConfig, path: str) -> None:
+    """Every key is a field of its dataclass (``+key=`` can add others), every value keeps its field's rule."""
     schema = OmegaConf.get_type(node)
-    for field in dataclasses.fields(schema) if dataclasses.is_dataclass(schema) else ():
-        if RULE in field.metadata:
-            _check_rule(node, field, f"{path}.{field.name}" if path else field.name)
+    fields = {field.name: field for field in dataclasses.fields(schema)} if dataclasses.is_dataclass(schema) else {}
+    for name, child in node.items_ex(resolve=False):
+        key = f"{path}{name}"
+        if key == "hydra":
+            continue
+        if fields and name not in fields:
+            raise unknown_key(key, cfg.stage, [known for known in leaf_keys(cfg) if known != key])
+        if name in fields and RULE in fields[name].metadata:
+            _check_rule(node, name, key, fields[name].metadata[RULE])
+        if _is_mapping(child):
+            _check_fields(cfg, child, f"{key}.")
 
 
-def _check_rule(node: DictConfig, field: dataclasses.Field[Any], key: str) -> None:
-    rule = field.metadata[RULE]
+def _check_rule(node: DictConfig, name: str, key: str, rule: Rule) -> None:
     try:
-        value = node[field.name]
+        value = node[name]
     except OmegaConfBaseException:  # a missing value, refused later if the stage needs it
         return
-    for item in value if isinstance(value, ListConfig) else [value]:
+    items = list(value) if isinstance(value, ListConfig) else [value]
+    if rule.length is not None and len(items) != rule.length:
+        raise PositronicError(f"{key}={items}: expected {rule.expected}.")
+    for item in items:
         if item is not None and not rule.accepts(item):
-            hint = did_you_mean(str(item), rule.options)
-            raise PositronicError(f"{key}={item}: expected {rule.expected}.{hint}")
-
-
-def _typed_children(node: DictConfig) -> Iterator[tuple[str, Any]]:
-    for name, child in node.items_ex(resolve=False):
-        if name != "hydra" and isinstance(child, DictConfig) and not (child._is_missing() or child._is_none()):
-            yield str(name), child
+            raise PositronicError(f"{key}={item}: expected {rule.expected}.{did_you_mean(str(item), rule.options)}")
 
 
 def _field_names(schema: type) -> list[str]:
@@ -197,11 +207,11 @@ def _field_names(schema: type) -> list[str]:
 def _suggestion(key: str, known: Sequence[str]) -> str:
     head, _, last = key.rpartition(".")
     namesakes = [name for name in known if name.rpartition(".")[2] == last]
-    if namesakes:
+    if 0 < len(namesakes) < 4:
         return f" Did you mean {_either(namesakes)}?"
-    groups = sorted({name.split(".")[0] for name in known})
-    siblings = [name for name in known if name.rpartition(".")[0] == head]
-    return did_you_mean(key, [*siblings, *groups]) or did_you_mean(key, known)
+    depth = key.count(".") + 1
+    siblings = {".".join(name.split(".")[:depth]) for name in known if name.startswith(f"{head}." if head else "")}
+    return did_you_mean(key, sorted(siblings)) or did_you_mean(key, known)
 
 
 def _either(names: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from omegaconf import MISSING
 
-from positronic.utils.fields import above, between, names, one_of
+from positronic.utils.fields import HEIGHT_WIDTH, above, between, names, one_of
 
 FROM_CHECKPOINT = "from_checkpoint"  # the codec's name when a checkpoint says which it is
 
@@ -40,7 +40,7 @@ class ModalityConfig:
     ``action_horizon_sec``: how much of a predicted chunk is played, s; null plays it whole.
     """
 
-    image_size: list[int] = field(default_factory=lambda: [224, 224])
+    image_size: list[int] = field(default_factory=lambda: [224, 224], metadata=HEIGHT_WIDTH)
     columns: dict[str, list[str]] = field(default_factory=dict)
     task_key: str = "task"
     action_fps: int = between(1, default=15)

@@ -15,11 +15,19 @@ RULE = "rule"
 
 @dataclass(frozen=True)
 class Rule:
-    """``accepts`` says whether a value is right, ``expected`` what would be; ``options`` feed "did you mean"."""
+    """``accepts`` says whether a value is right, ``expected`` what would be; ``options`` feed "did you mean".
+
+    Of a list, each item is asked, and there must be ``length`` of them if that is given.
+    """
 
     accepts: Callable[[Any], bool]
     expected: str
     options: tuple[str, ...] = ()
+    length: int | None = None
+
+
+# Metadata of a list with a picture's height and width.
+HEIGHT_WIDTH = {RULE: Rule(lambda pixels: pixels > 0, "a height and a width in pixels: [height,width]", length=2)}
 
 
 def one_of(*options: str, default: Any) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +38,8 @@ def provenance() -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Python's version and those of the installed packages that results depend on. Imports none of them."""
+    from importlib import metadata  # late: a tenth of a second that only a run needs
+
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:

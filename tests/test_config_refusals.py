@@ -1,0 +1,107 @@
+"""Everything that is refused at composition, word for word."""
+
+import pytest
+
+import positronic
+from positronic.errors import PositronicError
+
+CODECS = "Valid codecs for vendor=lerobot: ee, ee_traj, joints, joints_traj."
+FOLDER = "<folder of raw episodes>"
+EXPERIMENT = "<an experiment's folder, the one that holds checkpoints/>"
+
+# What was typed, and the sentence that comes back.
+REFUSALS = {
+    "codec=droid": f"codec=droid has no lerobot modality. {CODECS}",
+    "codec=jonts": f"codec=jonts has no lerobot modality. {CODECS} Did you mean 'joints'?",
+    "vendor=lerbot": "vendor=lerbot is not known. Valid choices for vendor: lerobot. Did you mean 'lerobot'?",
+    "stage=trian": "stage=trian is not known. Valid choices for stage: collect, convert, infer, serve, train."
+    " Did you mean 'train'?",
+    "stage=infer policy=.remote": "policy=.remote is not known. Valid choices for policy: local, remote, scripted."
+    " Did you mean 'remote'?",
+    "+debug=tniy": "debug=tniy is not known. Valid choices for debug: overfit, profile, tiny. Did you mean 'tiny'?",
+    "codec=from_checkpoint": "codec=from_checkpoint cannot be used with stage=train: it stands for the codec of a"
+    " checkpoint, and there is none yet.",
+    "learning_rat=1e-4": "Key 'learning_rat' is not a parameter of stage=train. Did you mean 'learning_rate'?",
+    "polcy=remote": "Key 'polcy' is not a parameter of stage=train. Did you mean 'policy'?",
+    "server.prot=1": "Key 'server.prot' is not a parameter of stage=train. Did you mean 'server.port'?",
+    "simulation_time=20": "Key 'simulation_time' is not a parameter of stage=train."
+    " Did you mean 'driver.simulation_time'?",
+    "stage=convert num_train_steps=5": "Key 'num_train_steps' is not a parameter of stage=convert."
+    " It belongs to stage=train.",
+    "+foo=1": "Key 'foo' is not a parameter of stage=train.",
+    "+vendor.polcy=1": "Key 'vendor.polcy' is not a parameter of stage=train. Did you mean 'vendor.policy'?",
+    "experiment=quickstart": "Key 'experiment' is not a parameter of stage=train. It is a preset, and those take a"
+    " plus: +experiment=...",
+    "stages.train.seed=3": "Key 'stages.train.seed' is not a parameter of stage=train. It belongs into a preset; type"
+    " seed=... itself.",
+    "num_train_steps=abc": "num_train_steps=abc: Value 'abc' of type 'str' could not be converted to Integer",
+    "num_train_steps=0": "num_train_steps=0: expected a number from 1 on.",
+    "learning_rate=0": "learning_rate=0.0: expected a number above 0.",
+    "warmup_fraction=3": "warmup_fraction=3.0: expected a number from 0 to 1.",
+    "modality.image_size=[224]": "modality.image_size=[224]: expected a height and a width in pixels: [height,width].",
+    "precision=bf15": "precision=bf15: expected one of fp32, bf16. Did you mean 'bf16'?",
+    "lr_schedule=cos": "lr_schedule=cos: expected one of cosine, constant. Did you mean 'cosine'?",
+    "stage=convert dataset_format=v2.0": "dataset_format=v2.0: expected one of v3.0. Did you mean 'v3.0'?",
+    "stage=convert on_bad_episode=skp": "on_bad_episode=skp: expected one of stop, skip. Did you mean 'skip'?",
+    "dataset.layout=locl": "dataset.layout=locl: expected one of local, local_all. Did you mean 'local'?",
+    "codec.label=mesured": "codec.label=mesured: expected one of commanded, measured. Did you mean 'measured'?",
+    "codec.state=[ee_pose,gripp]": "codec.state=gripp: expected one of ee_pose, grip, joint_position."
+    " Did you mean 'grip'?",
+    "server.host=localhost": "server.host=localhost: expected one of 0.0.0.0, 127.0.0.1, ::.",
+    "dataset_root=x": "'dataset_root' is called 'input_path' here. Type input_path=x.",
+    "output_path=x": "'output_path' is called 'output_dir' here. Type output_dir=x.",
+    "run_name=x": "'run_name' is called 'exp_name' here. Type exp_name=x.",
+    "steps=5": "'steps' is called 'num_train_steps' here. Type num_train_steps=5.",
+    "save_steps=5": "'save_steps' is called 'save_freq' here. Type save_freq=5.",
+    "stage=serve checkpoint_path=x": "'checkpoint_path' is called 'checkpoints_dir' here. Type checkpoints_dir=x.",
+    "stage=serve port=1": "'port' is called 'server.port' here. Type server.port=1.",
+    "stage=infer host=x": "'host' is called 'policy.host' here. Type policy.host=x.",
+    "stage=train port=1": "'port' is called 'policy.port' or 'server.port' here. Type policy.port=1.",
+    "modality_config=ee_q": "'modality_config' is not typed here: it follows from codec=.",
+    "modality=lerobot/ee": "'modality' is not typed here: it follows from vendor= and codec=.",
+    "stage=convert dataset=local": f"stage=convert needs dataset.path. Type dataset.path={FOLDER}, or dataset=demo for"
+    " the demonstrations of stage=collect.",
+    "dataset=local": f"stage=train needs dataset.path. Type dataset.path={FOLDER}, or dataset=demo for the"
+    " demonstrations of stage=collect.",
+    "stage=serve": f"stage=serve needs checkpoints_dir. Type checkpoints_dir={EXPERIMENT}.",
+    "stage=infer policy=local": f"stage=infer needs policy.checkpoints_dir. Type policy.checkpoints_dir={EXPERIMENT}.",
+    "stage=infer hardware=replay": f"stage=infer needs hardware.path. Type hardware.path={FOLDER}.",
+}
+
+
+def overrides_of(typed: str) -> list[str]:
+    return typed.split() if "stage=" in typed else ["stage=train", *typed.split()]
+
+
+@pytest.mark.parametrize("typed", REFUSALS)
+def test_a_mistake_gets_one_sentence_that_says_what_to_type(typed):
+    """Expected, found, and the next thing to type; never a traceback of Hydra's."""
+    with pytest.raises(PositronicError) as refusal:
+        positronic.compose(overrides_of(typed))
+    assert str(refusal.value) == REFUSALS[typed]
+
+
+def test_without_a_stage_the_stages_are_listed():
+    """Nothing runs that was not typed."""
+    with pytest.raises(PositronicError, match=r"Type a stage: stage=collect\|convert\|train\|serve\|infer"):
+        positronic.compose([])
+
+
+def test_a_line_that_hydra_cannot_read_is_refused_too():
+    """An open bracket is a mistake like any other."""
+    with pytest.raises(PositronicError, match="override_grammar"):
+        positronic.compose(["stage=train", "exp_name=["])
+
+
+def test_a_swept_value_outside_a_multirun_is_refused():
+    """A comma without -m is ambiguous."""
+    with pytest.raises(PositronicError, match="--multirun"):
+        positronic.compose(["stage=train", "seed=1,2"])
+
+
+@pytest.mark.parametrize("old", ["eepose_absolute", "from_checkpoint", "_base"])
+def test_older_names_and_shared_bases_are_not_offered(old):
+    """The lists hold what a person should type."""
+    with pytest.raises(PositronicError) as refusal:
+        positronic.compose(["stage=train", "codec=nonsense"])
+    assert old not in str(refusal.value)
