@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 from omegaconf import MISSING
@@ -21,4 +22,19 @@ class Serve(Parts):
 
 
 def run(config: Serve) -> None:
-    raise NotImplementedError
+    """Serve until SIGINT or SIGTERM."""
+    from positronic.serving.policy import typed_recipe
+    from positronic.serving.server import ServerSettings, serve
+
+    server = config.server
+    settings = ServerSettings(
+        checkpoints_dir=Path(config.checkpoints_dir),
+        checkpoint=config.checkpoint,
+        host=server.host,
+        port=server.port,
+        token=server.token,
+        device=server.device,
+        log_level=server.log_level,
+        expected=typed_recipe(config.codec, config.modality),
+    )
+    serve(settings)

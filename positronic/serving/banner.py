@@ -1,0 +1,43 @@
+"""What the server says when it starts: which policy, in which conventions, and how to reach it."""
+
+from __future__ import annotations
+
+import socket
+
+from rich.console import Console
+from rich.table import Table
+
+from positronic import keys
+from positronic.codecs.build import Recipe
+from positronic.codecs.table import contract_table
+from positronic.training.checkpoints import Checkpoint
+
+
+def print_banner(checkpoint: Checkpoint, recipe: Recipe, host: str, port: int, has_token: bool) -> None:
+    """The server's contract as tables on stdout."""
+    reachable = _reachable(host)
+    authority = f"[{reachable}]:{port}" if ":" in reachable else f"{reachable}:{port}"
+    vendor = str(checkpoint.info().get("vendor", "?"))
+    table = Table(title="inference server", show_header=False)
+    for name, value in (
+        ("checkpoint", f"{checkpoint.id} of {checkpoint.path.parents[1]}"),
+        ("vendor", vendor),
+        ("codec", recipe.codec.name),
+        ("models", f"http://{authority}{keys.ROUTE_MODELS}"),
+        ("sessions", f"ws://{authority}{keys.ROUTE_SESSION}[/<checkpoint>]"),
+        ("token", "needed" if has_token else "none"),
+        ("try it", _command(reachable, port, has_token)),
+    ):
+        table.add_row(name, value)
+    console = Console(markup=False, highlight=False)
+    console.print(table)
+    console.print(contract_table(recipe))
+
+
+def _reachable(host: str) -> str:
+    return socket.gethostname() if host in ("0.0.0.0", "::") else host
+
+
+def _command(host: str, port: int, has_token: bool) -> str:
+    token = " policy.token=<token>" if has_token else ""
+    return f"python run.py stage=infer hardware=sim policy=remote policy.host={host} policy.port={port}{token}"

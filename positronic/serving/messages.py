@@ -1,0 +1,56 @@
+"""What the API process and the inference worker say to each other.
+
+They talk over one local ZMQ socket and not over LitServe's queues: a frame from a robot crosses once, as the bytes that
+it came in, without pickle and without a thread in between.
+
+    to the worker    [session, kind, checkpoint id, payload]
+    from the worker  [session, kind, payload]
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any
+
+from positronic import keys
+from positronic.utils.serialization import serialise
+
+Session = bytes
+
+
+class Request(bytes, Enum):
+    """OPEN: I want this checkpoint. INFER: payload is an observation's frame. CLOSE: the client has gone."""
+
+    OPEN = b"open"
+    INFER = b"infer"
+    CLOSE = b"close"
+
+
+class Reply(bytes, Enum):
+    """STATUS: not yet, payload is a status and a message, space between. REFUSED: never, payload says why.
+    READY and ANSWER: payload is the frame for the client."""
+
+    STATUS = b"status"
+    REFUSED = b"refused"
+    READY = b"ready"
+    ANSWER = b"answer"
+
+
+def status_frame(status: str, message: str) -> bytes:
+    """A frame for the client: what it waits for."""
+    return serialise({keys.STATUS: status, keys.MESSAGE: message})
+
+
+def ready_frame(meta: dict[str, Any]) -> bytes:
+    """A frame for the client: observations may come."""
+    return serialise({keys.STATUS: keys.STATUS_READY, keys.META: meta})
+
+
+def refused_frame(reason: str) -> bytes:
+    """A frame for the client: this session will not be."""
+    return serialise({keys.STATUS: keys.ERROR, keys.ERROR: reason})
+
+
+def error_frame(reason: str) -> bytes:
+    """A frame for the client: this observation has no answer; the session goes on."""
+    return serialise({keys.ERROR: reason})

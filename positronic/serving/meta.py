@@ -1,0 +1,46 @@
+"""What a session tells its client of the policy behind it.
+
+The first keys are what clients in the field need (each reads a part of them: the image size three times, the rig-side
+stack, the rate), the others say which policy this is. No times, no random ids: a client that reconnects compares.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from positronic import keys
+from positronic.codecs.build import Recipe
+from positronic.training.checkpoints import Checkpoint
+
+CHUNKED_SCHEDULE = {"name": "chunked_schedule"}
+
+
+def session_meta(recipe: Recipe, checkpoint: Checkpoint, vendor: str) -> dict[str, Any]:
+    """Meta of a session with ``checkpoint``; conventions by canonical feature."""
+    codec = recipe.codec
+    meta = {
+        keys.META_TYPE: vendor,
+        keys.META_CHECKPOINT_ID: checkpoint.id,
+        keys.META_ACTION_FPS: float(codec.timing.fps),
+        keys.META_COMPRESS_IMAGES: False,
+        keys.META_LOCAL_STACK: {"seq": [CHUNKED_SCHEDULE]},
+        keys.META_VENDOR: vendor,
+        keys.META_CODEC: codec.name,
+        keys.META_CONVENTIONS: {name: str(convention) for name, convention in codec.conventions.items()},
+        keys.META_EXPERIMENT: checkpoint.path.resolve().parents[1].name,
+        keys.META_CHECKPOINT_PATH: str(checkpoint.path),
+    }
+    if codec.timing.horizon_sec is not None:
+        meta[keys.META_ACTION_HORIZON_SEC] = codec.timing.horizon_sec
+    return meta | _image_size(recipe)
+
+
+def _image_size(recipe: Recipe) -> dict[str, Any]:
+    if not recipe.codec.images:
+        return {}
+    height, width = recipe.modality_config.image_size
+    shrink = {"name": "restrict_image_size", "args": {"width": width, "height": height}}
+    return {
+        keys.META_IMAGE_SIZES: [width, height],
+        keys.META_LOCAL_STACK: {"seq": [CHUNKED_SCHEDULE, shrink]},
+    }

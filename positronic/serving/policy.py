@@ -1,0 +1,128 @@
+"""A policy as it is served: raw observations in, action steps out. The checkpoint says which codec."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from positronic import keys
+from positronic.codecs.build import Recipe, build
+from positronic.codecs.config import FROM_CHECKPOINT, CodecConfig, ModalityConfig
+from positronic.commands import ActionStep
+from positronic.errors import PositronicError, listing
+from positronic.serving.meta import session_meta
+from positronic.training.checkpoints import Checkpoint, find_checkpoint
+from positronic.vendors.model import ChunkModel
+
+LoadModel = Callable[[str, Path, str, str], ChunkModel]
+"""vendor, checkpoint folder, device, backend -> model"""
+
+REGISTRY = "positronic.vendors.registry:load_model"
+
+
+@dataclass(frozen=True)
+class ServedPolicy:
+    """A recipe and a model. Holds no state between observations: many robots share it, in any order."""
+
+    recipe: Recipe
+    model: ChunkModel
+    meta: Mapping[str, Any]
+
+    def infer(self, observations: Sequence[Mapping[str, Any]]) -> list[list[ActionStep]]:
+        """A chunk for each observation (raw keys; arrays, numbers or lists), from one forward pass.
+
+        Raises PositronicError at the first observation that lacks a key or holds a wrong shape, dtype or value.
+        """
+        chunks = self.model.predict([self.encode(observation) for observation in observations])
+        return [self.recipe.codec.decode(chunk) for chunk in chunks]
+
+    def infer_each(self, observations: Sequence[Any]) -> list[list[ActionStep] | Exception]:
+        """Like ``infer``, but a bad observation costs only its own sender: its place holds the error."""
+        encoded = [_outcome(self.encode, observation) for observation in observations]
+        good = [i for i, item in enumerate(encoded) if not isinstance(item, Exception)]
+        results = list(encoded)
+        for i, chunk in zip(good, self._predict([encoded[i] for i in good]), strict=True):
+            results[i] = chunk if isinstance(chunk, Exception) else _outcome(self.recipe.codec.decode, chunk)
+        return results
+
+    def encode(self, observation: Mapping[str, Any]) -> dict[str, Any]:
+        """One raw observation to the model's columns and the task. Raises PositronicError, naming the key at fault."""
+        if not isinstance(observation, Mapping):
+            raise PositronicError(f"Expected an observation as a map, found {type(observation).__name__}.")
+        task = observation.get(keys.TASK, "")
+        if not isinstance(task, str):
+            raise PositronicError(f"Observation '{keys.TASK}': expected text, found {type(task).__name__}.")
+        named = {key: value for key, value in observation.items() if isinstance(key, str)}
+        return self.recipe.modality.observation(self.recipe.codec.encode(named), task)
+
+    def _predict(self, encoded: list[dict[str, Any]]) -> Sequence[NDArray[np.float32] | Exception]:
+        try:
+            return self.model.predict(encoded) if encoded else []
+        except Exception as error:  # the model is foreign code: whatever it raises is each sender's answer
+            return [error] * len(encoded)
+
+
+def load_policy(
+    checkpoints_dir: str | Path,
+    checkpoint_id: str | None = None,
+    device: str = "auto",
+    *,
+    expected: Recipe | None = None,
+    load: LoadModel | None = None,
+) -> ServedPolicy:
+    """The policy of a checkpoint (None: the latest) of the experiment in ``checkpoints_dir``, on a torch device.
+
+    ``expected``: a recipe that it must agree with. ``load``: what builds the model, by default the vendors' registry.
+    Raises PositronicError when there is no such checkpoint or it is damaged, ConventionError when it disagrees.
+    """
+    checkpoint = find_checkpoint(checkpoints_dir, checkpoint_id)
+    info = checkpoint.info()
+    recipe = read_recipe(checkpoint, expected)
+    vendor = _said(info, "vendor", checkpoint)
+    backend = info.get("training", {}).get("backend", "native")
+    model = (load or find_loader(REGISTRY))(vendor, checkpoint.path, device, backend)
+    return ServedPolicy(recipe, model, session_meta(recipe, checkpoint, vendor))
+
+
+def read_recipe(checkpoint: Checkpoint, expected: Recipe | None = None) -> Recipe:
+    """The recipe that a checkpoint was trained with. Raises ConventionError when it disagrees with ``expected``."""
+    try:
+        recipe = Recipe.from_dict(_said(checkpoint.info(), "recipe", checkpoint))
+    except (KeyError, TypeError) as error:
+        raise PositronicError(f"{checkpoint.path / keys.CHECKPOINT_FILE}: its recipe is damaged: {error}.") from None
+    if expected is not None:
+        typed = f"codec={expected.codec.name}"
+        hint = "Leave codec= out: the checkpoint says which codec it was trained with."
+        expected.require_same(recipe, typed, f"checkpoint {checkpoint.id} (codec {recipe.codec.name})", hint)
+    return recipe
+
+
+def typed_recipe(codec: CodecConfig, modality: ModalityConfig) -> Recipe | None:
+    """The recipe of a codec that somebody typed, None when the checkpoint is to say it."""
+    return None if codec.name == FROM_CHECKPOINT else build(codec, modality)
+
+
+def find_loader(dotted: str) -> LoadModel:
+    """``package.module:function``, imported."""
+    module, _, function = dotted.partition(":")
+    return getattr(importlib.import_module(module), function)
+
+
+def _said(info: Mapping[str, Any], field: str, checkpoint: Checkpoint) -> Any:
+    if field not in info:
+        path = checkpoint.path / keys.CHECKPOINT_FILE
+        raise PositronicError(f"{path}: expected '{field}', found {listing(info)}. Use another checkpoint.")
+    return info[field]
+
+
+def _outcome(function: Callable[[Any], Any], argument: Any) -> Any:
+    try:
+        return function(argument)
+    except Exception as error:
+        return error

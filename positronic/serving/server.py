@@ -1,0 +1,102 @@
+"""From settings to a running server: what can be refused early is, then LitServe takes over."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.panel import Panel
+
+from positronic.codecs.build import Recipe
+from positronic.errors import PositronicError
+from positronic.serving.banner import print_banner
+from positronic.serving.lifetime import end_children, end_on_signals
+from positronic.serving.litserve_host import WorkerSettings, make_server, run_server
+from positronic.serving.policy import REGISTRY, read_recipe
+from positronic.serving.token import check_token
+from positronic.training.checkpoints import find_checkpoint
+
+FIRST_PORT = 1024  # LitServe takes no privileged ones
+EVERYWHERE = ("0.0.0.0", "::")
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """``checkpoints_dir``: an experiment's folder. ``checkpoint``: id served by default, None for the latest.
+    ``port``: 0 takes a free one. ``expected``: a recipe that every checkpoint must agree with. ``loader``: dotted path
+    ``module:function`` of what builds a model (``positronic.serving.policy.LoadModel``)."""
+
+    checkpoints_dir: Path
+    checkpoint: str | None = None
+    host: str = "0.0.0.0"
+    port: int = 8000
+    token: str | None = None
+    device: str = "auto"
+    log_level: str = "warning"
+    expected: Recipe | None = None
+    loader: str = REGISTRY
+
+
+def serve(settings: ServerSettings) -> None:
+    """Serve until SIGINT or SIGTERM. To be called in the main thread.
+
+    Raises PositronicError when there is no such checkpoint, it disagrees with ``expected``, or the port cannot be used.
+    """
+    checkpoint = find_checkpoint(settings.checkpoints_dir, settings.checkpoint)
+    recipe = read_recipe(checkpoint, settings.expected)
+    token = None if settings.token is None else check_token(settings.token)
+    port = usable_port(settings.host, settings.port)
+    if token is None and settings.host in EVERYWHERE:
+        _warn_open_door(settings.host)
+    print_banner(checkpoint, recipe, settings.host, port, token is not None)
+    end_on_signals()
+    with tempfile.TemporaryDirectory(prefix="positronic-") as private:  # mode 0700: nobody else reaches the worker
+        worker = WorkerSettings(
+            address=f"ipc://{private}/worker",
+            checkpoints_dir=Path(settings.checkpoints_dir),
+            checkpoint=checkpoint.id,
+            device=settings.device,
+            loader=settings.loader,
+            expected=settings.expected,
+        )
+        try:
+            run_server(make_server(worker, token), settings.host, port, settings.log_level)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            end_children()
+
+
+def usable_port(host: str, port: int) -> int:
+    """``port``, or a free one for 0. Raises PositronicError when it is privileged or taken."""
+    if 0 < port < FIRST_PORT:
+        raise PositronicError(f"server.port: expected {FIRST_PORT} to 65535, or 0 for a free one, found {port}.")
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+            probe.listen()
+        except OSError as error:
+            raise PositronicError(_port_message(host, port, error)) from None
+        return probe.getsockname()[1]
+
+
+def _port_message(host: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"Port {port} on {host} is in use: another program, perhaps another server, listens there. "
+            f"End it (`ss -ltnp 'sport = :{port}'` names it), or take another port: server.port={port + 1}."
+        )
+    return f"Cannot listen on {host}, port {port}: {error.strerror}. Check server.host and server.port."
+
+
+def _warn_open_door(host: str) -> None:
+    text = (
+        f"Listening on every interface ({host}) without a token: whoever reaches this machine can use this server.\n"
+        "Set server.token=<secret>, or server.host=127.0.0.1 for this machine only."
+    )
+    Console(stderr=True).print(Panel(text, title="WARNING", style="bold red"))

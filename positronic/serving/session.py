@@ -1,0 +1,188 @@
+"""A session on the API's side: between one client's websocket and the inference worker."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import zmq
+import zmq.asyncio
+from fastapi import WebSocket, WebSocketDisconnect
+
+from positronic import keys
+from positronic.errors import PositronicError
+from positronic.serving.messages import Reply, Request, Session, error_frame, refused_frame, status_frame
+from positronic.training.checkpoints import find_checkpoint
+
+STATUS_EVERY_SEC = 5.0  # clients give up after 30 s of silence
+POLICY_VIOLATION = 1008
+MAX_CLOSE_REASON_BYTES = 100
+
+
+class Mailbox:
+    """One session's line to the worker. One request is outstanding at a time."""
+
+    def __init__(self, session: Session, send: Callable[[list[bytes]], Awaitable[Any]]) -> None:
+        self.session = session
+        self.replies: asyncio.Queue[tuple[Reply, bytes]] = asyncio.Queue()
+        self._send = send
+
+    async def send(self, request: Request, checkpoint: str = "", payload: bytes = b"") -> None:
+        await self._send([self.session, request, checkpoint.encode(), payload])
+
+    async def receive(self) -> tuple[Reply, bytes]:
+        return await self.replies.get()
+
+
+class WorkerLink:
+    """The API process's end of the socket at ``address``. Opened on first use: never before the process is forked."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._socket: zmq.asyncio.Socket | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._mailboxes: dict[Session, Mailbox] = {}
+        self._numbers = itertools.count(1)
+
+    @contextlib.asynccontextmanager
+    async def mailbox(self) -> AsyncIterator[Mailbox]:
+        """A new session's line. However its client leaves, the worker is told."""
+        socket = self._connected()
+        session = next(self._numbers).to_bytes(8, "big")
+        mailbox = self._mailboxes[session] = Mailbox(session, socket.send_multipart)
+        try:
+            yield mailbox
+        finally:
+            del self._mailboxes[session]
+            await mailbox.send(Request.CLOSE)
+
+    def _connected(self) -> zmq.asyncio.Socket:
+        if self._socket is None:
+            self._socket = zmq.asyncio.Context().socket(zmq.DEALER)
+            self._socket.sndhwm = self._socket.rcvhwm = 0
+            self._socket.linger = 0
+            self._socket.connect(self._address)
+            self._reader = asyncio.create_task(self._read(self._socket))
+        return self._socket
+
+    async def _read(self, socket: zmq.asyncio.Socket) -> None:
+        while True:
+            session, reply, payload = await socket.recv_multipart()
+            if session in self._mailboxes:
+                self._mailboxes[session].replies.put_nowait((Reply(reply), payload))
+
+
+class GoneError(Exception):
+    """The client has left."""
+
+
+class Peer:
+    """One client. Its leaving is noticed at once, whatever is being waited for."""
+
+    def __init__(self, websocket: WebSocket) -> None:
+        self._websocket = websocket
+        self._incoming = asyncio.ensure_future(websocket.receive())
+
+    async def receive(self) -> bytes | str:
+        """The next frame. Raises GoneError."""
+        message = await self._incoming
+        if message["type"] == "websocket.disconnect":
+            raise GoneError
+        self._incoming = asyncio.ensure_future(self._websocket.receive())
+        return message.get("bytes") or message.get("text") or b""
+
+    async def send(self, frame: bytes) -> None:
+        """Raises GoneError."""
+        try:
+            await self.unless_gone(self._websocket.send_bytes(frame))
+        except (WebSocketDisconnect, RuntimeError, OSError):
+            raise GoneError from None
+
+    async def refuse(self, reason: str) -> None:
+        """Say why there will be no session, and close."""
+        await self.send(refused_frame(reason))
+        short = reason.encode()[:MAX_CLOSE_REASON_BYTES].decode(errors="ignore")
+        with contextlib.suppress(WebSocketDisconnect, RuntimeError, OSError):
+            await self._websocket.close(POLICY_VIOLATION, short)
+
+    async def unless_gone[T](self, awaited: Awaitable[T], timeout_sec: float | None = None) -> T:
+        """The awaited value. Raises GoneError when the client leaves before, TimeoutError after ``timeout_sec``."""
+        task = asyncio.ensure_future(awaited)
+        try:
+            await asyncio.wait({task, self._incoming}, timeout=timeout_sec, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done() and self._incoming.done() and not self._has_left():  # it speaks before its turn
+                await asyncio.wait({task}, timeout=timeout_sec)
+            if task.done():
+                return task.result()
+            raise GoneError if self._has_left() else TimeoutError
+        finally:
+            task.cancel()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._incoming.cancel()
+
+    def _has_left(self) -> bool:
+        return self._incoming.done() and self._incoming.result()["type"] == "websocket.disconnect"
+
+
+class Sessions:
+    """The session route. ``default``: id of the checkpoint for clients that name none."""
+
+    def __init__(self, link: WorkerLink, checkpoints_dir: Path, default: str) -> None:
+        self._link, self._checkpoints_dir, self._default = link, checkpoints_dir, default
+
+    async def serve(self, websocket: WebSocket, checkpoint_id: str = "") -> None:
+        """Runs until the client leaves. ``checkpoint_id``: from the path or the query."""
+        await websocket.accept()
+        peer = Peer(websocket)
+        try:
+            async with self._link.mailbox() as mailbox:
+                if await self._open(peer, mailbox, checkpoint_id or self._default):
+                    await self._answer(peer, mailbox)
+        except GoneError:
+            pass
+        finally:
+            peer.close()
+
+    async def _open(self, peer: Peer, mailbox: Mailbox, wanted: str) -> bool:
+        try:
+            checkpoint = await asyncio.to_thread(find_checkpoint, self._checkpoints_dir, wanted)
+        except PositronicError as error:
+            await peer.refuse(str(error))
+            return False
+        await mailbox.send(Request.OPEN, checkpoint.id)
+        reply, payload = await self._await_policy(peer, mailbox)
+        if reply is Reply.REFUSED:
+            await peer.refuse(payload.decode())
+            return False
+        await peer.send(payload)
+        return True
+
+    async def _await_policy(self, peer: Peer, mailbox: Mailbox) -> tuple[Reply, bytes]:
+        status, message = keys.STATUS_WAITING, "Waiting for the inference worker"
+        start_sec = time.monotonic()
+        while True:
+            try:
+                reply, payload = await peer.unless_gone(mailbox.receive(), STATUS_EVERY_SEC)
+                if reply is not Reply.STATUS:
+                    return reply, payload
+                status, message = payload.decode().split(" ", 1)
+            except TimeoutError:
+                pass
+            await peer.send(status_frame(status, f"{message} ({time.monotonic() - start_sec:.0f} s)"))
+
+    async def _answer(self, peer: Peer, mailbox: Mailbox) -> None:
+        while True:
+            frame = await peer.receive()
+            if isinstance(frame, str):
+                await peer.send(error_frame("Expected an observation in a binary frame, found a text frame."))
+                continue
+            await mailbox.send(Request.INFER, payload=frame)
+            _, answer = await peer.unless_gone(mailbox.receive())
+            await peer.send(answer)

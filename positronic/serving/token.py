@@ -1,0 +1,47 @@
+"""The bearer token, checked for every route before anything else sees the request."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from positronic.errors import PositronicError
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+OPEN_PATHS = ("/health",)  # load balancers and containers ask without a token
+UNAUTHORISED_BODY = b'{"detail":"Expected the header Authorization: Bearer <token>, with the token of this server."}'
+
+
+def check_token(token: str) -> str:
+    """The token as it is. Raises PositronicError unless it is printable ASCII without spaces, as a header needs it."""
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
+        raise PositronicError("server.token: expected printable ASCII characters without spaces, or null for no token.")
+    return token
+
+
+class TokenGuard:
+    """ASGI middleware. HTTP without the token: 401. A websocket is refused before it is accepted: 403."""
+
+    def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]], token: str) -> None:
+        self._app = app
+        self._expected = f"Bearer {token}".encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._lets_in(scope):
+            await self._app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+        else:
+            headers = [(b"content-type", b"application/json"), (b"www-authenticate", b"Bearer")]
+            await send({"type": "http.response.start", "status": 401, "headers": headers})
+            await send({"type": "http.response.body", "body": UNAUTHORISED_BODY})
+
+    def _lets_in(self, scope: Scope) -> bool:
+        if scope["type"] not in ("http", "websocket") or scope["path"] in OPEN_PATHS:
+            return True
+        given = dict(scope["headers"]).get(b"authorization", b"")
+        return hmac.compare_digest(given, self._expected)

@@ -1,0 +1,82 @@
+"""Toy checkpoints, and a real LitServe server over them in processes of its own."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from positronic import keys
+from positronic.client.client import InferenceClient
+from positronic.codecs.build import build
+from positronic.codecs.config import CodecConfig, ModalityConfig
+from positronic.training.checkpoints import write_info, writing_checkpoint
+
+HERE = Path(__file__).parent
+COLUMNS = {
+    "observation.state": ["state.ee_pose", "state.grip"],
+    "observation.images.left": ["image.wrist"],
+    "observation.images.side": ["image.exterior"],
+    "action": ["action.ee_pose", "action.grip"],
+}
+
+
+def make_recipe(**changes):
+    codec = {"name": "ee", "state": ["ee_pose", "grip"], "images": ["wrist", "exterior"], **changes}
+    return build(CodecConfig(**codec), ModalityConfig([32, 32], COLUMNS))
+
+
+def make_checkpoint(experiment, step, **toy):
+    """A checkpoint of the toy vendor; keyword arguments go into its ``toy.json``."""
+    with writing_checkpoint(experiment, step) as folder:
+        (folder / "toy.json").write_text(json.dumps(toy))
+        write_info(folder, {"step": step, "vendor": "toy", "recipe": make_recipe().to_dict(), "training": {}})
+
+
+def observation(**changes):
+    frame = np.random.default_rng(0).integers(0, 255, (24, 32, 3), np.uint8)
+    return {
+        keys.EE_POSE: np.array([0.4, 0.1, 0.3, 0.0, 1.0, 0.0, 0.0]),
+        keys.GRIP: np.array([0.5]),
+        keys.IMAGE_WRIST: frame,
+        keys.IMAGE_EXTERIOR: frame,
+        keys.TASK: "stack",
+        **changes,
+    }
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def start(experiment, port, **settings):
+    """The server's main process; it may not take connections yet."""
+    fields = json.dumps({"checkpoints_dir": str(experiment), "port": port, **settings})
+    return subprocess.Popen(
+        [sys.executable, str(HERE / "toy_vendor.py"), fields],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": str(HERE), "COLUMNS": "200"},
+    )
+
+
+@contextlib.contextmanager
+def running(experiment, **settings):
+    """Yields the port of a server that takes connections, and its main process."""
+    port = free_port()
+    process = start(experiment, port, **settings)
+    try:
+        InferenceClient("127.0.0.1", port, token=settings.get("token")).models()
+        yield port, process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)

@@ -1,0 +1,52 @@
+"""A vendor of numpy alone, for a real server without torch: ``python toy_vendor.py <settings as JSON>``.
+
+A checkpoint's ``toy.json`` may say the predicted ``grip``, a ``fault`` to raise while loading, and a ``fifo``: loading
+goes on when something is written into it.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from positronic.errors import PositronicError
+
+CHUNK = 4
+FIELDS = {"host": "127.0.0.1", "loader": "toy_vendor:load_model", "device": "cpu"}
+
+
+class ToyModel:
+    """Moves nowhere: each step repeats the observed pose, with the checkpoint's own grip."""
+
+    def __init__(self, grip=0.25):
+        self.grip = grip
+        self.batches = []
+
+    def predict(self, observations):
+        self.batches.append(len(observations))
+        if any(o["task"] == "die" for o in observations):
+            raise MemoryError("the toy has no memory")
+        return [self._chunk(o["observation.state"]) for o in observations]
+
+    def _chunk(self, state):
+        return np.tile(np.append(state[:7], np.float32(self.grip)), (CHUNK, 1))
+
+
+def load_model(vendor, checkpoint, device, backend="native"):
+    toy = json.loads((checkpoint / "toy.json").read_text())
+    if "fault" in toy:
+        raise PositronicError(toy["fault"])
+    if "fifo" in toy:
+        Path(toy["fifo"]).read_text()
+    return ToyModel(toy.get("grip", 0.25))
+
+
+if __name__ == "__main__":
+    from positronic.serving.server import ServerSettings, serve
+
+    given = json.loads(sys.argv[1])
+    try:
+        serve(ServerSettings(**{**FIELDS, **given, "checkpoints_dir": Path(given["checkpoints_dir"])}))
+    except PositronicError as mistake:
+        sys.exit(str(mistake))
