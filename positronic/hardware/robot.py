@@ -10,7 +10,7 @@ from positronic.errors import PositronicError, listing
 
 
 def tick_ns(tick: int, fps: int) -> int:
-    """When control step ``tick`` falls, in whole ns from the first: a sample so stamped belongs to its own grid point."""
+    """When control step ``tick`` falls, floored to whole ns, so that a sample stays at its own point of the grid."""
     return tick * 10**9 // fps
 
 
@@ -39,7 +39,7 @@ class RobotContract:
         """The contract as a table."""
         width = max(map(len, self.signals), default=0)
         rows = [
-            f"  {key:{width}}  {str(list(shape)):15}  {self.conventions.get(key, '')}".rstrip()
+            f"  {key:{width}}  {list(shape)!s:15}  {self.conventions.get(key, '')}".rstrip()
             for key, shape in self.signals.items()
         ]
         return "\n".join([f"robot {self.name}", *rows, f"  commands: {listing(self.commands)}"])

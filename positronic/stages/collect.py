@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import closing
 from dataclasses import dataclass
-from typing import ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
 
+from positronic.errors import PositronicError
 from positronic.stages.base import Parts
 from positronic.utils.fields import between
+
+if TYPE_CHECKING:
+    from positronic.rollout.demonstration import Demonstration
 
 
 @dataclass
@@ -27,4 +34,71 @@ class Collect(Parts):
 
 
 def run(config: Collect) -> None:
-    raise NotImplementedError
+    """Record ``num_episodes`` demonstrations and say where they are.
+
+    Raises PositronicError when the hardware is not the simulator or ``output_dir`` holds episodes already.
+    """
+    from positronic.hardware.sim.config import SimConfig
+
+    if not isinstance(config.hardware, SimConfig):
+        raise PositronicError(
+            f"stage=collect needs the simulator, where the expert knows where the cubes are; found hardware="
+            f"{config.hardware.name}. Add hardware=sim."
+        )
+    root = empty_dataset(config.output_dir)
+    begin = time.monotonic()
+    done: list[Demonstration] = []
+    try:
+        _record(config, root, done)
+    except KeyboardInterrupt:
+        kept = sum(demonstration.success for demonstration in done)
+        print(f"Interrupted. {kept} finished episodes are in {root}; to start again: rm -r {root}")
+        raise
+    print(summary(done, config.hardware.control_fps, root, time.monotonic() - begin))
+
+
+def empty_dataset(output_dir: str) -> Path:
+    """The folder to record into. Raises PositronicError when it is no local folder or holds episodes already."""
+    from positronic.raw.layout import episode_paths
+
+    if "://" in output_dir:
+        raise PositronicError(
+            f"stage=collect records to a local folder, found output_dir={output_dir}."
+            " Record to a folder and copy it there, e.g. output_dir=data/raw/demo"
+        )
+    root = Path(output_dir).expanduser()
+    found = len(list(episode_paths(root)))
+    if found:
+        raise PositronicError(
+            f"{root} holds {found} episodes already, and demonstrations are not mixed into them."
+            f" Record elsewhere, e.g. output_dir={root}_2, or make room: rm -r {root}"
+        )
+    return root
+
+
+def summary(done: list[Demonstration], fps: int, root: Path, wall_sec: float) -> str:
+    """What was recorded, how long it took, and what to type next."""
+    kept = [demonstration for demonstration in done if demonstration.success]
+    frames = sum(demonstration.frames for demonstration in kept)
+    failed = len(done) - len(kept)
+    lines = [
+        f"{len(kept)} demonstrations, {frames} frames, {frames / fps:.0f} s of robot time, in {wall_sec:.1f} s",
+        *([f"{failed} more failed and were not kept"] if failed else []),
+        f"  dataset: {root}",
+        f"  next:    python run.py stage=convert dataset=local dataset.path={root}",
+    ]
+    return "\n".join(lines)
+
+
+def _record(config: Collect, root: Path, done: list[Demonstration]) -> None:
+    from rich.progress import Progress
+
+    from positronic.rollout.demonstration import Lesson, demonstrate
+
+    lesson = Lesson(config.noise, config.recovery)
+    demonstrations = demonstrate(config.hardware, root, lesson, config.seed, config.num_episodes, config.num_workers)
+    with Progress() as progress, closing(demonstrations):
+        bar = progress.add_task("Demonstrating", total=config.num_episodes)
+        for demonstration in demonstrations:
+            done.append(demonstration)
+            progress.advance(bar, demonstration.success)

@@ -96,7 +96,7 @@ class Expert:
         return self._decision(Phase.APPROACH, *target, OPEN)
 
     def _carry(self, state: SceneState) -> Decision:
-        goal = self._stacked_at(state) + [0, 0, 0.003]
+        goal = self._stacked_at(state, clearance=0.003)
         position, yaw = self._towards(state, goal, state.blue_yaw, self.place)
         if self._at(state, goal, state.blue_yaw):
             return self._decision(Phase.RELEASE, position, yaw, OPEN)
@@ -144,8 +144,8 @@ class Expert:
     def _is_open(self, state: SceneState) -> bool:
         return state.width > 0.9 * MAX_WIDTH
 
-    def _stacked_at(self, state: SceneState) -> Floats:
-        return state.blue + [0, 0, self.cube_size]
+    def _stacked_at(self, state: SceneState, clearance: float = 0.0) -> Floats:
+        return state.blue + np.array([0, 0, self.cube_size + clearance])
 
     def _decision(self, phase: Phase, position: Floats, yaw: float, target_grip: float) -> Decision:
         pose = np.concatenate([position, down_quat(yaw)])

@@ -10,7 +10,7 @@ import numpy as np
 
 
 def add(parent: Element, tag: str, **attributes: Any) -> Element:
-    """Append ``<tag ...>``. Numbers and rows of numbers are written out with 15 digits; ``class_`` stands for ``class``."""
+    """Append ``<tag ...>``. Numbers, and rows of them, are written with 15 digits; ``class_`` stands for ``class``."""
     return SubElement(parent, tag, {key.rstrip("_"): _text(value) for key, value in attributes.items()})
 
 

@@ -54,21 +54,21 @@ class Joint:
 
 
 RIGHT_ANGLE = np.pi / 2
-O: Point = (0, 0, 0)
+ORIGIN: Point = (0, 0, 0)
 JOINTS = (
-    Joint(0, 0.333, 0, -2.8973, 2.8973, 2.175, 87, 4500, 3.0, (((0, 0, -0.19), O, 0.06),)),
-    Joint(0, 0, -RIGHT_ANGLE, -1.7628, 1.7628, 2.175, 87, 4500, 3.0, ((O, (0, -0.12, 0), 0.06),)),
+    Joint(0, 0.333, 0, -2.8973, 2.8973, 2.175, 87, 4500, 3.0, (((0, 0, -0.19), ORIGIN, 0.06),)),
+    Joint(0, 0, -RIGHT_ANGLE, -1.7628, 1.7628, 2.175, 87, 4500, 3.0, ((ORIGIN, (0, -0.12, 0), 0.06),)),
     Joint(
         *(0, 0.316, RIGHT_ANGLE, -2.8973, 2.8973, 2.175, 87, 3500, 2.5),
-        (((0, 0, -0.12), (0, 0, -0.02), 0.055), (O, (0.0825, 0, 0), 0.05)),
+        (((0, 0, -0.12), (0, 0, -0.02), 0.055), (ORIGIN, (0.0825, 0, 0), 0.05)),
     ),
-    Joint(0.0825, 0, RIGHT_ANGLE, -3.0718, -0.0698, 2.175, 87, 3500, 2.5, ((O, (-0.0825, 0.10, 0), 0.05),)),
+    Joint(0.0825, 0, RIGHT_ANGLE, -3.0718, -0.0698, 2.175, 87, 3500, 2.5, ((ORIGIN, (-0.0825, 0.10, 0), 0.05),)),
     Joint(
         *(-0.0825, 0.384, -RIGHT_ANGLE, -2.8973, 2.8973, 2.61, 12, 2000, 2.5),
-        (((0, 0, -0.22), (0, 0.06, -0.10), 0.05), ((0, 0.06, -0.10), O, 0.045)),
+        (((0, 0, -0.22), (0, 0.06, -0.10), 0.05), ((0, 0.06, -0.10), ORIGIN, 0.045)),
     ),
-    Joint(0, 0, RIGHT_ANGLE, -0.0175, 3.7525, 2.61, 12, 2000, 1.5, ((O, (0.088, 0, 0), 0.045),)),
-    Joint(0.088, 0, RIGHT_ANGLE, -2.8973, 2.8973, 2.61, 12, 2000, 0.7, ((O, (0, 0, 0.08), 0.04),)),
+    Joint(0, 0, RIGHT_ANGLE, -0.0175, 3.7525, 2.61, 12, 2000, 1.5, ((ORIGIN, (0.088, 0, 0), 0.045),)),
+    Joint(0.088, 0, RIGHT_ANGLE, -2.8973, 2.8973, 2.61, 12, 2000, 0.7, ((ORIGIN, (0, 0, 0.08), 0.04),)),
 )
 JOINT_NAMES = tuple(f"joint{i + 1}" for i in range(len(JOINTS)))
 JOINT_LOW = np.array([joint.low for joint in JOINTS])
@@ -114,7 +114,7 @@ def _add_link(parent: Element, name: str, joint: Joint) -> Element:
     for start, end, radius in joint.capsules:
         add(link, "geom", type="capsule", fromto=[*start, *end], size=radius, mass=mass, rgba=WHITE)
     radius = joint.capsules[0][2]
-    add(link, "geom", type="cylinder", size=[radius + 0.002, radius + 0.006], mass=0, rgba=GREY)
+    add(link, "geom", type="cylinder", size=[radius + 0.005, radius + 0.006], mass=0, rgba=GREY)
     return link
 
 

@@ -55,7 +55,7 @@ class Motion:
 class SimRobot:
     """A Panda, a table and two cubes in MuJoCo, on a virtual clock.
 
-    The physics runs on its own grid of ``timestep_sec``; targets move linearly in time and no faster than the joints may.
+    The physics runs on its own grid of ``timestep_sec``; targets move linearly in time, no faster than the joints may.
     So what happens depends on when commands came, not on how ``advance`` was cut into pieces.
     """
 
@@ -123,7 +123,7 @@ class SimRobot:
     def advance(self, until_ns: int) -> None:
         """Run the physics up to ``until_ns``. Raises PositronicError when that is in the past."""
         if until_ns < self._time_ns:
-            raise PositronicError(f"The simulator's clock is at {self._time_ns} ns and cannot go back to {until_ns} ns.")
+            raise PositronicError(f"The simulator is at {self._time_ns} ns and cannot go back to {until_ns} ns.")
         steps = until_ns // self._timestep_ns
         for step in range(self._steps + 1, steps + 1):
             self.data.ctrl[:] = self._motion.at(step * self._timestep_ns)

@@ -16,7 +16,6 @@ from positronic.hardware.sim.mjcf import add, camera_axes, rgba
 
 RED, BLUE = "red", "blue"
 CAMERAS = ("wrist", "exterior", "view")
-MAX_PICTURE = (1440, 1920)  # height, width in pixels
 PLACEMENT_TRIES = 1000
 
 
@@ -58,6 +57,7 @@ def build_mjcf(config: SimConfig) -> Element:
     model = Element("mujoco", model="panda_stack")
     add(model, "compiler", angle="radian", autolimits=True)
     add(model, "option", timestep=config.timestep_sec, integrator="implicitfast", cone="elliptic", impratio=10)
+    add(model, "statistic", extent=1, center=[0.4, 0, 0.2])  # lengths in <visual><map> are multiples of this extent
     _add_visual(model)
     _add_defaults(model)
     _add_materials(model, scene)
@@ -124,8 +124,6 @@ def _cube_yaw(xmat: NDArray[np.float64]) -> float:
 
 def _add_visual(model: Element) -> None:
     visual = add(model, "visual")
-    add(visual, "global", offheight=MAX_PICTURE[0], offwidth=MAX_PICTURE[1])
-    add(visual, "quality", shadowsize=0, offsamples=0)
     add(visual, "headlight", ambient=[0.4] * 3, diffuse=[0.4] * 3, specular=[0.1] * 3)
     add(visual, "map", znear=0.01)
 
@@ -159,7 +157,7 @@ def _add_surroundings(world: Element) -> None:
     add(world, "geom", name="table", class_="solid", type="box", **table)
     for x, y in ((-0.14, -0.54), (-0.14, 0.54), (0.94, -0.54), (0.94, 0.54)):
         add(world, "geom", type="box", size=[0.03, 0.03, 0.34], pos=[x, y, -0.38], rgba=panda.DARK)
-    add(world, "geom", type="plane", size=[0, 0, 1], pos=[0, 0, -0.72], material="floor")
+    add(world, "geom", type="box", size=[20, 20, 0.01], pos=[0, 0, -0.73], material="floor")  # planes draw slowly
 
 
 def _add_camera(world: Element, name: str, camera: CameraConfig) -> None:

@@ -40,7 +40,7 @@ def stacking_parts(state: SceneState, scoring: ScoringConfig, cube_size: float) 
 
 
 def stacking_metrics(state: SceneState, scoring: ScoringConfig, cube_size: float) -> dict[str, float]:
-    """The score, its parts and ``box_distance`` (m between the cubes' centres), by the names they are recorded under."""
+    """The score, its parts and the cubes' distance in m, by the names under which they are recorded."""
     parts = stacking_parts(state, scoring, cube_size)
     named = {keys.SCORE_PREFIX + name: value for name, value in parts.items()}
     distance = float(np.linalg.norm(state.red - state.blue))

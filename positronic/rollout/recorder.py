@@ -1,0 +1,51 @@
+"""One robot's ticks into one raw episode, the same for demonstrations and for rollouts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from positronic import keys
+from positronic.commands import CartesianPosition, Command, JointDelta, JointPosition, Reset
+from positronic.raw.writer import EpisodeWriter
+
+
+class EpisodeRecorder:
+    """Appends observations, commands and scores to ``writer``, stamped with the robot's time in ns."""
+
+    def __init__(self, writer: EpisodeWriter) -> None:
+        self._writer = writer
+
+    def tick(
+        self,
+        time_ns: int,
+        observation: Mapping[str, Any],
+        command: Command | None = None,
+        target_grip: float | None = None,
+        metrics: Mapping[str, float] | None = None,
+    ) -> None:
+        """Record what was seen at ``time_ns`` and what was commanded then; None when nothing was."""
+        for name, value in {**observation, **(metrics or {})}.items():
+            self._writer.append(name, value, time_ns)
+        if command is not None:
+            self._writer.append(*command_signal(command), time_ns)
+        if target_grip is not None:
+            self._writer.append(keys.TARGET_GRIP, float(target_grip), time_ns)
+
+    def statics(self, values: Mapping[str, Any]) -> None:
+        """Record what holds for the whole episode."""
+        for key, value in values.items():
+            self._writer.set_static(key, value)
+
+
+def command_signal(command: Command) -> tuple[str, Any]:
+    """The raw signal that a command is recorded as, and its value."""
+    match command:
+        case CartesianPosition(pose):
+            return keys.COMMAND_POSE, pose
+        case JointPosition(positions):
+            return keys.COMMAND_JOINTS, positions
+        case JointDelta(velocities):
+            return keys.COMMAND_JOINT_DELTAS, velocities
+        case Reset():
+            return keys.COMMAND_RESET, 1

@@ -1,0 +1,158 @@
+"""Processes that work through tasks, end when they are told to, and never outlive the one that started them.
+
+The standard executors leave their workers waiting when the parent is killed, and run on after Ctrl-C. Here each worker
+has a pipe of its own: when the parent is gone the pipe is at its end, and so is the worker. Ctrl-C reaches the parent
+alone; it asks the workers to stop, and they leave their ``with`` blocks on the way out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from multiprocessing.connection import Connection, wait
+from types import TracebackType
+from typing import Any, Self
+
+from positronic.errors import PositronicError
+
+STOP_TIMEOUT_SEC = 10.0
+STOPPED_EXIT_CODE = 143  # 128 + SIGTERM
+
+Setup = Callable[..., AbstractContextManager[Callable[[Any], Any]]]
+
+
+def worker_count(num_workers: int, num_tasks: int) -> int:
+    """How many processes to start: ``num_workers``, 0 for one per core that we may use; never more than tasks."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(num_workers or cores, num_tasks))
+
+
+class WorkerPool:
+    """``count`` spawned processes, each inside ``setup(*args)``, a context manager that yields what does one task.
+
+    ``setup``, ``args``, tasks and results must pickle. Use it in a ``with``; leaving by an exception stops the workers.
+    """
+
+    def __init__(self, count: int, setup: Setup, *args: Any) -> None:
+        self._tasks: deque[Any] = deque()
+        self._busy: dict[Connection, Any] = {}
+        self._workers = {}
+        with _interrupt_ignored():
+            for _ in range(count):
+                connection, process = _start(setup, args)
+                self._workers[connection] = process
+        self._idle = list(self._workers)
+
+    def submit(self, task: Any) -> None:
+        """Queue a task, also while results are coming."""
+        self._tasks.append(task)
+
+    def results(self) -> Iterator[Any]:
+        """Results as they come, until nothing is queued or under way.
+
+        Raises what a task raised (PositronicError as it is, else RuntimeError with the worker's traceback) and
+        PositronicError when a worker died.
+        """
+        while self._tasks or self._busy:
+            while self._tasks and self._idle:
+                self._assign(self._idle.pop(), self._tasks.popleft())
+            for connection in wait(list(self._busy)):
+                yield self._collect(connection)
+
+    def close(self) -> None:
+        """Let every worker end after its task, and wait for it."""
+        for connection in self._workers:
+            connection.close()
+        for process in self._workers.values():
+            process.join()
+
+    def stop(self) -> None:
+        """End every worker within its task, by an exception there; kill what does not end in time."""
+        for process in self._workers.values():
+            process.terminate()
+        for process in self._workers.values():
+            process.join(STOP_TIMEOUT_SEC)
+            if process.is_alive():
+                process.kill()
+                process.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self.stop()
+        self.close()
+
+    def _assign(self, connection: Connection, task: Any) -> None:
+        self._busy[connection] = task
+        with contextlib.suppress(BrokenPipeError):  # it died idle: reading from it says so
+            connection.send(task)
+
+    def _collect(self, connection: Connection) -> Any:
+        task = self._busy.pop(connection)
+        try:
+            result, error = connection.recv()
+        except (EOFError, ConnectionResetError):
+            process = self._workers[connection]
+            process.join(STOP_TIMEOUT_SEC)
+            raise PositronicError(
+                f"A worker process ended with exit code {process.exitcode} while it was busy with {task!r}."
+                " If it was killed for memory, start fewer: num_workers=1"
+            ) from None
+        if error is not None:
+            raise error
+        self._idle.append(connection)
+        return result
+
+
+def _start(setup: Setup, args: tuple[Any, ...]) -> tuple[Connection, multiprocessing.Process]:
+    context = multiprocessing.get_context("spawn")  # OpenGL and threads do not survive a fork
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_work, args=(theirs, setup, args), daemon=True)
+    process.start()
+    theirs.close()
+    return ours, process
+
+
+def _work(connection: Connection, setup: Setup, args: tuple[Any, ...]) -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(STOPPED_EXIT_CODE))
+    try:
+        with setup(*args) as work:
+            _serve(connection, work)
+    except Exception as error:
+        known = isinstance(error, PositronicError)
+        with contextlib.suppress(OSError):  # the parent may be gone
+            connection.send((None, error if known else RuntimeError(f"A worker failed:\n{traceback.format_exc()}")))
+
+
+def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:
+    while True:
+        try:
+            task = connection.recv()
+        except EOFError:
+            return
+        connection.send((work(task), None))
+
+
+@contextlib.contextmanager
+def _interrupt_ignored() -> Iterator[None]:
+    """Processes started inside ignore Ctrl-C: an ignored signal stays ignored in a new process."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
