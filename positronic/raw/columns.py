@@ -42,7 +42,7 @@ def read_times(table: pa.Table, path: Path, v1_column: str) -> Times:
     stamps = table.column(column)
     if stamps.null_count or not pa.types.is_integer(stamps.type):
         raise BadEpisode(path.parent, f"{path.name}: column '{column}' is not int64 without nulls ({stamps.type}).")
-    times = stamps.to_numpy().astype(np.int64)
+    times = _to_numpy(stamps.combine_chunks()).astype(np.int64)
     if (row := goes_back_at(times)) is not None:
         raise BadEpisode(
             path.parent, f"{path.name}: time goes back at row {row}, from {times[row - 1]} to {times[row]} ns."
@@ -81,7 +81,7 @@ def read_values(table: pa.Table, path: Path) -> np.ndarray:
         return _stack(values, path)
     if pa.types.is_nested(values.type):
         raise BadEpisode(path.parent, f"{path.name} holds {values.type}; expected scalars or lists of numbers.")
-    return values.to_numpy(zero_copy_only=False)
+    return _to_numpy(values)
 
 
 def _is_vector(kind: pa.DataType) -> bool:
@@ -89,8 +89,9 @@ def _is_vector(kind: pa.DataType) -> bool:
 
 
 def _stack(values: pa.Array, path: Path) -> np.ndarray:
-    lengths = values.value_lengths().to_numpy(zero_copy_only=False)
-    flat = values.flatten()
+    offsets = _to_numpy(values.offsets)
+    lengths = np.diff(offsets)
+    flat = values.values[offsets[0] : offsets[-1]]
     if len(lengths) and (lengths != lengths[0]).any():
         row = int(np.flatnonzero(lengths != lengths[0])[0])
         raise BadEpisode(
@@ -98,4 +99,10 @@ def _stack(values: pa.Array, path: Path) -> np.ndarray:
         )
     if flat.null_count:
         raise BadEpisode(path.parent, f"{path.name}: {flat.null_count} elements of vectors are null.")
-    return flat.to_numpy(zero_copy_only=False).reshape(len(values), -1 if len(values) else 0)
+    return _to_numpy(flat).reshape(len(values), -1 if len(values) else 0)
+
+
+def _to_numpy(array: pa.Array) -> np.ndarray:
+    """Without nulls. pyarrow's own ``to_numpy`` imports pandas where there is one: most of a worker's start."""
+    numeric = pa.types.is_integer(array.type) or pa.types.is_floating(array.type)
+    return np.from_dlpack(array) if numeric else array.to_numpy(zero_copy_only=False)
