@@ -1,0 +1,173 @@
+"""A recorded episode that plays as if it were a robot.
+
+What it measures is what was recorded at or before the moment. A command moves nothing: it is compared with the one that
+was recorded for that moment, so that a policy can be held against a recording without a robot or a simulator.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from positronic import conventions, geometry, keys
+from positronic.commands import CartesianPosition, Command, JointDelta, JointPosition
+from positronic.errors import PositronicError
+from positronic.hardware.replay.config import ReplayConfig
+from positronic.hardware.robot import RobotContract
+from positronic.raw.dataset import Dataset, open_dataset
+from positronic.raw.decoder import Decoder
+from positronic.raw.episode import Episode
+from positronic.raw.video import VideoSignal, to_rgb
+
+MEASURED_PREFIX = "robot_state."
+PLAYED = {  # command -> signals to compare it with, best first; measured ones where commands were not recorded
+    CartesianPosition.kind: (keys.COMMAND_POSE, keys.EE_POSE),
+    JointPosition.kind: (keys.COMMAND_JOINTS, keys.JOINT_POSITION),
+    JointDelta.kind: (keys.COMMAND_JOINT_DELTAS,),
+}
+PLAYED_GRIP = (keys.TARGET_GRIP, keys.GRIP)
+CONVENTIONS = {
+    keys.EE_POSE: str(conventions.pose("quat_wxyz")),
+    keys.JOINT_POSITION: str(conventions.joints()),
+    keys.GRIP: str(conventions.gripper()),
+}
+
+
+class ReplayRobot:
+    """Plays one recorded episode after another: ``reset(seed)`` starts episode ``config.episode`` + seed.
+
+    Time 0 is when every signal has started; ``duration_ns`` is when the last one ends. ``contract``: what the present
+    episode holds; of the commands, those that it can be compared with.
+    """
+
+    def __init__(self, config: ReplayConfig) -> None:
+        self.config = config
+        self._dataset = _open(config)
+        self._cameras = contextlib.ExitStack()
+        self.reset(0)
+
+    @property
+    def time_ns(self) -> int:
+        """Nanoseconds since the reset."""
+        return self._time_ns
+
+    def reset(self, seed: int) -> None:
+        """Go to the start of episode ``config.episode`` + ``seed``. Raises PositronicError when there is none."""
+        self.close()
+        self._episode = _episode(self._dataset, self.config.episode + seed)
+        present = self._episode.signals
+        self._measured = [name for name in present if _is_measured(name)]
+        self._references = {kind: found for kind, names in PLAYED.items() if (found := _first(names, present))}
+        self._grip = _first(PLAYED_GRIP, present)
+        self._decoders = {name: self._open_camera(present[name]) for name in self._measured if _is_camera(name)}
+        used = {*self._measured, *self._references.values(), *([self._grip] if self._grip else [])}
+        self._start_ns = self._episode.start_of(used)
+        self.duration_ns = self._episode.last_of(used) - self._start_ns
+        self._time_ns, self._errors = 0, {}
+        self.contract = self._describe()
+
+    def observe(self) -> dict[str, Any]:
+        """Every measured signal as it was recorded at or before now; images are uint8 RGB (height, width, 3)."""
+        return {name: self._measure(name) for name in self._measured}
+
+    def command(self, command: Command, target_grip: float) -> None:
+        """Compare with what was commanded at this moment of the recording; see ``metrics``."""
+        self.contract.require_command(command)
+        recorded = self._value(self._references[command.kind])
+        self._errors = command_errors(command, recorded)
+        if self._grip:
+            self._errors[keys.REPLAY_GRIP_ERROR] = float(abs(target_grip - self._value(self._grip)))
+
+    def advance(self, until_ns: int) -> None:
+        """Let time pass. Raises PositronicError when ``until_ns`` is in the past."""
+        if until_ns < self._time_ns:
+            raise PositronicError(f"The recording is at {self._time_ns} ns and cannot go back to {until_ns} ns.")
+        self._time_ns = until_ns
+
+    def metrics(self) -> dict[str, float]:
+        """How far the current command is from the recorded one (``replay.*``); empty before the first command."""
+        return dict(self._errors)
+
+    def statics(self) -> dict[str, Any]:
+        """The recorded task, and which recording this is."""
+        source = {"path": str(self._episode.path), "episode_uid": self._episode.uid}
+        task = {keys.TASK: str(self._episode.statics.get(keys.TASK, ""))}
+        return task | {keys.REPLAY_PREFIX + name: value for name, value in source.items()}
+
+    def close(self) -> None:
+        """Close the videos."""
+        self._cameras.close()
+
+    def _describe(self) -> RobotContract:
+        signals = {name: self._episode[name].shape for name in self._measured}
+        cameras = {name: str(conventions.IMAGE) for name in self._decoders}
+        return RobotContract(self.config.name, signals, frozenset(self._references), CONVENTIONS | cameras)
+
+    def _open_camera(self, signal: VideoSignal) -> Decoder:
+        return self._cameras.enter_context(signal.decoder())
+
+    def _measure(self, name: str) -> Any:
+        if name not in self._decoders:
+            value = self._value(name)
+            return value if value.ndim else value.item()
+        index = self._episode[name].index_at([self._start_ns + self._time_ns])[0]
+        return to_rgb(self._decoders[name].frame(int(index)))
+
+    def _value(self, name: str) -> NDArray[Any]:
+        return self._episode[name].at([self._start_ns + self._time_ns])[0]
+
+
+def command_errors(command: Command, recorded: NDArray[np.floating]) -> dict[str, float]:
+    """How far a command is from a recorded value of its kind: m and rad, of joints the largest."""
+    match command:
+        case CartesianPosition(pose):
+            return {
+                keys.REPLAY_POSITION_ERROR: float(np.linalg.norm(pose[:3] - recorded[:3])),
+                keys.REPLAY_ROTATION_ERROR: angle_between(pose[3:], recorded[3:]),
+            }
+        case JointPosition(values) | JointDelta(values):
+            return {keys.REPLAY_JOINT_ERROR: float(np.max(np.abs(values - recorded)))}
+        case _:
+            return {}
+
+
+def angle_between(a_wxyz: NDArray[np.floating], b_wxyz: NDArray[np.floating]) -> float:
+    """Angle (rad, 0 to pi) of the rotation from one unit quaternion (4,) to another, exact also where it is tiny.
+
+    W. Kahan's formula for the angle between vectors ("How futile are mindless assessments of roundoff", 2006, section
+    12), doubled, as a quaternion turns by half the angle; q and -q are the same rotation.
+    """
+    a, b = geometry.quat_normalise(a_wxyz), geometry.quat_normalise(b_wxyz)
+    b = b if np.dot(a, b) >= 0 else -b
+    return float(4 * np.arctan2(np.linalg.norm(a - b), np.linalg.norm(a + b)))
+
+
+def _open(config: ReplayConfig) -> Dataset:
+    try:
+        return open_dataset(config.path, config.layout, config.gripper_open)
+    except PositronicError as error:  # there the path goes by the name it has in the dataset group
+        raise PositronicError(str(error).replace("dataset.", "hardware.")) from None
+
+
+def _episode(dataset: Dataset, position: int) -> Episode:
+    if not 0 <= position < len(dataset):
+        raise PositronicError(
+            f"{dataset.root} holds the episodes 0 to {len(dataset) - 1}; number {position} was asked for, which is"
+            " hardware.episode + seed + the number of the rollout. Lower one of them, or driver.num_episodes."
+        )
+    return dataset[position]
+
+
+def _is_camera(name: str) -> bool:
+    return name.startswith(keys.IMAGE_PREFIX)
+
+
+def _is_measured(name: str) -> bool:
+    return name == keys.GRIP or name.startswith(MEASURED_PREFIX) or _is_camera(name)
+
+
+def _first(names: tuple[str, ...], present: object) -> str | None:
+    return next((name for name in names if name in present), None)
