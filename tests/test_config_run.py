@@ -1,0 +1,208 @@
+"""run.py: the same refusals in every way of composing, exit codes, what a run leaves behind."""
+
+import json
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import hydra._internal.hydra
+import pytest
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.utils import create_config_search_path
+from hydra.types import RunMode
+
+from positronic.composition import Loader
+from positronic.errors import PositronicError
+from positronic.stages import train
+
+ROOT = Path(__file__).resolve().parents[1]
+WRONG = {
+    "codec=droid": "codec=droid has no lerobot modality."
+    " Valid codecs for vendor=lerobot: ee, ee_traj, joints, joints_traj.",
+    "learning_rat=1": "Key 'learning_rat' is not a parameter of stage=train. Did you mean 'learning_rate'?",
+    "dataset_root=x": "'dataset_root' is called 'input_path' here. Type input_path=x.",
+    "dataset=local": "stage=train needs dataset.path. Type dataset.path=<folder of raw episodes>, or dataset=demo for"
+    " the demonstrations of stage=collect.",
+}
+
+
+@pytest.fixture
+def run_py(monkeypatch, tmp_path, capsys):
+    """``run_py(arguments) -> exit code, stdout, stderr``: run.py as a program, in this process and an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(hydra._internal.hydra, "ConfigLoaderImpl", ConfigLoaderImpl)  # run.py replaces it
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["run.py", *arguments])
+        code = 0
+        try:
+            runpy.run_path(str(ROOT / "run.py"), run_name="__main__")
+        except SystemExit as stop:
+            code = stop.code
+        out, error = capsys.readouterr()
+        # The interpreter prints a code that is a text on stderr, and exits with 1.
+        return (1, out, f"{error}{code}\n") if isinstance(code, str) else (code, out, error)
+
+    return run
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Configs that reached stage=train, which does nothing else here."""
+    configs = []
+    monkeypatch.setattr(train, "run", configs.append)
+    return configs
+
+
+def loader():
+    return Loader(create_config_search_path(str(ROOT / "conf")))
+
+
+def jobs(folder):
+    return sorted(path.parent for path in folder.glob("multirun/*/*/*/provenance.json"))
+
+
+@pytest.mark.parametrize("typed", WRONG)
+def test_a_run_and_its_config_dump_are_refused_alike(run_py, trained, typed):
+    """One line on stderr, exit code 1, nothing ran, nothing was written."""
+    assert run_py("stage=train", typed) == (1, "", WRONG[typed] + "\n")
+    assert run_py("stage=train", typed, "--cfg", "job") == (1, "", WRONG[typed] + "\n")
+    assert trained == []
+    assert list(Path.cwd().iterdir()) == []
+
+
+@pytest.mark.parametrize("typed", ["codec=ee,droid", "seed=1,2 learning_rat=1"])
+def test_one_wrong_job_refuses_the_whole_multirun(run_py, trained, typed):
+    """Before any job starts."""
+    code, _, error = run_py("-m", "stage=train", *typed.split())
+    assert code == 1
+    assert len(error.splitlines()) == 1
+    assert trained == []
+    assert jobs(Path.cwd()) == []
+
+
+def test_as_a_program_a_refusal_is_one_line_and_exit_code_1(tmp_path):
+    """No traceback, and none of Hydra's words around it."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "run.py"), "stage=train", "codec=droid"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr, done.stdout) == (1, WRONG["codec=droid"] + "\n", "")
+
+
+def test_a_multirun_s_own_config_is_that_of_its_first_job():
+    """A part that is swept may decide whether the rest is right: seed is no parameter of the default stage."""
+    overrides = ["stage=train,infer", "seed=3"]
+    cfg = loader().load_configuration("config", overrides, RunMode.MULTIRUN)
+    assert (cfg.stage, cfg.seed) == ("train", 3)
+    assert cfg.hydra.overrides.task == overrides
+
+
+def test_training_jobs_of_a_multirun_write_into_their_own_folders(run_py, trained):
+    """The default output_dir is the job's folder, so that jobs never share one."""
+    run_py("-m", "stage=train", "seed=1,2")
+    assert [Path(config.output_dir) for config in trained] == jobs(Path.cwd())
+
+
+def test_an_output_dir_that_was_typed_stays_in_a_multirun():
+    """What is typed wins."""
+    job = ["hydra.mode=MULTIRUN", "stage=train", "output_dir=/x"]
+    assert loader().load_configuration("config", job, RunMode.RUN).output_dir == "/x"
+
+
+def test_a_bake_in_a_multirun_lands_where_train_looks_for_it():
+    """Data that later stages find by its name does not hide in a job's folder."""
+    job = ["hydra.mode=MULTIRUN", "stage=convert", "paths.root=/r"]
+    assert loader().load_configuration("config", job, RunMode.RUN).output_dir == "/r/baked/demo/lerobot/ee/v3.0"
+
+
+def test_a_run_saves_where_it_came_from(run_py, trained):
+    """Resolved config, overrides, commit, versions; and Hydra's own files beside them."""
+    assert run_py("stage=train", "codec=joints", "seed=3")[0] == 0
+    (folder,) = Path.cwd().glob("outputs/*/*_train")
+    record = json.loads((folder / "provenance.json").read_text())
+    assert record["overrides"] == ["stage=train", "codec=joints", "seed=3"]
+    assert record["config"]["input_path"] == "data/baked/demo/lerobot/joints/v3.0"
+    assert record["versions"]["hydra-core"] == "1.3.8"
+    assert {"commit", "dirty"} <= set(record)
+    assert (folder / ".hydra" / "overrides.yaml").exists()
+
+
+def test_a_token_is_not_saved(run_py, trained):
+    """Secrets do not end up beside the results."""
+    run_py("stage=train", "server.token=hunter2")
+    (record,) = Path.cwd().glob("outputs/*/*/provenance.json")
+    assert "hunter2" not in record.read_text()
+
+
+def test_a_mistake_found_by_the_stage_is_its_message_and_exit_code_1(run_py, monkeypatch):
+    """The same manners as at composition."""
+    monkeypatch.setattr(train, "run", fail_with(PositronicError("No dataset there. Type this.")))
+    assert run_py("stage=train") == (1, "", "No dataset there. Type this.\n")
+
+
+def test_a_mistake_in_one_job_leaves_the_other_jobs_running(run_py, monkeypatch):
+    """The multirun ends with exit code 1 and the message of the job that failed."""
+    seen = []
+
+    def train_unless_first(config):
+        seen.append(config.seed)
+        if config.seed == 1:
+            raise PositronicError("Seed 1 is unlucky.")
+
+    monkeypatch.setattr(train, "run", train_unless_first)
+    code, _, error = run_py("-m", "stage=train", "seed=1,2")
+    assert (code, seen) == (1, [1, 2])
+    assert "Seed 1 is unlucky." in error
+    assert "Traceback" not in error
+
+
+def test_ctrl_c_is_one_line_and_exit_code_130(run_py, monkeypatch):
+    """What a shell expects of an interrupted program."""
+    monkeypatch.setattr(train, "run", fail_with(KeyboardInterrupt()))
+    assert run_py("stage=train") == (130, "", "Interrupted: stage=train.\n")
+
+
+def test_the_profile_preset_writes_where_the_time_went(run_py, trained):
+    """By function, in the run's folder."""
+    run_py("stage=train", "+debug=profile")
+    (profile,) = Path.cwd().glob("outputs/*/*/profile.txt")
+    assert "cumulative" in profile.read_text()
+
+
+def test_help_lists_every_choice_and_no_older_name(run_py):
+    """Also of a stage whose missing values are not typed yet."""
+    code, text, _ = run_py("stage=serve", "--help")
+    assert code == 0
+    assert "\ncodec: ee, ee_traj, joints, joints_traj\n" in text
+    assert "\ncheckpoints_dir: ???\n" in text
+    assert "eepose_absolute" not in text
+    assert "schema" not in text
+
+
+def test_tab_completion_offers_the_choices(run_py, monkeypatch):
+    """The same lists as help."""
+    monkeypatch.setenv("COMP_LINE", "python run.py stage=train codec=j")
+    _, words, _ = run_py("-sc", "query=bash")
+    assert words.split() == ["codec=joints", "codec=joints_traj"]
+
+
+def test_composing_imports_nothing_heavy():
+    """--help, --cfg job and refusals answer at once, and without a graphics or deep learning library installed."""
+    heavy = ["torch", "lerobot", "mujoco", "litserve", "av", "pyarrow", "numpy", "submitit", "wandb", "fsspec"]
+    code = (
+        "import sys; import positronic; positronic.compose(['stage=train']);"
+        f" print([name for name in {heavy} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def fail_with(error):
+    def run(config):
+        raise error
+
+    return run
