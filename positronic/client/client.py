@@ -25,7 +25,7 @@ from positronic.client.session import ConnectionLost, Session, SessionRefused
 from positronic.client.status import OnStatus, status_line
 from positronic.errors import PositronicError
 
-FIRST_DELAY_SEC, MAX_DELAY_SEC = 0.1, 2.0
+FIRST_DELAY_SEC, MAX_DELAY_SEC = 0.1, 1.0
 OPEN_TIMEOUT_SEC = 10.0
 PING_SEC = 20.0
 MAX_MESSAGE_BYTES = 64 << 20

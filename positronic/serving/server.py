@@ -8,9 +8,6 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-from rich.panel import Panel
-
 from positronic.codecs.build import Recipe
 from positronic.errors import PositronicError
 from positronic.serving.banner import print_banner
@@ -21,7 +18,6 @@ from positronic.serving.token import check_token
 from positronic.training.checkpoints import find_checkpoint
 
 FIRST_PORT = 1024  # LitServe takes no privileged ones
-EVERYWHERE = ("0.0.0.0", "::")
 
 
 @dataclass(frozen=True)
@@ -50,8 +46,6 @@ def serve(settings: ServerSettings) -> None:
     recipe = read_recipe(checkpoint, settings.expected)
     token = None if settings.token is None else check_token(settings.token)
     port = usable_port(settings.host, settings.port)
-    if token is None and settings.host in EVERYWHERE:
-        _warn_open_door(settings.host)
     print_banner(checkpoint, recipe, settings.host, port, token is not None)
     end_on_signals()
     with tempfile.TemporaryDirectory(prefix="positronic-") as private:  # mode 0700: nobody else reaches the worker
@@ -92,11 +86,3 @@ def _port_message(host: str, port: int, error: OSError) -> str:
             f"End it (`ss -ltnp 'sport = :{port}'` names it), or take another port: server.port={port + 1}."
         )
     return f"Cannot listen on {host}, port {port}: {error.strerror}. Check server.host and server.port."
-
-
-def _warn_open_door(host: str) -> None:
-    text = (
-        f"Listening on every interface ({host}) without a token: whoever reaches this machine can use this server.\n"
-        "Set server.token=<secret>, or server.host=127.0.0.1 for this machine only."
-    )
-    Console(stderr=True).print(Panel(text, title="WARNING", style="bold red"))

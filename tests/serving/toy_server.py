@@ -56,24 +56,19 @@ def free_port():
         return listener.getsockname()[1]
 
 
-def start(experiment, port, **settings):
-    """The server's main process; it may not take connections yet."""
+@contextlib.contextmanager
+def running(experiment, **settings):
+    """Yields the port of a server that takes connections, and its main process."""
+    port = free_port()
     fields = json.dumps({"checkpoints_dir": str(experiment), "port": port, **settings})
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, str(HERE / "toy_vendor.py"), fields],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
-        env={**os.environ, "PYTHONPATH": str(HERE), "COLUMNS": "200"},
+        env={**os.environ, "PYTHONPATH": str(HERE)},
     )
-
-
-@contextlib.contextmanager
-def running(experiment, **settings):
-    """Yields the port of a server that takes connections, and its main process."""
-    port = free_port()
-    process = start(experiment, port, **settings)
     try:
         InferenceClient("127.0.0.1", port, token=settings.get("token")).models()
         yield port, process

@@ -1,7 +1,7 @@
 """A vendor of numpy alone, for a real server without torch: ``python toy_vendor.py <settings as JSON>``.
 
-A checkpoint's ``toy.json`` may say the predicted ``grip``, a ``fault`` to raise while loading, and a ``fifo``: loading
-goes on when something is written into it.
+A checkpoint's ``toy.json`` may say the predicted ``grip``, a ``fault`` to raise while loading, and a ``fifo``: if it
+exists, loading goes on when something is written into it.
 """
 
 import json
@@ -37,7 +37,7 @@ def load_model(vendor, checkpoint, device, backend="native"):
     toy = json.loads((checkpoint / "toy.json").read_text())
     if "fault" in toy:
         raise PositronicError(toy["fault"])
-    if "fifo" in toy:
+    if "fifo" in toy and Path(toy["fifo"]).exists():
         Path(toy["fifo"]).read_text()
     return ToyModel(toy.get("grip", 0.25))
 
@@ -46,7 +46,4 @@ if __name__ == "__main__":
     from positronic.serving.server import ServerSettings, serve
 
     given = json.loads(sys.argv[1])
-    try:
-        serve(ServerSettings(**{**FIELDS, **given, "checkpoints_dir": Path(given["checkpoints_dir"])}))
-    except PositronicError as mistake:
-        sys.exit(str(mistake))
+    serve(ServerSettings(**{**FIELDS, **given, "checkpoints_dir": Path(given["checkpoints_dir"])}))

@@ -1,0 +1,55 @@
+"""What positronic/serving/litserve_host.py takes for granted of LitServe; a new version must pass this first."""
+
+import inspect
+import pickle
+
+import litserve
+from litserve.loops.base import LitLoop
+from litserve.specs.base import LitSpec
+
+from positronic import keys
+from positronic.serving.litserve_host import UNUSED_PATH, WorkerSettings, make_server
+
+
+def server(tmp_path, token=None):
+    return make_server(WorkerSettings("ipc:///nowhere", tmp_path, "000030", "cpu", "toy_vendor:load_model"), token)
+
+
+def test_the_version_is_the_pinned_one():
+    """Its private names may change with any release."""
+    assert litserve.__version__ == "0.2.19"
+
+
+def test_a_loop_is_run_with_the_api_first():
+    """LitLoop.run(lit_api, device, worker_id, ...), called for ever, not awaited when it is no coroutine."""
+    assert list(inspect.signature(LitLoop.run).parameters)[:4] == ["self", "lit_api", "device", "worker_id"]
+    assert "while True" in inspect.getsource(LitLoop.__call__)
+
+
+def test_a_spec_without_endpoints_keeps_predict_away(tmp_path):
+    """The only routes are LitServe's own pages and ours."""
+    assert LitSpec().endpoints == []
+    paths = {route.path for route in server(tmp_path).app.routes}
+    ours = {keys.ROUTE_MODELS, keys.ROUTE_SESSION, f"{keys.ROUTE_SESSION}/{{checkpoint_id:path}}"}
+    assert ours <= paths
+    assert paths - ours <= {"/", "/health", "/info", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"}
+    assert {"/predict", UNUSED_PATH}.isdisjoint(paths)
+
+
+def test_what_travels_to_the_worker_can_travel(tmp_path):
+    """LitServe pickles the API with its loop and spec when it spawns the worker."""
+    api = pickle.loads(pickle.dumps(server(tmp_path).lit_api))
+    assert api.settings.checkpoint == "000030"
+    assert type(api.loop).__name__ == "_WorkerLoop"
+
+
+def test_run_takes_what_we_pass():
+    """These are run()'s own; the rest goes to uvicorn."""
+    parameters = inspect.signature(litserve.LitServer.run).parameters
+    assert {"host", "port", "num_api_servers", "generate_client_file", "log_level", "kwargs"} <= set(parameters)
+
+
+def test_the_token_guards_before_litserves_own_routes(tmp_path):
+    """The guard is part of the app that LitServe copies for its API process."""
+    outermost = server(tmp_path, "s3cret").app.user_middleware[0]
+    assert outermost.cls.__name__ == "TokenGuard"

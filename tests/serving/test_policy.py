@@ -1,0 +1,147 @@
+import json
+
+import numpy as np
+import pytest
+from toy_server import make_checkpoint, make_recipe, observation
+from toy_vendor import CHUNK, ToyModel, load_model
+
+from positronic import keys
+from positronic.commands import CartesianPosition
+from positronic.errors import ConventionError, PositronicError
+from positronic.serving.policy import ServedPolicy, load_policy, read_recipe, typed_recipe
+from positronic.training.checkpoints import find_checkpoint
+
+
+def toy_policy():
+    return ServedPolicy(make_recipe(), ToyModel(), {})
+
+
+def test_an_observation_becomes_a_chunk_of_steps():
+    """The toy repeats the pose, so the commanded pose is the observed one; timestamps start at 0."""
+    (steps,) = toy_policy().infer([observation()])
+    assert [step.timestamp for step in steps] == [k / 15 for k in range(CHUNK)]
+    assert isinstance(steps[0].command, CartesianPosition)
+    np.testing.assert_allclose(steps[0].command.pose, observation()[keys.EE_POSE], atol=1e-6)
+    assert steps[0].target_grip == 0.25
+
+
+def test_lists_and_numbers_are_accepted_where_arrays_are_expected():
+    """A list of floats, a bare number, nested lists of pixels, and no task at all."""
+    arrays = observation()
+    lists = {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in arrays.items()}
+    del lists[keys.TASK]
+    lists[keys.GRIP] = 0.5
+    policy = toy_policy()
+    expected, found = policy.encode({**arrays, keys.TASK: ""}), policy.encode(lists)
+    assert expected.keys() == found.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(value, found[name])
+
+
+def test_unknown_keys_are_ignored():
+    """Other clients send times, status and descriptors."""
+    more = {**observation(), keys.WALL_TIME_NS: 1, "robot_state.status": 0, b"bytes": 1, 7: 7}
+    assert toy_policy().encode(more).keys() == toy_policy().encode(observation()).keys()
+
+
+def without(key):
+    return {name: value for name, value in observation().items() if name != key}
+
+
+@pytest.mark.parametrize(
+    ("bad", "says"),
+    [
+        (
+            {**without(keys.EE_POSE), "robot_state.ee_pos": [0]},
+            "lacks 'robot_state.ee_pose'.*mean 'robot_state.ee_pos'",
+        ),
+        (observation(grip=[0.1, 0.2]), "'grip': expected 1 number"),
+        (observation(grip=float("nan")), "'grip': expected finite"),
+        (observation(grip="open"), "'grip': expected numbers, found str"),
+        (observation(**{keys.EE_POSE: np.zeros(7)}), "Quaternion"),
+        (observation(**{keys.IMAGE_WRIST: np.zeros((24, 32, 3))}), "'image.wrist': expected uint8 RGB"),
+        (observation(**{keys.IMAGE_WRIST: np.zeros((24, 32), np.uint8)}), "'image.wrist': expected uint8 RGB"),
+        (observation(task=3), "'task': expected text, found int"),
+        ([1, 2], "Expected an observation as a map, found list"),
+        (None, "Expected an observation as a map, found NoneType"),
+    ],
+)
+def test_a_bad_observation_is_refused_with_its_key(bad, says):
+    """Missing (the nearest is offered), wrong shape, wrong dtype, not finite, not a map."""
+    with pytest.raises(PositronicError, match=says):
+        toy_policy().infer([bad])
+
+
+def test_a_bad_observation_costs_only_its_sender():
+    """The others of the batch are answered, from one forward pass."""
+    policy = toy_policy()
+    first, bad, last = policy.infer_each([observation(), {}, observation()])
+    assert len(first) == len(last) == CHUNK
+    assert isinstance(bad, PositronicError)
+    assert policy.model.batches == [2]
+
+
+def test_a_failing_model_is_everyones_error():
+    """Whatever the model raises is handed to each sender of the batch."""
+    assert all(isinstance(x, MemoryError) for x in toy_policy().infer_each([observation(), observation(task="die")]))
+
+
+def test_a_checkpoint_says_which_codec_and_vendor(tmp_path):
+    """load_policy needs the experiment's folder and nothing else; the latest is the default, ids are numbers."""
+    make_checkpoint(tmp_path, 30, grip=0.3)
+    make_checkpoint(tmp_path, 100, grip=0.6)
+    latest = load_policy(tmp_path, device="cpu", load=load_model)
+    older = load_policy(tmp_path, "30", device="cpu", load=load_model)
+    assert latest.infer([observation()])[0][0].target_grip == pytest.approx(0.6)
+    assert older.infer([observation()])[0][0].target_grip == pytest.approx(0.3)
+    assert (latest.meta[keys.META_CHECKPOINT_ID], older.meta[keys.META_CHECKPOINT_ID]) == ("000100", "000030")
+
+
+def test_the_meta_is_what_every_client_in_the_field_needs(tmp_path):
+    """The rig-side stack, the image size and the rate; and what this policy is, JSON-ready, the same each time."""
+    make_checkpoint(tmp_path / "my_run", 30)
+    meta = load_policy(tmp_path / "my_run", load=load_model).meta
+    assert meta[keys.META_LOCAL_STACK] == {
+        "seq": [{"name": "chunked_schedule"}, {"name": "restrict_image_size", "args": {"width": 32, "height": 32}}]
+    }
+    assert meta[keys.META_IMAGE_SIZES] == [32, 32]
+    assert (meta[keys.META_ACTION_FPS], meta[keys.META_COMPRESS_IMAGES]) == (15.0, False)
+    assert (meta[keys.META_VENDOR], meta[keys.META_CODEC], meta[keys.META_EXPERIMENT]) == ("toy", "ee", "my_run")
+    assert meta[keys.META_CONVENTIONS]["state.grip"] == "gripper 0=open 1=closed absolute"
+    assert json.dumps(meta) == json.dumps(load_policy(tmp_path / "my_run", load=load_model).meta)
+
+
+def test_a_typed_codec_must_agree_with_the_checkpoint(tmp_path):
+    """Both sides are printed, and what to do; one that resolves to the same passes whatever its name."""
+    make_checkpoint(tmp_path, 30)
+    load_policy(tmp_path, expected=make_recipe(name="alias"), load=load_model)
+    other = make_recipe(name="ee_rot6d", rotation="rot6d_rows")
+    with pytest.raises(ConventionError, match="rot6d_rows.*quat_wxyz[^$]*Leave codec= out"):
+        load_policy(tmp_path, expected=other, load=load_model)
+
+
+def test_an_untyped_codec_expects_nothing():
+    """codec=from_checkpoint is no expectation."""
+    ee = make_recipe()
+    unsaid = make_recipe(name="from_checkpoint").codec_config
+    assert typed_recipe(unsaid, ee.modality_config) is None
+    assert typed_recipe(ee.codec_config, ee.modality_config) == ee
+
+
+@pytest.mark.parametrize("damage", [{}, {"recipe": {"codec": {}}}, {"recipe": {"codec": {"x": 1}, "modality": {}}}])
+def test_a_damaged_recipe_names_its_file(tmp_path, damage):
+    """Not a KeyError."""
+    make_checkpoint(tmp_path, 30)
+    path = tmp_path / "checkpoints" / "000030" / keys.CHECKPOINT_FILE
+    path.write_text(json.dumps({"format": 1, "vendor": "toy", **damage}))
+    with pytest.raises(PositronicError, match=r"000030/positronic.json"):
+        read_recipe(find_checkpoint(tmp_path))
+
+
+def test_a_missing_checkpoint_lists_those_that_exist(tmp_path):
+    """And a missing folder says how to make one."""
+    make_checkpoint(tmp_path, 30)
+    with pytest.raises(PositronicError, match="There are: 000030"):
+        load_policy(tmp_path, "7", load=load_model)
+    with pytest.raises(PositronicError, match="stage=train"):
+        load_policy(tmp_path / "nothing", load=load_model)

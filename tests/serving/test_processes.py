@@ -1,0 +1,194 @@
+"""How the server's processes begin and end."""
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+from toy_server import make_checkpoint, make_recipe, observation, running
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+
+from positronic import keys
+from positronic.client.client import InferenceClient
+from positronic.client.session import SessionRefused
+from positronic.errors import PositronicError
+from positronic.serving.banner import print_banner
+from positronic.serving.server import ServerSettings, serve, usable_port
+from positronic.serving.token import check_token
+from positronic.training.checkpoints import find_checkpoint
+
+TOKEN = "s3cret"
+
+
+@pytest.fixture
+def experiment(tmp_path):
+    make_checkpoint(tmp_path / "run", 30)
+    return tmp_path / "run"
+
+
+def family(pid):
+    """A process and its descendants."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *(each for child in children for each in family(int(child)))]
+
+
+def wait_until_dead(pid):
+    with contextlib.suppress(ProcessLookupError):
+        waiter = os.pidfd_open(pid)
+        assert select.select([waiter], [], [], 30)[0], f"process {pid} is still alive"
+        os.close(waiter)
+
+
+def read_to_the_end(websocket):
+    while True:
+        websocket.recv(timeout=60)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_every_process(experiment, number):
+    """Exit code 0, no orphan, an open session is closed with 1012 (come back later), the port is free again."""
+    with running(experiment) as (port, process), connect(f"ws://127.0.0.1:{port}{keys.ROUTE_SESSION}") as websocket:
+        websocket.recv(timeout=60)
+        members = family(process.pid)
+        assert len(members) >= 4
+        process.send_signal(number)
+        with pytest.raises(ConnectionClosed) as closed:
+            read_to_the_end(websocket)
+        assert closed.value.rcvd.code == 1012
+        assert process.wait(timeout=60) == 0
+        for pid in members[1:]:
+            wait_until_dead(pid)
+        assert usable_port("127.0.0.1", port) == port
+
+
+def test_a_killed_server_takes_its_processes_with_it(experiment):
+    """Even when the main process could not say goodbye."""
+    with running(experiment) as (_, process):
+        members = family(process.pid)
+        process.kill()
+        for pid in members[1:]:
+            wait_until_dead(pid)
+
+
+def test_a_worker_that_dies_ends_the_server_with_a_message(experiment):
+    """Killed for lack of memory, say: exit code 1, everything else ends too."""
+    with running(experiment) as (_, process):
+        members = family(process.pid)
+        worker = next(pid for pid in members if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes())
+        os.kill(worker, signal.SIGKILL)
+        output, _ = process.communicate(timeout=60)
+        assert process.returncode == 1
+        assert "The inference worker ended unexpectedly (exit code -9" in output
+        for pid in members[1:]:
+            wait_until_dead(pid)
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory):
+    """A server with a token whose default cannot be loaded."""
+    folder = tmp_path_factory.mktemp("guarded") / "run"
+    make_checkpoint(folder, 30)
+    make_checkpoint(folder, 40, fault="The weights are damaged.")
+    with running(folder, token=TOKEN) as (port, _):
+        yield port
+
+
+def test_a_default_that_cannot_be_loaded_is_refused_and_others_still_serve(guarded):
+    """Its sessions hear why; an older checkpoint works."""
+    client = InferenceClient("127.0.0.1", guarded, token=TOKEN)
+    with pytest.raises(SessionRefused, match="Checkpoint 000040 cannot be loaded: The weights are damaged."):
+        client.session()
+    with client.session("30") as session:
+        assert session.infer(observation())
+
+
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": TOKEN}])
+def test_a_token_is_asked_for_on_every_route(guarded, headers):
+    """HTTP 401; a websocket 403 before it is accepted."""
+    address = f"127.0.0.1:{guarded}"
+    for path in (keys.ROUTE_MODELS, "/", "/docs", "/info"):
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(urllib.request.Request(f"http://{address}{path}", headers=headers))
+    for path in ("", "/30"):
+        with pytest.raises(InvalidStatus, match="403"):
+            connect(f"ws://{address}{keys.ROUTE_SESSION}{path}", additional_headers=headers).__enter__()
+
+
+def test_health_needs_no_token(guarded):
+    """Load balancers and containers ask it."""
+    assert urllib.request.urlopen(f"http://127.0.0.1:{guarded}/health").read() == b"ok"
+
+
+def test_a_client_without_the_token_is_told_so(guarded):
+    """At once, not after the time for starting servers."""
+    with pytest.raises(SessionRefused, match="token"):
+        InferenceClient("127.0.0.1", guarded).session()
+
+
+def test_the_banner_says_what_is_served_and_how_to_reach_it(experiment, capsys):
+    """Checkpoint, vendor, codec, conventions, addresses, a command; a warning when everybody may come in."""
+    checkpoint = find_checkpoint(experiment)
+    print_banner(checkpoint, make_recipe(), "127.0.0.1", 8000, has_token=False)
+    local = capsys.readouterr()
+    for text in ("000030", "toy", "quat_wxyz", f"127.0.0.1:8000{keys.ROUTE_SESSION}", "policy.port=8000"):
+        assert text in local.out
+    assert local.err == ""
+    print_banner(checkpoint, make_recipe(), "0.0.0.0", 8000, has_token=False)
+    assert "without a token" in capsys.readouterr().err
+
+
+def test_what_is_wrong_is_said_before_anything_starts(experiment):
+    """No experiment, no such checkpoint, another codec, a bad token."""
+    for change, says in (
+        ({"checkpoints_dir": experiment / "no"}, "stage=train"),
+        ({"checkpoint": "7"}, "There are: 000030"),
+        ({"expected": make_recipe(rotation="rotvec")}, "do not agree"),
+        ({"token": "two words"}, "server.token"),
+    ):
+        with pytest.raises(PositronicError, match=says):
+            serve(ServerSettings(**{"checkpoints_dir": experiment, "port": 0, **change}))
+
+
+def test_a_port_in_use_is_refused_before_anything_starts(experiment):
+    """One sentence that names the port and the next command."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        with pytest.raises(PositronicError, match=rf"^Port {port} on 127.0.0.1 is in use.*server\.port={port + 1}"):
+            serve(ServerSettings(experiment, host="127.0.0.1", port=port))
+
+
+@pytest.mark.parametrize(("port", "says"), [(80, "expected 1024 to 65535"), (1023, "found 1023")])
+def test_privileged_ports_are_refused(port, says):
+    """LitServe takes none."""
+    with pytest.raises(PositronicError, match=says):
+        usable_port("127.0.0.1", port)
+
+
+def test_port_0_takes_a_free_one():
+    """For tests and for several servers on one machine."""
+    assert usable_port("127.0.0.1", 0) >= 1024
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_a_port_taken_on_one_interface_is_taken_on_all(host):
+    """Else the server would start and be shadowed."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        with pytest.raises(PositronicError, match="in use"):
+            usable_port(host, listener.getsockname()[1])
+
+
+@pytest.mark.parametrize("token", ["", "two words", "schlüssel", "line\nbreak"])
+def test_a_token_that_no_header_can_carry_is_refused(token):
+    """Printable ASCII only."""
+    with pytest.raises(PositronicError, match="server.token"):
+        check_token(token)
