@@ -1,4 +1,4 @@
-"""URIs in and out. Local paths for now; other schemes are refused, by one function that all callers pass through.
+"""Local folders: where a path leads, and how a folder is published.
 
 A folder is published by renaming: it is built under a hidden name beside its place, ``.<name>.partial``, and appears
 whole or not at all. The builder holds a lock on the hidden folder, so that the next run can tell what a crash left
@@ -17,18 +17,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from positronic.errors import PositronicError
-
-SCHEME_SEPARATOR = "://"
-LOCAL_SCHEME = "file://"
+from positronic.storage.uri import LOCAL_SCHEME, S3_SCHEME, SCHEME_SEPARATOR, is_remote
 
 
 def local_path(uri: str | Path) -> Path:
     """The local path of a path or ``file://`` URI, ``~`` expanded. Raises PositronicError for another scheme."""
     text = str(uri).removeprefix(LOCAL_SCHEME)
-    if SCHEME_SEPARATOR in text:
-        scheme = text.split(SCHEME_SEPARATOR)[0]
+    if SCHEME_SEPARATOR in text or is_remote(text):
+        scheme = text.split(":")[0]
+        known = f"a local path or {S3_SCHEME}" if scheme != "s3" else "a local path here"
         raise PositronicError(
-            f"Cannot open {uri}: expected a local path, found the scheme '{scheme}://'. "
+            f"Cannot open {uri}: expected {known}, found the scheme '{scheme}://'. "
             "Copy it to a local folder and give that folder's path."
         )
     return Path(text).expanduser()
