@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -25,7 +26,7 @@ from positronic.raw.dataset import Dataset
 from positronic.storage import exists, local_path, publish_folder
 
 SKIP, STOP = "skip", "stop"
-SCRATCH = ".scratch"  # pieces of episodes, inside the folder that is being built
+SCRATCH_PREFIX = ".scratch-"  # pieces of episodes, inside the folder that is being built; a name for each run
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,7 @@ class _Run:
     ) -> None:
         codec, modality, video, fps = recipe.codec, recipe.modality, options.video, recipe.codec.timing.fps
         self.dataset, self.recipe, self.options, self.folder, self.progress = dataset, recipe, options, folder, progress
-        self.scratch = folder / SCRATCH
-        self.scratch.mkdir()
+        self.scratch = Path(tempfile.mkdtemp(prefix=SCRATCH_PREFIX, dir=folder))
         for image in codec.images[:1]:
             check_encoder(self.scratch / "probe.mp4", image.height, image.width, fps, video)
         self.baker = EpisodeBaker(codec, modality, video, options.task, options.max_staleness_sec)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from positronic import keys
 from positronic.bake.config import VideoConfig
 from positronic.bake.frames import FramePreparer, Histogram, empty_histogram
-from positronic.bake.sampling import Times, camera_indices, episode_grid
+from positronic.bake.sampling import Times, camera_indices, episode_grid, sample_vectors
 from positronic.bake.video import piece_writer
 from positronic.codecs.codec import Codec
 from positronic.codecs.features import ImageFeature
@@ -102,7 +102,7 @@ def _plan(baker: EpisodeBaker, episode: Episode) -> _Plan:
     frames = {
         image.name: camera_indices(episode, image.signal, times, baker.max_staleness_sec) for image in codec.images
     }
-    canonical = codec.encode_episode({name: episode[name].at(times) for name in codec.vector_signals})
+    canonical = codec.encode_episode(sample_vectors(episode, codec.vector_signals, times))
     columns = {column.name: column.join(canonical) for column in baker.modality.vector_columns}
     return _Plan(_task(baker, episode), times, frames, columns)
 

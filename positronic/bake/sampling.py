@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from positronic.errors import PositronicError, did_you_mean, listing
 from positronic.raw.episode import Episode
 from positronic.raw.faults import BadEpisode
+from positronic.raw.video import VideoSignal
 
 NS = 10**9
 
@@ -40,6 +42,8 @@ def camera_indices(
 ) -> NDArray[np.int64]:
     """Frame shown at each grid time, int64 (T,). Raises BadEpisode when one is older than ``max_staleness_sec``."""
     signal = episode[camera]
+    if not isinstance(signal, VideoSignal):
+        raise BadEpisode(episode.path, f"'{camera}' was recorded as numbers, a camera was expected.")
     indices = signal.index_at(times_ns)
     ages = times_ns - signal.times_ns[indices]
     worst = int(ages.argmax())
@@ -50,6 +54,14 @@ def camera_indices(
             f"{(times_ns[worst] - times_ns[0]) / NS:.2f} s (allowed: max_staleness_sec={max_staleness_sec}).",
         )
     return indices
+
+
+def sample_vectors(episode: Episode, names: Sequence[str], times_ns: Times) -> dict[str, NDArray[Any]]:
+    """Values current at each grid time: name -> (T,) or (T, d). Raises BadEpisode when one is a camera."""
+    cameras = [name for name in names if isinstance(episode[name], VideoSignal)]
+    if cameras:
+        raise BadEpisode(episode.path, f"'{cameras[0]}' was recorded as video, numbers were expected.")
+    return {name: episode[name].at(times_ns) for name in names}
 
 
 def require_signals(episodes: Sequence[Episode], signals: Sequence[str], codec: str, dataset: str) -> None:

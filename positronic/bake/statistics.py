@@ -51,10 +51,10 @@ def of_counts(values: NDArray, counts: NDArray[np.int64]) -> Stats:
     """Statistics of ``values`` (V,), ascending, each ``counts`` (V,) times; one dimension."""
     values, counts = np.asarray(values, np.float64)[counts > 0], counts[counts > 0]
     total = int(counts.sum())
-    mean = math.fsum(values * counts) / total
+    mean = math.fsum((values * counts).tolist()) / total
     ends = counts.cumsum()
     stats = {"min": values[0], "max": values[-1], "mean": mean}
-    stats["std"] = math.sqrt(math.fsum((values - mean) ** 2 * counts) / total)
+    stats["std"] = math.sqrt(math.fsum(((values - mean) ** 2 * counts).tolist()) / total)
     for name, quantile in QUANTILES.items():
         low, high, part = _ranks(quantile, total)
         below, above = values[np.searchsorted(ends, [low, high], side="right")]
@@ -78,7 +78,7 @@ def of_range(count: int) -> Stats:
 
 
 def _column_sums(blocks: Blocks) -> NDArray[np.float64]:
-    parts = [block.sum(axis=0, dtype=np.float64) for block in blocks()]
+    parts = [block.sum(axis=0, dtype=np.float64).tolist() for block in blocks()]
     return np.array([math.fsum(column) for column in zip(*parts, strict=True)])
 
 
