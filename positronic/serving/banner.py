@@ -16,11 +16,10 @@ from positronic.training.checkpoints import Checkpoint
 EVERYWHERE = ("0.0.0.0", "::")
 
 
-def print_banner(checkpoint: Checkpoint, recipe: Recipe, host: str, port: int, has_token: bool) -> None:
+def print_banner(checkpoint: Checkpoint, vendor: str, recipe: Recipe, host: str, port: int, has_token: bool) -> None:
     """The server's contract as tables on stdout; a warning on stderr when everybody may come in."""
     reachable = _reachable(host)
     authority = f"[{reachable}]:{port}" if ":" in reachable else f"{reachable}:{port}"
-    vendor = str(checkpoint.info().get("vendor", "?"))
     table = Table(title="inference server", show_header=False)
     for name, value in (
         ("checkpoint", f"{checkpoint.id} of {checkpoint.path.parents[1]}"),

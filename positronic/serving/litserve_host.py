@@ -20,12 +20,12 @@ from litserve.specs.base import LitSpec
 from positronic import keys
 from positronic.errors import PositronicError
 from positronic.serving.lifetime import die_with_parent
+from positronic.serving.policy import ServedPolicy, Typed, find_loader, load_policy
 from positronic.serving.session import Sessions, WorkerLink
 from positronic.serving.token import TokenGuard
 from positronic.training.checkpoints import list_checkpoints
 
 if TYPE_CHECKING:
-    from positronic.codecs.build import Recipe
     from positronic.serving.scheduler import Scheduler
 
 UNUSED_PATH = "/internal/worker"
@@ -42,7 +42,7 @@ class WorkerSettings:
     checkpoint: str
     device: str
     loader: str
-    expected: Recipe | None = None
+    typed: Typed
 
 
 class _Worker(litserve.LitAPI):
@@ -54,7 +54,6 @@ class _Worker(litserve.LitAPI):
         super().__init__(loop=_WorkerLoop(), spec=_NoEndpoints())
 
     def setup(self, device: str) -> None:
-        from positronic.serving.policy import ServedPolicy, find_loader, load_policy
         from positronic.serving.scheduler import Scheduler
 
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the main process ends us
@@ -65,7 +64,7 @@ class _Worker(litserve.LitAPI):
         def load(checkpoint: str) -> ServedPolicy:
             build = find_loader(settings.loader)
             where = settings.checkpoints_dir, checkpoint, settings.device
-            return load_policy(*where, expected=settings.expected, load=build)
+            return load_policy(*where, typed=settings.typed, load=build)
 
         self.scheduler = Scheduler(settings.address, load)
         self.scheduler.preload(settings.checkpoint)

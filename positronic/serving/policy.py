@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from positronic import keys
-from positronic.codecs.build import Recipe, build
-from positronic.codecs.config import FROM_CHECKPOINT, CodecConfig, ModalityConfig
+from positronic import conventions, keys
+from positronic.codecs.build import Recipe
 from positronic.commands import ActionStep
-from positronic.errors import PositronicError, listing
+from positronic.errors import PositronicError
 from positronic.serving.meta import session_meta
 from positronic.training.checkpoints import Checkpoint, find_checkpoint
 from positronic.vendors.model import ChunkModel
@@ -68,57 +67,74 @@ class ServedPolicy:
             return [error] * len(encoded)
 
 
+@dataclass(frozen=True)
+class Typed:
+    """What somebody typed about the policy, None where the checkpoint is to say it. The two must agree."""
+
+    vendor: str | None = None
+    recipe: Recipe | None = None
+
+    def check(self, checkpoint: Checkpoint, vendor: str, recipe: Recipe) -> None:
+        """Raise ConventionError, both sides printed, when the checkpoint's vendor or codec is another.
+
+        Codecs agree when their features' conventions do; their columns count when the vendor was typed as well.
+        """
+        mine, theirs = {}, {}
+        if self.vendor is not None:
+            mine, theirs = {"vendor": self.vendor}, {"vendor": vendor}
+        if self.recipe is not None:
+            mine |= self._said_by(self.recipe)
+            theirs |= self._said_by(recipe)
+        name = f"codec={self.recipe.codec.name}" if self.recipe else "the command line"
+        whose = f"checkpoint {checkpoint.id} (vendor {vendor}, codec {recipe.codec.name})"
+        hint = "Leave vendor= and codec= out: the checkpoint says what it was trained with."
+        conventions.require_equal(name, mine, whose, theirs, hint)
+
+    def _said_by(self, recipe: Recipe) -> dict[str, str]:
+        if self.vendor is not None:
+            return recipe.contract
+        return {name: str(convention) for name, convention in recipe.codec.conventions.items()}
+
+
 def load_policy(
     checkpoints_dir: str | Path,
     checkpoint_id: str | None = None,
     device: str = "auto",
     *,
-    expected: Recipe | None = None,
+    typed: Typed | None = None,
     load: LoadModel | None = None,
 ) -> ServedPolicy:
     """The policy of a checkpoint (None: the latest) of the experiment in ``checkpoints_dir``, on a torch device.
 
-    ``expected``: a recipe that it must agree with. ``load``: what builds the model, by default the vendors' registry.
-    Raises PositronicError when there is no such checkpoint or it is damaged, ConventionError when it disagrees.
+    ``load``: what builds the model, by default the vendors' registry. Raises PositronicError when there is no such
+    checkpoint or it is damaged, ConventionError when it disagrees with what was typed.
     """
     checkpoint = find_checkpoint(checkpoints_dir, checkpoint_id)
-    info = checkpoint.info()
-    recipe = read_recipe(checkpoint, expected)
-    vendor = _said(info, "vendor", checkpoint)
-    backend = info.get("training", {}).get("backend", "native")
+    recipe, vendor, backend = read_checkpoint(checkpoint, typed)
     model = (load or find_loader(REGISTRY))(vendor, checkpoint.path, device, backend)
     return ServedPolicy(recipe, model, session_meta(recipe, checkpoint, vendor))
 
 
-def read_recipe(checkpoint: Checkpoint, expected: Recipe | None = None) -> Recipe:
-    """The recipe that a checkpoint was trained with. Raises ConventionError when it disagrees with ``expected``."""
+def read_checkpoint(checkpoint: Checkpoint, typed: Typed | None = None) -> tuple[Recipe, str, str]:
+    """The recipe, vendor and backend that a checkpoint was trained with.
+
+    Raises PositronicError when it does not say them, ConventionError when it disagrees with what was typed.
+    """
+    info = checkpoint.info()
     try:
-        recipe = Recipe.from_dict(_said(checkpoint.info(), "recipe", checkpoint))
+        recipe, vendor = Recipe.from_dict(info["recipe"]), str(info["vendor"])
+        backend = str(info["training"]["backend"])
     except (KeyError, TypeError) as error:
-        raise PositronicError(f"{checkpoint.path / keys.CHECKPOINT_FILE}: its recipe is damaged: {error}.") from None
-    if expected is not None:
-        typed = f"codec={expected.codec.name}"
-        hint = "Leave codec= out: the checkpoint says which codec it was trained with."
-        expected.require_same(recipe, typed, f"checkpoint {checkpoint.id} (codec {recipe.codec.name})", hint)
-    return recipe
-
-
-def typed_recipe(codec: CodecConfig, modality: ModalityConfig) -> Recipe | None:
-    """The recipe of a codec that somebody typed, None when the checkpoint is to say it."""
-    return None if codec.name == FROM_CHECKPOINT else build(codec, modality)
+        path = checkpoint.path / keys.CHECKPOINT_FILE
+        raise PositronicError(f"{path} is damaged: no {error} where expected. Use another checkpoint.") from None
+    (typed or Typed()).check(checkpoint, vendor, recipe)
+    return recipe, vendor, backend
 
 
 def find_loader(dotted: str) -> LoadModel:
     """``package.module:function``, imported."""
     module, _, function = dotted.partition(":")
     return getattr(importlib.import_module(module), function)
-
-
-def _said(info: Mapping[str, Any], field: str, checkpoint: Checkpoint) -> Any:
-    if field not in info:
-        path = checkpoint.path / keys.CHECKPOINT_FILE
-        raise PositronicError(f"{path}: expected '{field}', found {listing(info)}. Use another checkpoint.")
-    return info[field]
 
 
 def _outcome(function: Callable[[Any], Any], argument: Any) -> Any:

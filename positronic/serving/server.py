@@ -5,15 +5,14 @@ from __future__ import annotations
 import errno
 import socket
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from positronic.codecs.build import Recipe
 from positronic.errors import PositronicError
 from positronic.serving.banner import print_banner
 from positronic.serving.lifetime import end_children, end_on_signals
 from positronic.serving.litserve_host import WorkerSettings, make_server, run_server
-from positronic.serving.policy import REGISTRY, read_recipe
+from positronic.serving.policy import REGISTRY, Typed, read_checkpoint
 from positronic.serving.token import check_token
 from positronic.training.checkpoints import find_checkpoint
 
@@ -23,7 +22,7 @@ FIRST_PORT = 1024  # LitServe takes no privileged ones
 @dataclass(frozen=True)
 class ServerSettings:
     """``checkpoints_dir``: an experiment's folder. ``checkpoint``: id served by default, None for the latest.
-    ``port``: 0 takes a free one. ``expected``: a recipe that every checkpoint must agree with. ``loader``: dotted path
+    ``port``: 0 takes a free one. ``typed``: what every checkpoint must agree with. ``loader``: dotted path
     ``module:function`` of what builds a model (``positronic.serving.policy.LoadModel``)."""
 
     checkpoints_dir: Path
@@ -33,20 +32,20 @@ class ServerSettings:
     token: str | None = None
     device: str = "auto"
     log_level: str = "warning"
-    expected: Recipe | None = None
+    typed: Typed = field(default_factory=Typed)
     loader: str = REGISTRY
 
 
 def serve(settings: ServerSettings) -> None:
     """Serve until SIGINT or SIGTERM. To be called in the main thread.
 
-    Raises PositronicError when there is no such checkpoint, it disagrees with ``expected``, or the port cannot be used.
+    Raises PositronicError when there is no such checkpoint, it disagrees with what was typed, or the port is unusable.
     """
     checkpoint = find_checkpoint(settings.checkpoints_dir, settings.checkpoint)
-    recipe = read_recipe(checkpoint, settings.expected)
+    recipe, vendor, _ = read_checkpoint(checkpoint, settings.typed)
     token = None if settings.token is None else check_token(settings.token)
     port = usable_port(settings.host, settings.port)
-    print_banner(checkpoint, recipe, settings.host, port, token is not None)
+    print_banner(checkpoint, vendor, recipe, settings.host, port, token is not None)
     end_on_signals()
     with tempfile.TemporaryDirectory(prefix="positronic-") as private:  # mode 0700: nobody else reaches the worker
         worker = WorkerSettings(
@@ -55,7 +54,7 @@ def serve(settings: ServerSettings) -> None:
             checkpoint=checkpoint.id,
             device=settings.device,
             loader=settings.loader,
-            expected=settings.expected,
+            typed=settings.typed,
         )
         try:
             run_server(make_server(worker, token), settings.host, port, settings.log_level)

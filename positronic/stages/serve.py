@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from omegaconf import MISSING
 
+from positronic.codecs.config import FROM_CHECKPOINT
 from positronic.stages.base import Parts
+
+if TYPE_CHECKING:
+    from positronic.serving.policy import Typed
 
 
 @dataclass
@@ -23,7 +27,6 @@ class Serve(Parts):
 
 def run(config: Serve) -> None:
     """Serve until SIGINT or SIGTERM."""
-    from positronic.serving.policy import typed_recipe
     from positronic.serving.server import ServerSettings, serve
 
     server = config.server
@@ -35,6 +38,15 @@ def run(config: Serve) -> None:
         token=server.token,
         device=server.device,
         log_level=server.log_level,
-        expected=typed_recipe(config.codec, config.modality),
+        typed=typed(config),
     )
     serve(settings)
+
+
+def typed(config: Serve) -> Typed:
+    """What was typed about the policy; the rest is for the checkpoint to say."""
+    from positronic.codecs.build import build
+    from positronic.serving.policy import Typed
+
+    recipe = None if config.codec.name == FROM_CHECKPOINT else build(config.codec, config.modality)
+    return Typed(None if config.vendor.name == FROM_CHECKPOINT else config.vendor.name, recipe)

@@ -9,10 +9,13 @@ from litserve.specs.base import LitSpec
 
 from positronic import keys
 from positronic.serving.litserve_host import UNUSED_PATH, WorkerSettings, make_server
+from positronic.serving.policy import Typed
 
 
 def server(tmp_path, token=None):
-    return make_server(WorkerSettings("ipc:///nowhere", tmp_path, "000030", "cpu", "toy_vendor:load_model"), token)
+    return make_server(
+        WorkerSettings("ipc:///nowhere", tmp_path, "000030", "cpu", "toy_vendor:load_model", Typed()), token
+    )
 
 
 def test_the_version_is_the_pinned_one():

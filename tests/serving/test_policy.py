@@ -2,13 +2,16 @@ import json
 
 import numpy as np
 import pytest
-from toy_server import make_checkpoint, make_recipe, observation
+from toy_server import COLUMNS, make_checkpoint, make_recipe, observation
 from toy_vendor import CHUNK, ToyModel, load_model
 
-from positronic import keys
+from positronic import compose, keys
+from positronic.codecs.build import build
+from positronic.codecs.config import ModalityConfig
 from positronic.commands import CartesianPosition
 from positronic.errors import ConventionError, PositronicError
-from positronic.serving.policy import ServedPolicy, load_policy, read_recipe, typed_recipe
+from positronic.serving.policy import ServedPolicy, Typed, load_policy, read_checkpoint
+from positronic.stages.serve import typed
 from positronic.training.checkpoints import find_checkpoint
 
 
@@ -114,28 +117,42 @@ def test_the_meta_is_what_every_client_in_the_field_needs(tmp_path):
 def test_a_typed_codec_must_agree_with_the_checkpoint(tmp_path):
     """Both sides are printed, and what to do; one that resolves to the same passes whatever its name."""
     make_checkpoint(tmp_path, 30)
-    load_policy(tmp_path, expected=make_recipe(name="alias"), load=load_model)
+    load_policy(tmp_path, typed=Typed(recipe=make_recipe(name="alias")), load=load_model)
     other = make_recipe(name="ee_rot6d", rotation="rot6d_rows")
-    with pytest.raises(ConventionError, match="rot6d_rows.*quat_wxyz[^$]*Leave codec= out"):
-        load_policy(tmp_path, expected=other, load=load_model)
+    with pytest.raises(ConventionError, match="rot6d_rows.*quat_wxyz[^$]*codec= out"):
+        load_policy(tmp_path, typed=Typed(recipe=other), load=load_model)
 
 
-def test_an_untyped_codec_expects_nothing():
-    """codec=from_checkpoint is no expectation."""
-    ee = make_recipe()
-    unsaid = make_recipe(name="from_checkpoint").codec_config
-    assert typed_recipe(unsaid, ee.modality_config) is None
-    assert typed_recipe(ee.codec_config, ee.modality_config) == ee
+def test_a_typed_vendor_must_agree_with_the_checkpoint(tmp_path):
+    """And then its columns count as well, which are the vendor's."""
+    make_checkpoint(tmp_path, 30)
+    renamed = {**COLUMNS, "observation.images.right": COLUMNS["observation.images.left"]}
+    del renamed["observation.images.left"]
+    ours, theirs = make_recipe(), build(make_recipe().codec_config, ModalityConfig([32, 32], renamed))
+    load_policy(tmp_path, typed=Typed("toy", ours), load=load_model)
+    load_policy(tmp_path, typed=Typed(None, theirs), load=load_model)
+    with pytest.raises(ConventionError, match="images.right"):
+        load_policy(tmp_path, typed=Typed("toy", theirs), load=load_model)
+    with pytest.raises(ConventionError, match="the command line has lerobot; checkpoint 000030 .* has toy"):
+        load_policy(tmp_path, typed=Typed("lerobot"), load=load_model)
+
+
+def test_what_is_not_typed_is_for_the_checkpoint_to_say():
+    """stage=serve expects nothing by default, and what was typed otherwise."""
+    silent = compose(["stage=serve", "checkpoints_dir=x"])
+    assert typed(silent) == Typed()
+    spoken = typed(compose(["stage=serve", "checkpoints_dir=x", "vendor=lerobot", "codec=joints_traj"]))
+    assert (spoken.vendor, spoken.recipe.codec.name) == ("lerobot", "joints_traj")
 
 
 @pytest.mark.parametrize("damage", [{}, {"recipe": {"codec": {}}}, {"recipe": {"codec": {"x": 1}, "modality": {}}}])
-def test_a_damaged_recipe_names_its_file(tmp_path, damage):
+def test_a_damaged_checkpoint_names_its_file(tmp_path, damage):
     """Not a KeyError."""
     make_checkpoint(tmp_path, 30)
     path = tmp_path / "checkpoints" / "000030" / keys.CHECKPOINT_FILE
     path.write_text(json.dumps({"format": 1, "vendor": "toy", **damage}))
-    with pytest.raises(PositronicError, match=r"000030/positronic.json"):
-        read_recipe(find_checkpoint(tmp_path))
+    with pytest.raises(PositronicError, match=r"000030/positronic.json is damaged"):
+        read_checkpoint(find_checkpoint(tmp_path))
 
 
 def test_a_missing_checkpoint_lists_those_that_exist(tmp_path):

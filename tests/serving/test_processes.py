@@ -19,6 +19,7 @@ from positronic.client.client import InferenceClient
 from positronic.client.session import SessionRefused
 from positronic.errors import PositronicError
 from positronic.serving.banner import print_banner
+from positronic.serving.policy import Typed
 from positronic.serving.server import ServerSettings, serve, usable_port
 from positronic.serving.token import check_token
 from positronic.training.checkpoints import find_checkpoint
@@ -134,12 +135,12 @@ def test_a_client_without_the_token_is_told_so(guarded):
 def test_the_banner_says_what_is_served_and_how_to_reach_it(experiment, capsys):
     """Checkpoint, vendor, codec, conventions, addresses, a command; a warning when everybody may come in."""
     checkpoint = find_checkpoint(experiment)
-    print_banner(checkpoint, make_recipe(), "127.0.0.1", 8000, has_token=False)
+    print_banner(checkpoint, "toy", make_recipe(), "127.0.0.1", 8000, has_token=False)
     local = capsys.readouterr()
     for text in ("000030", "toy", "quat_wxyz", f"127.0.0.1:8000{keys.ROUTE_SESSION}", "policy.port=8000"):
         assert text in local.out
     assert local.err == ""
-    print_banner(checkpoint, make_recipe(), "0.0.0.0", 8000, has_token=False)
+    print_banner(checkpoint, "toy", make_recipe(), "0.0.0.0", 8000, has_token=False)
     assert "without a token" in capsys.readouterr().err
 
 
@@ -148,7 +149,7 @@ def test_what_is_wrong_is_said_before_anything_starts(experiment):
     for change, says in (
         ({"checkpoints_dir": experiment / "no"}, "stage=train"),
         ({"checkpoint": "7"}, "There are: 000030"),
-        ({"expected": make_recipe(rotation="rotvec")}, "do not agree"),
+        ({"typed": Typed(recipe=make_recipe(rotation="rotvec"))}, "do not agree"),
         ({"token": "two words"}, "server.token"),
     ):
         with pytest.raises(PositronicError, match=says):

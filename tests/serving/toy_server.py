@@ -35,7 +35,7 @@ def make_checkpoint(experiment, step, **toy):
     """A checkpoint of the toy vendor; keyword arguments go into its ``toy.json``."""
     with writing_checkpoint(experiment, step) as folder:
         (folder / "toy.json").write_text(json.dumps(toy))
-        write_info(folder, {"step": step, "vendor": "toy", "recipe": make_recipe().to_dict(), "training": {}})
+        write_info(folder, {"vendor": "toy", "recipe": make_recipe().to_dict(), "training": {"backend": "native"}})
 
 
 def observation(**changes):
