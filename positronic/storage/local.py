@@ -12,6 +12,7 @@ import errno
 import fcntl
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,7 +55,6 @@ def publish_folder(uri: str | Path) -> Iterator[Path]:
     """
     target, partial = local_path(uri).absolute(), partial_path(uri)
     _refuse_existing(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
     with _locked_folder(partial):
         try:
             yield partial
@@ -81,11 +81,20 @@ def _rename(partial: Path, target: Path) -> None:
 def _locked_folder(path: Path) -> Iterator[None]:
     """Make ``path`` as an empty folder and hold its lock; what nobody holds the lock of is removed first."""
     if path.exists():
-        with _lock(path):
-            shutil.rmtree(path)
-    path.mkdir()
+        _remove_leftover(path)
+    try:
+        path.mkdir(parents=True)
+    except OSError as error:
+        raise PositronicError(f"Cannot write into {path.parent}: {error.strerror}. Choose another place.") from None
     with _lock(path):
         yield
+
+
+def _remove_leftover(path: Path) -> None:
+    """Moved away first: a worker that outlived its parent may still be writing there."""
+    away = tempfile.TemporaryDirectory(prefix=f"{path.name}-", dir=path.parent, ignore_cleanup_errors=True)
+    with _lock(path), away as folder:
+        path.rename(Path(folder) / "leftover")
 
 
 @contextmanager
