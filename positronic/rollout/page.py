@@ -10,6 +10,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from positronic import keys
 from positronic.rollout.report import ERRORS, Rollouts, headline, report
 
 MAX_EMBEDDED_BYTES = 6 << 20  # larger videos are linked, so that the page opens at once
@@ -92,7 +93,7 @@ def _capitalised(sentence: str) -> str:
 
 
 def _policy_name(meta: Mapping[str, Any]) -> str:
-    known = [meta.get(key) for key in ("type", "experiment_name", "checkpoint_id")]
+    known = [meta.get(key) for key in (keys.META_TYPE, keys.META_EXPERIMENT, keys.META_CHECKPOINT_ID)]
     return " ".join(str(value) for value in dict.fromkeys(known) if value is not None)
 
 
@@ -164,7 +165,7 @@ def _episodes(rollouts: Rollouts, facts: Mapping[str, Any]) -> str:
 def _shown_metrics(episodes: Iterable[Mapping[str, Any]]) -> list[str]:
     """The score, not its parts; every replay error."""
     names = dict.fromkeys(name for episode in episodes for name in episode["max"])
-    return [name for name in names if name in ERRORS or name == "stacking_success"]
+    return [name for name in names if name in ERRORS or name == keys.SCORE]
 
 
 def _json(value: Any) -> str:

@@ -32,11 +32,10 @@ class Event:
 
 @dataclass(frozen=True)
 class Schedule:
-    """A chunk on the clock: ``times_ns`` (n,) strictly increasing, when ``steps`` (n,) are due. The chunk begins at
-    ``start_ns``, ends at ``end_ns``, and was asked for at ``asked_ns``."""
+    """A chunk on the clock: ``times_ns`` (n,) strictly increasing, when ``steps`` (n,) are due. The chunk was asked for
+    at ``asked_ns`` and ends at ``end_ns``, when the policy is asked again."""
 
     asked_ns: int
-    start_ns: int
     end_ns: int
     times_ns: tuple[int, ...]
     steps: tuple[ActionStep, ...]
@@ -45,7 +44,7 @@ class Schedule:
     def events(self) -> Iterator[Event]:
         """From the question to just before the end: every step when it is due, and between them moments to look at the
         robot, so that it is looked at once per control step even where the chunk has nothing new."""
-        if self.times_ns[0] > self.asked_ns:
+        if self.asked_ns not in self.times_ns:
             yield Event(self.asked_ns)
         look_ns = self.asked_ns + self.step_ns
         for time_ns, step in zip(self.times_ns, self.steps, strict=True):
@@ -64,24 +63,22 @@ def _looks(first_ns: int, before_ns: int, step_ns: int) -> Iterator[Event]:
 def schedule(chunk: Sequence[ActionStep], asked_ns: int, step_sec: float, latency_ns: int = 0) -> Schedule:
     """Put a chunk, asked for at ``asked_ns`` and answered ``latency_ns`` later, on the clock.
 
-    ``step_sec``: length of a control step. Raises PositronicError when the chunk is empty or its timestamps are not
-    finite, not increasing or before its start.
+    ``step_sec``: length of a control step. An empty chunk means that there is nothing new: what is current stays so for
+    one control step. Raises PositronicError when timestamps are not finite, not increasing or before the start.
     """
     stamps = [step.timestamp for step in chunk]
     _check(stamps)
     start_ns = asked_ns + latency_ns
     times_ns = tuple(start_ns + to_ns(stamp) for stamp in stamps)
-    end_ns = start_ns + to_ns(stamps[-1] + step_sec)
-    return Schedule(asked_ns, start_ns, end_ns, times_ns, tuple(chunk), to_ns(step_sec))
+    end_ns = start_ns + to_ns(stamps[-1] + step_sec if stamps else step_sec)
+    return Schedule(asked_ns, end_ns, times_ns, tuple(chunk), to_ns(step_sec))
 
 
 def _check(stamps: Sequence[float]) -> None:
-    if not stamps:
-        raise PositronicError("The policy answered with an empty action chunk; expected at least one step.")
     finite = all(math.isfinite(stamp) for stamp in stamps)
     whole_ns = [to_ns(stamp) for stamp in stamps] if finite else []
-    increasing = all(a < b for a, b in itertools.pairwise(whole_ns))
-    if not finite or whole_ns[0] < 0 or not increasing:
+    increasing = all(a < b for a, b in itertools.pairwise([-1, *whole_ns]))
+    if not finite or not increasing:
         shown = ", ".join(f"{stamp:g}" for stamp in stamps[:6])
         raise PositronicError(
             "An action chunk's timestamps are seconds from its start and must increase from 0 or later; found"

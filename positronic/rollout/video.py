@@ -19,6 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from positronic import keys
 from positronic.commands import CartesianPosition, Command, JointDelta, JointPosition, Reset
+from positronic.errors import PositronicError
 from positronic.raw.episode import Episode
 from positronic.raw.signals import VectorSignal
 from positronic.raw.video import VideoSignal
@@ -72,9 +73,12 @@ def film(episode: Episode, result: EpisodeResult, robot: object, path: Path) -> 
     """Write an mp4 of a recorded rollout (H.264, yuv420p: every browser plays it).
 
     With a robot that is ``Filmed`` it shows the scene, run again, beside the recorded cameras; else the cameras alone.
+    Raises PositronicError when none was recorded.
     """
-    times_ns = frame_times(episode)
     cameras = [signal for signal in episode.signals.values() if isinstance(signal, VideoSignal)]
+    if not cameras:
+        raise PositronicError(f"{episode.path} has no camera to make a video of. Set driver.save_videos=0.")
+    times_ns = frame_times(episode, cameras)
     parts: list[Iterable[Frame]] = [camera.frames(camera.index_at(times_ns)) for camera in cameras]
     heights = [SCENE_SIZE // max(len(cameras), 2)] * len(cameras)
     if isinstance(robot, Filmed):
@@ -85,9 +89,9 @@ def film(episode: Episode, result: EpisodeResult, robot: object, path: Path) -> 
     write_mp4(path, lasting(pages, round(LAST_FRAME_SEC * FPS)), FPS)
 
 
-def frame_times(episode: Episode) -> NDArray[np.int64]:
-    """Times (T,) in ns of a video's frames: FPS a second over the whole episode, and its very end."""
-    start_ns, last_ns = episode.start_ns, episode.last_ns
+def frame_times(episode: Episode, cameras: Sequence[VideoSignal]) -> NDArray[np.int64]:
+    """Times (T,) in ns of a video's frames: FPS a second from when all cameras see, and the episode's very end."""
+    start_ns, last_ns = max(int(camera.times_ns[0]) for camera in cameras), episode.last_ns
     count = (last_ns - start_ns) * FPS // NS_PER_SEC + 1
     grid_ns = start_ns + np.arange(count, dtype=np.int64) * NS_PER_SEC // FPS
     return grid_ns if grid_ns[-1] == last_ns else np.append(grid_ns, last_ns)

@@ -50,10 +50,16 @@ def run(config: Infer) -> None:
         root = output_folder(config, policy.meta)
         origin = provenance()
         campaign = Campaign(config.hardware, config.policy, config.driver, config.seed, root, origin)
-        begin = time.monotonic()
-        results, problem = _play(campaign, robot, policy)
-        if results:
-            _report(campaign, robot, policy, results, problem, time.monotonic() - begin)
+        play(campaign, robot, policy)
+
+
+def play(campaign: Campaign, robot: Robot, policy: Policy) -> None:
+    """Run the episodes and report those that were finished, also when Ctrl-C, an aborted episode or a bug ended the
+    run before its time; that is then raised."""
+    begin = time.monotonic()
+    results, problem = _episodes(campaign, robot, policy)
+    if results:
+        _report(campaign, robot, policy, results, problem, time.monotonic() - begin)
     if problem is not None:
         raise problem
 
@@ -83,7 +89,7 @@ def check_codec(config: Infer, meta: Mapping[str, Any]) -> None:
     conventions.require_equal(f"codec={config.codec.name}", typed, theirs, told, hint)
 
 
-def _play(campaign: Campaign, robot: Robot, policy: Policy) -> tuple[list[EpisodeResult], BaseException | None]:
+def _episodes(campaign: Campaign, robot: Robot, policy: Policy) -> tuple[list[EpisodeResult], BaseException | None]:
     """The episodes that were finished, in order of id, and what ended the run before its time."""
     from positronic.rollout.campaign import run_campaign
     from positronic.rollout.progress import progress_bar

@@ -1,12 +1,18 @@
-"""The smallest robot that can be told where to go, and policies that tell it."""
+"""The smallest robot that can be told where to go, policies that tell it, and a server that has one."""
+
+import contextlib
+import threading
 
 import numpy as np
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.server import serve
 
 from positronic import keys
 from positronic.commands import ActionStep, CartesianPosition, JointPosition
 from positronic.hardware.robot import RobotContract
 from positronic.raw.writer import DatasetWriter
+from positronic.utils.serialization import deserialise, serialise
 
 GOAL = np.array([0.5, 0.0, 0.1])
 
@@ -75,6 +81,40 @@ def point_robot():
 def approach():
     """The class of a policy: ``approach(steps=4, command=CartesianPosition)``."""
     return Approach
+
+
+class PolicyServer:
+    """Speaks the inference API for ``policy``, one session at a time; hangs up instead of giving answer ``answers``."""
+
+    def __init__(self, policy, answers=10**9):
+        self.policy, self.answers, self.sessions = policy, answers, 0
+        self._server = serve(self._session, "127.0.0.1", 0, max_size=None)
+        self.port = self._server.socket.getsockname()[1]
+        self._thread = threading.Thread(target=self._server.serve_forever)
+        self._thread.start()
+
+    def close(self):
+        self._server.shutdown()
+        self._thread.join()
+
+    def _session(self, connection):
+        self.sessions += 1
+        connection.send(serialise({keys.STATUS: "ready", keys.META: self.policy.meta}))
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                observation = deserialise(connection.recv())
+                if not self.answers:
+                    return
+                self.answers -= 1
+                steps = [step.to_wire() for step in self.policy.infer(observation)]
+                connection.send(serialise({keys.RESULT: steps}))
+
+
+@pytest.fixture
+def serving():
+    """``serving(policy, answers=...)`` starts a server on a free port and gives it back."""
+    with contextlib.ExitStack() as servers:
+        yield lambda *args, **values: servers.enter_context(contextlib.closing(PolicyServer(*args, **values)))
 
 
 @pytest.fixture

@@ -53,8 +53,14 @@ def test_regular_chunks_follow_each_other_without_a_gap(count, fps):
     assert len(list(plan.events())) == count
 
 
-@pytest.mark.parametrize("stamps", [(), (0.0, 0.0), (0.1, 0.0), (-0.1,), (float("nan"),), (0.0, float("inf"))])
+def test_an_empty_chunk_waits_for_one_control_step():
+    """Nothing new: the robot is looked at once, and the policy is asked again a step later."""
+    plan = schedule([], 5, 0.1)
+    assert ([event.step for event in plan.events()], plan.end_ns) == ([None], 100_000_005)
+
+
+@pytest.mark.parametrize("stamps", [(0.0, 0.0), (0.1, 0.0), (-0.1,), (float("nan"),), (0.0, float("inf"))])
 def test_a_chunk_that_cannot_be_played_is_refused(stamps):
-    """Empty chunks and timestamps that do not increase are the server's mistake and say so."""
+    """Timestamps that do not increase are the server's mistake, and say so."""
     with pytest.raises(PositronicError, match="chunk"):
         schedule(chunk(*stamps), 0, 0.1)

@@ -1,0 +1,107 @@
+"""Who decides, and whether that fits the robot."""
+
+import numpy as np
+import pytest
+
+from positronic import conventions, keys
+from positronic.client.session import ConnectionLost
+from positronic.commands import CartesianPosition
+from positronic.errors import ConventionError, PositronicError
+from positronic.hardware.robot import RobotContract
+from positronic.rollout.check import check_policy
+from positronic.rollout.config import PolicyConfig, RemotePolicyConfig, ScriptedPolicyConfig
+from positronic.rollout.policies import open_policy
+
+ARM = RobotContract(
+    "arm",
+    {keys.EE_POSE: (7,), keys.GRIP: (), keys.IMAGE_WRIST: (64, 64, 3)},
+    frozenset({CartesianPosition.kind}),
+    {keys.EE_POSE: str(conventions.pose("quat_wxyz")), keys.GRIP: str(conventions.gripper())},
+)
+
+
+def needing(*features):
+    return {keys.META_EXPERIMENT: "stacker", keys.META_CONVENTIONS: dict.fromkeys(features, "as it may be")}
+
+
+def remote(server):
+    return RemotePolicyConfig("remote", port=server.port, connect_timeout_sec=0.1)
+
+
+def test_a_policy_that_fits_passes():
+    """Measured parts, a camera and a command that the arm has; a policy that says nothing is not refused yet."""
+    check_policy(needing("state.ee_pose", "state.grip", "image.wrist", "action.ee_pose", "action.grip"), ARM)
+    check_policy({}, ARM)
+
+
+@pytest.mark.parametrize(
+    ("feature", "words"),
+    [
+        ("image.left", "it needs 'image.left'.*image.wrist"),
+        ("state.joint_position", "it needs 'robot_state.q'"),
+        ("action.joint_position", "it commands 'joint_pos', the robot takes cartesian_pos"),
+    ],
+)
+def test_what_the_robot_lacks_is_named(feature, words):
+    """The policy, the robot, and the signal or command at fault stand in the message."""
+    with pytest.raises(ConventionError, match=f"'stacker' does not fit the robot 'arm'(.|\n)*{words}"):
+        check_policy(needing("state.grip", feature), ARM)
+
+
+def test_a_robot_with_another_convention_is_refused():
+    """A gripper that says 1 when it is open would be moved the wrong way."""
+    arm = RobotContract("arm", {keys.GRIP: ()}, frozenset(), {keys.GRIP: "gripper 0=closed 1=open"})
+    with pytest.raises(ConventionError, match="0=open 1=closed.*the robot means.*1=open"):
+        check_policy(needing("state.grip"), arm)
+
+
+def test_each_episode_has_a_session_of_its_own(point_robot, approach, serving):
+    """The session opened to look at the policy serves the first episode; the next episode opens another."""
+    server = serving(approach())
+    policy = open_policy(remote(server), point_robot)
+    for _ in range(2):
+        policy.reset()
+        policy.infer(point_robot.observe())
+    policy.close()
+    assert server.sessions == 2
+
+
+def test_chunks_come_over_the_wire_as_they_were(point_robot, approach, serving):
+    """A remote policy answers what the policy behind the server would."""
+    expected = approach().infer(point_robot.observe())
+    policy = open_policy(remote(serving(approach())), point_robot)
+    policy.reset()
+    found = policy.infer(point_robot.observe())
+    policy.close()
+    assert [step.timestamp for step in found] == [step.timestamp for step in expected]
+    np.testing.assert_allclose([step.command.pose for step in found], [step.command.pose for step in expected])
+
+
+def test_a_server_that_does_not_fit_is_refused_when_it_is_opened(point_robot, approach, serving):
+    """Nothing has been asked, nothing has moved, and the session is closed."""
+    policy = approach()
+    policy.meta = needing("image.wrist")
+    server = serving(policy)
+    with pytest.raises(ConventionError, match="image.wrist"):
+        open_policy(remote(server), point_robot)
+    assert policy.seen == []
+
+
+def test_no_server_says_where_it_was_looked_for(point_robot, approach, serving):
+    """Host, port, and what to type."""
+    server = serving(approach())
+    server.close()
+    with pytest.raises(ConnectionLost, match=rf"127\.0\.0\.1:{server.port}(.|\n)*stage=serve"):
+        open_policy(remote(server), point_robot)
+
+
+def test_the_expert_needs_the_simulator(point_robot):
+    """Another robot cannot tell where the cubes are."""
+    with pytest.raises(PositronicError, match="'point'.*hardware=sim"):
+        open_policy(ScriptedPolicyConfig("scripted"), point_robot)
+
+
+def test_a_config_without_a_policy_is_named(point_robot):
+    """The base config stands for nobody."""
+    with pytest.raises(PositronicError, match="PolicyConfig"):
+        open_policy(PolicyConfig("?"), point_robot)

@@ -1,0 +1,136 @@
+"""What is said about many episodes."""
+
+import io
+import json
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from positronic import keys
+from positronic.rollout.page import page_html
+from positronic.rollout.plot import plot_png
+from positronic.rollout.publish import closing_words, publish
+from positronic.rollout.report import Rollouts, headline, report
+from positronic.rollout.results import EpisodeResult
+
+PNG = b"\x89PNG"
+
+
+def episode(root, index, outcome, **values):
+    path = root / f"000000000000/{index:012d}"
+    success_sec = 1.5 if outcome == "success" else None
+    series = {keys.SCORE: [(0.0, 0.0), (1.0, 0.5), (2.0, 1.0 if success_sec else 0.25)]}
+    fields = {"duration_sec": 2.0, "success_sec": success_sec, "latencies_ms": [10.0, 30.0], "metrics": series}
+    return EpisodeResult(index, 1000 + index, outcome, str(path), "Stack.", **{**fields, **values})
+
+
+def rollouts(root, *outcomes, **values):
+    results = [episode(root, index, outcome) for index, outcome in enumerate(outcomes)]
+    fields = {
+        "planned": len(results),
+        "robot": "sim",
+        "task": "Stack.",
+        "config": {},
+        "provenance": {},
+        "wall_sec": 3.0,
+    }
+    return Rollouts(root, results, policy={keys.META_TYPE: "act", "size": np.float32(2)}, **{**fields, **values})
+
+
+def replayed(root):
+    metrics = {keys.REPLAY_POSITION_ERROR: [(0.0, 0.001), (1.0, 0.003)]}
+    results = [episode(root, 0, "replayed", metrics=metrics)]
+    return replace(rollouts(root), results=results)
+
+
+def test_the_headline_counts_and_says_how_sure_that_is(tmp_path):
+    """Successes, episodes, and the 95 % interval in whole percent."""
+    assert headline(rollouts(tmp_path, "success", "success", "timeout")) == "stacked 2/3 (95 % interval 21-94 %)"
+
+
+def test_an_aborted_episode_counts_for_nothing(tmp_path):
+    """It is listed with its reason, but it says nothing about the policy."""
+    facts = report(rollouts(tmp_path, "success", "aborted"))
+    assert (facts["n"], facts["aborted"], facts["success_rate"], len(facts["episodes"])) == (1, 1, 1.0, 2)
+
+
+def test_nothing_finished_is_said_so(tmp_path):
+    """No rate is made of no episodes."""
+    facts = report(rollouts(tmp_path, "aborted"))
+    assert (facts["headline"], facts["success_rate"]) == ("no episode was finished", None)
+
+
+def test_the_report_holds_the_numbers(tmp_path):
+    """Rates, times, latencies over all inferences, and of each episode its scores and its path within the folder."""
+    facts = report(rollouts(tmp_path, "success", "timeout", stopped="Enough."))
+    assert (facts["successes"], facts["success_rate"], facts["stopped"]) == (1, 0.5, "Enough.")
+    assert facts["inference_latency_ms"] == {"p50": 20.0, "p90": 30.0, "p99": 30.0, "max": 30.0}
+    assert facts["success_sec"]["p50"] == 1.5
+    assert facts["episodes"][1] == {
+        "id": 1,
+        "seed": 1001,
+        "outcome": "timeout",
+        "success": False,
+        "success_sec": None,
+        "duration_sec": 2.0,
+        "max": {keys.SCORE: 0.5},
+        "mean": {keys.SCORE: 0.25},
+        "reason": None,
+        "path": "000000000000/000000000001",
+    }
+
+
+def test_a_replay_reports_errors_instead_of_success(tmp_path):
+    """Mean and largest error in the headline, in millimetres; no rate."""
+    facts = report(replayed(tmp_path))
+    assert facts["headline"] == "replayed 1 recording: position 2 mm off in the mean, 3 at most"
+    assert facts["replay_errors"] == {keys.REPLAY_POSITION_ERROR: {"mean": 0.002, "p95": 0.0029, "max": 0.003}}
+    assert facts["success_rate"] is None
+
+
+@pytest.mark.parametrize("outcomes", [("success",), ("timeout",), ("success", "timeout", "aborted"), ("aborted",)])
+def test_every_mix_of_outcomes_has_a_picture(tmp_path, outcomes):
+    """The picture is drawn with and without successes, failures and aborted episodes."""
+    assert Image.open(io.BytesIO(plot_png(rollouts(tmp_path, *outcomes)))).width == 1350
+
+
+def test_a_replay_has_a_picture_of_its_errors(tmp_path):
+    """One row per kind of error."""
+    assert Image.open(io.BytesIO(plot_png(replayed(tmp_path)))).width == 1350
+
+
+def test_the_page_is_one_file(tmp_path):
+    """Picture and small videos are inside; nothing is fetched from anywhere, and recordings are linked."""
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "a.mp4").write_bytes(b"video")
+    page = page_html(rollouts(tmp_path, "success", "timeout", videos={1: "videos/a.mp4"}), PNG)
+    assert not re.search(r"https?://", page)
+    assert {source.partition(";")[0] for source in re.findall(r'src="([^"]*)"', page)} == {
+        "data:image/png",
+        "data:video/mp4",
+    }
+    assert re.findall(r'href="([^"]*)"', page) == [
+        "000000000000/000000000000",
+        "000000000000/000000000001",
+        "videos/a.mp4",
+    ]
+
+
+def test_the_page_shows_text_as_text(tmp_path):
+    """A task or a reason that looks like markup does not become any."""
+    page = page_html(rollouts(tmp_path, "success", task="<script>", stopped="<b>why</b>"), PNG)
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+    assert "&lt;b&gt;why" in page
+
+
+def test_what_is_published_is_where_it_is_said_to_be(tmp_path):
+    """Every path that is printed exists, and report.json reads back."""
+    run = rollouts(tmp_path, "success")
+    publish(run)
+    for path in re.findall(r"(?:report|numbers|plot): +(\S+)", closing_words(run)):
+        assert (tmp_path / path).exists()
+    assert json.loads((tmp_path / "report.json").read_text())["policy"]["size"] == 2.0
