@@ -99,7 +99,7 @@ def report(rollouts: Rollouts) -> dict[str, Any]:
     episodes = [result.summary() | {"path": rollouts.relative(result.path)} for result in rollouts.results]
     return {
         "format": FORMAT,
-        "headline": headline(rollouts),
+        "summary": headline(rollouts),
         "planned": rollouts.planned,
         "n": n,
         "aborted": len(rollouts.results) - n,

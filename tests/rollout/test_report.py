@@ -60,7 +60,7 @@ def test_an_aborted_episode_counts_for_nothing(tmp_path):
 def test_nothing_finished_is_said_so(tmp_path):
     """No rate is made of no episodes."""
     facts = report(rollouts(tmp_path, "aborted"))
-    assert (facts["headline"], facts["success_rate"]) == ("no episode was finished", None)
+    assert (facts["summary"], facts["success_rate"]) == ("no episode was finished", None)
 
 
 def test_the_report_holds_the_numbers(tmp_path):
@@ -86,7 +86,7 @@ def test_the_report_holds_the_numbers(tmp_path):
 def test_a_replay_reports_errors_instead_of_success(tmp_path):
     """Mean and largest error in the headline, in millimetres; no rate."""
     facts = report(replayed(tmp_path))
-    assert facts["headline"] == "replayed 1 recording: position 2 mm off in the mean, 3 at most"
+    assert facts["summary"] == "replayed 1 recording: position 2 mm off in the mean, 3 at most"
     assert facts["replay_errors"] == {keys.REPLAY_POSITION_ERROR: {"mean": 0.002, "p95": 0.0029, "max": 0.003}}
     assert facts["success_rate"] is None
 
