@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from positronic.errors import PositronicError
 from positronic.hardware.robot import Robot
 
+CAMERA = "view"  # where the window looks from at first; Esc and the mouse take over
+
 
 @contextlib.contextmanager
 def viewer(robot: Robot) -> Iterator[Callable[[int], None]]:
@@ -28,7 +30,8 @@ def viewer(robot: Robot) -> Iterator[Callable[[int], None]]:
         )
     import mujoco.viewer
 
-    with mujoco.viewer.launch_passive(robot.model, robot.data) as window:
+    with mujoco.viewer.launch_passive(robot.model, robot.data, show_left_ui=False, show_right_ui=False) as window:
+        window.cam.type, window.cam.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED, robot.model.camera(CAMERA).id
         clock = WallClock()
 
         def show(time_ns: int) -> None:
