@@ -1,13 +1,15 @@
 """compose(): what a command line means, as typed objects."""
 
+import shutil
 from dataclasses import asdict
-from pathlib import Path
 
 import pytest
 from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
 
 import positronic
 from positronic.codecs.config import FROM_CHECKPOINT
+from positronic.config import CONF
 from positronic.hardware.replay.config import ReplayConfig
 from positronic.hardware.sim.config import SimConfig
 from positronic.rollout.config import LocalPolicyConfig, RemotePolicyConfig
@@ -48,7 +50,9 @@ def test_what_convert_writes_is_what_train_reads():
 @pytest.mark.parametrize("path", ["/data/my_task", "/data/my_task/", "s3://bucket/my_task/", "~/my_task"])
 def test_a_dataset_is_named_after_its_folder(path):
     """Of local paths and URIs, with or without a slash at the end."""
-    assert positronic.compose(["stage=convert", "dataset=local", f"dataset.path={path}"]).dataset.name == "my_task"
+    local = OmegaConf.load(CONF / "dataset" / "local.yaml")
+    local.path = path
+    assert OmegaConf.create({"dataset": local}).dataset.name == "my_task"
 
 
 def test_a_tilde_is_the_home_folder(monkeypatch):
@@ -142,10 +146,6 @@ def test_compose_works_in_any_folder_any_number_of_times(monkeypatch, tmp_path):
 
 def test_another_conf_folder_can_be_composed(tmp_path):
     """For a project that brings its own files: everything else is found as usual there."""
-    conf = Path(positronic.__file__).parents[1] / "conf"
-    for file in conf.rglob("*.yaml"):
-        copy = tmp_path / file.relative_to(conf)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_text(file.read_text())
+    shutil.copytree(CONF, tmp_path, dirs_exist_ok=True)
     (tmp_path / "dataset" / "mine.yaml").write_text("# Mine.\ndefaults:\n  - local\n  - _self_\n\npath: /mine\n")
     assert positronic.compose(["stage=convert", "dataset=mine"], conf_dir=tmp_path).dataset.path == "/mine"
