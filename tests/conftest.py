@@ -1,7 +1,25 @@
 """Nothing here reaches the network or a display."""
 
 import os
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
 
 os.environ.setdefault("MUJOCO_GL", "egl")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("WANDB_MODE", "offline")
+
+HARDWARE = Path(__file__).parents[1] / "conf" / "hardware"
+
+
+@pytest.fixture
+def sim_config():
+    """hardware=sim as it is shipped, with small pictures."""
+    from positronic.hardware.sim.config import SimConfig
+
+    values = OmegaConf.load(HARDWARE / "sim.yaml")
+    del values["defaults"]
+    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(SimConfig), values))
+    config.image_size = [32, 48]
+    return config

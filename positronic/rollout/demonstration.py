@@ -26,17 +26,18 @@ from positronic.raw.writer import DatasetWriter, EpisodeWriter
 from positronic.rollout.recorder import EpisodeRecorder
 from positronic.utils.pool import WorkerPool, worker_count
 
-TIME_LIMIT_SEC = 14
 NOISE_STREAM = 1  # keeps a demonstration's noise apart from its scene, which is drawn from the bare seed
 MAX_FAILURES = 20  # more than this, and more than there are successes: the scene is too hard for the expert
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """``noise``: scale of the disturbance, 0 for none. ``recovery``: share of starts after a failed grasp, 0..1."""
+    """``noise``: scale of the disturbance, 0 for none. ``recovery``: share of starts after a failed grasp, 0..1.
+    ``time_limit_sec``: what has not succeeded by then has failed."""
 
     noise: float = 1.0
     recovery: float = 0.2
+    time_limit_sec: float = 14.0
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,8 @@ class Demonstrator:
         if recovering:
             start = RecoveryStart.draw(rng, self._robot.config.scene, self._robot.scene_state().red)
             recovery_preroll(self._robot, start)
-        disturbance = Disturbance.draw(rng, TIME_LIMIT_SEC * self._fps, self._lesson.noise)
+        num_steps = round(self._lesson.time_limit_sec * self._fps)
+        disturbance = Disturbance.draw(rng, num_steps, self._lesson.noise)
         with self._writer.new_episode(seed - self._first_seed) as episode:
             frames = self._perform(EpisodeRecorder(episode), disturbance)
             if frames:

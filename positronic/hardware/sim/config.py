@@ -5,45 +5,58 @@ Lengths in metres, angles in radians unless the name says degrees. A range is ``
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
 
 from omegaconf import MISSING
 
 from positronic.hardware.config import HardwareConfig
+from positronic.utils.fields import HEIGHT_WIDTH, RULE, Rule, above
+
+
+def _row(length: int, expected: str, accepts: Callable[[Any], bool] = lambda number: True) -> dict[str, Rule]:
+    """Metadata of a field that holds ``length`` numbers."""
+    return {RULE: Rule(accepts, expected, length=length)}
+
+
+RANGE = _row(2, "a range: [low,high]")
+POINT = _row(3, "three numbers: [x,y,z]")
+RGB = _row(3, "a colour: [red,green,blue], each from 0 to 1", lambda number: 0 <= number <= 1)
 
 
 @dataclass
 class CameraConfig:
-    """``pos`` and ``look_at`` (3,) in the frame that carries the camera: the robot's base, or the hand for the wrist
-    camera. ``up``: the direction (3,) that is upwards in the picture. ``fovy_deg``: vertical field of view."""
+    """``pos`` and ``look_at`` in the frame that carries the camera: the robot's base, or the hand for the wrist camera.
+    ``up``: the direction that is upwards in the picture. ``fovy_deg``: vertical field of view."""
 
-    pos: list[float] = MISSING
-    look_at: list[float] = MISSING
-    up: list[float] = MISSING
-    fovy_deg: float = MISSING
+    pos: list[float] = field(default=MISSING, metadata=POINT)
+    look_at: list[float] = field(default=MISSING, metadata=POINT)
+    up: list[float] = field(default=MISSING, metadata=POINT)
+    fovy_deg: float = above(0, default=MISSING)
 
 
 @dataclass
 class SceneConfig:
-    """Table, cubes and where things may start. Colours are RGB 0..1; ``table_checker_rgb`` makes the table checkered,
-    null leaves it plain. ``cube_gap``: least distance between the cubes' centres. ``start_*``: tool centre point."""
+    """Table, cubes and where things may start. ``table_checker_rgb``: the other colour of a checkered table, null
+    leaves it plain. ``cube_gap``: least distance between the cubes' centres. ``start_*``: tool centre point."""
 
-    cube_size: float = MISSING
-    cube_mass: float = MISSING
-    cube_x: list[float] = MISSING
-    cube_y: list[float] = MISSING
-    cube_yaw: list[float] = MISSING
+    cube_size: float = above(0, default=MISSING)
+    cube_mass: float = above(0, default=MISSING)
+    cube_x: list[float] = field(default=MISSING, metadata=RANGE)
+    cube_y: list[float] = field(default=MISSING, metadata=RANGE)
+    cube_yaw: list[float] = field(default=MISSING, metadata=RANGE)
     cube_gap: float = MISSING
-    start_x: list[float] = MISSING
-    start_y: list[float] = MISSING
-    start_z: list[float] = MISSING
-    red_rgb: list[float] = MISSING
-    blue_rgb: list[float] = MISSING
-    table_rgb: list[float] = MISSING
+    start_x: list[float] = field(default=MISSING, metadata=RANGE)
+    start_y: list[float] = field(default=MISSING, metadata=RANGE)
+    start_z: list[float] = field(default=MISSING, metadata=RANGE)
+    red_rgb: list[float] = field(default=MISSING, metadata=RGB)
+    blue_rgb: list[float] = field(default=MISSING, metadata=RGB)
+    table_rgb: list[float] = field(default=MISSING, metadata=RGB)
     table_checker_rgb: list[float] | None = None
-    floor_rgb: list[float] = MISSING
-    sky_top_rgb: list[float] = MISSING
-    sky_horizon_rgb: list[float] = MISSING
+    floor_rgb: list[float] = field(default=MISSING, metadata=RGB)
+    sky_top_rgb: list[float] = field(default=MISSING, metadata=RGB)
+    sky_horizon_rgb: list[float] = field(default=MISSING, metadata=RGB)
     wrist: CameraConfig = MISSING
     exterior: CameraConfig = MISSING
     view: CameraConfig = MISSING
@@ -57,23 +70,23 @@ class ScoringConfig:
     ``clearance``: at least, between tool centre point and red. ``red_speed``: m/s.
     """
 
-    xy: float = MISSING
-    z: float = MISSING
-    blue_shift: float = MISSING
-    clearance: float = MISSING
-    red_speed: float = MISSING
+    xy: float = above(0, default=MISSING)
+    z: float = above(0, default=MISSING)
+    blue_shift: float = above(0, default=MISSING)
+    clearance: float = above(0, default=MISSING)
+    red_speed: float = above(0, default=MISSING)
 
 
 @dataclass
 class SimConfig(HardwareConfig):
     """``control_fps``: rate at which commands are expected, Hz. ``image_size``: height, width of the recorded images.
-    ``timestep_sec``: of the physics. ``workspace_*`` (3,): commanded tool positions are clamped into this box."""
+    ``timestep_sec``: of the physics. ``workspace_*``: commanded tool positions are clamped into this box."""
 
     task: str = MISSING
-    control_fps: int = MISSING
-    image_size: list[int] = MISSING
-    timestep_sec: float = MISSING
-    workspace_min: list[float] = MISSING
-    workspace_max: list[float] = MISSING
+    control_fps: int = above(0, default=MISSING)
+    image_size: list[int] = field(default=MISSING, metadata=HEIGHT_WIDTH)
+    timestep_sec: float = above(0, default=MISSING)
+    workspace_min: list[float] = field(default=MISSING, metadata=POINT)
+    workspace_max: list[float] = field(default=MISSING, metadata=POINT)
     scene: SceneConfig = MISSING
     scoring: ScoringConfig = MISSING

@@ -26,6 +26,7 @@ def opengl_error(problem: BaseException) -> PositronicError:
 
 if not os.environ.get("DISPLAY"):
     os.environ.setdefault("MUJOCO_GL", "egl")
+os.environ.setdefault("LP_NUM_THREADS", "0")  # Mesa's own threads only get in the way of pictures this small
 try:
     import mujoco
 except ModuleNotFoundError as missing:

@@ -1,0 +1,112 @@
+"""Worker processes: every task done, every failure told, nobody left behind."""
+
+import math
+import operator
+import os
+import select
+import subprocess
+import sys
+import time
+from contextlib import nullcontext
+
+import pytest
+
+from positronic import geometry
+from positronic.errors import PositronicError
+from positronic.utils.pool import WorkerPool, worker_count
+
+ABANDONED = """
+import operator, os, signal
+from contextlib import nullcontext
+from positronic.utils.pool import WorkerPool
+
+if __name__ == "__main__":
+    pool = WorkerPool(2, nullcontext, operator.neg)
+    pool.submit(1)
+    list(pool.results())
+    print(*(process.pid for process in pool._workers.values()), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_every_task_gives_its_result_once():
+    """More tasks than processes: all are done."""
+    with WorkerPool(2, nullcontext, operator.neg) as pool:
+        for task in range(10):
+            pool.submit(task)
+        assert sorted(pool.results()) == [-9, -8, -7, -6, -5, -4, -3, -2, -1, 0]
+
+
+def test_tasks_may_be_added_while_results_come():
+    """A result can lead to the next task."""
+    seen = []
+    with WorkerPool(1, nullcontext, operator.neg) as pool:
+        pool.submit(1)
+        for result in pool.results():
+            seen.append(result)
+            if len(seen) < 3:
+                pool.submit(result)
+    assert seen == [-1, 1, -1]
+
+
+def test_a_users_mistake_arrives_as_it_is():
+    """A PositronicError raised in a worker is raised here."""
+    with WorkerPool(1, nullcontext, geometry.quat_normalise) as pool:
+        pool.submit([0, 0, 0, 0])
+        with pytest.raises(PositronicError, match="Quaternion has no direction"):
+            list(pool.results())
+
+
+def test_any_other_failure_arrives_with_its_traceback():
+    """The worker's traceback is in the message."""
+    with WorkerPool(1, nullcontext, math.sqrt) as pool:
+        pool.submit(-1)
+        with pytest.raises(RuntimeError, match=r"(?s)A worker failed:.*ValueError: "):
+            list(pool.results())
+
+
+def test_a_worker_that_dies_is_noticed():
+    """Exit code and task are named, and what to try."""
+    with WorkerPool(1, nullcontext, os._exit) as pool:
+        pool.submit(3)
+        with pytest.raises(PositronicError, match=r"exit code 3 while it was busy with 3\..*num_workers=1"):
+            list(pool.results())
+
+
+def test_leaving_by_an_exception_stops_workers_in_their_tasks():
+    """A worker with ten minutes to go ends at once when the other one fails."""
+    pool = WorkerPool(2, nullcontext, time.sleep)
+    pool.submit(600)
+    pool.submit(-1)
+    with pytest.raises(RuntimeError, match="sleep length must be non-negative"), pool:
+        list(pool.results())
+    assert not any(process.is_alive() for process in pool._workers.values())
+
+
+def test_workers_do_not_outlive_a_killed_parent(tmp_path):
+    """SIGKILL leaves the parent no time to clean up; its workers end by themselves."""
+    script = tmp_path / "abandoned.py"
+    script.write_text(ABANDONED)
+    result = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
+    workers = [int(pid) for pid in result.stdout.split()]
+    assert len(workers) == 2
+    assert all(ends(pid) for pid in workers)
+
+
+def ends(pid, timeout_sec=60):
+    """Whether a process ends in time; it need not be a child of ours."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([descriptor], [], [], timeout_sec)[0])
+    finally:
+        os.close(descriptor)
+
+
+def test_no_more_workers_than_tasks():
+    """0 is one per core, and never more than there is to do."""
+    assert worker_count(8, 3) == 3
+    assert worker_count(0, 1) == 1
+    assert worker_count(0, 10**6) == len(os.sched_getaffinity(0))
