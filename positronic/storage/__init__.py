@@ -1,4 +1,7 @@
-"""URIs in and out: local folders, and folders in an object store by way of a local cache."""
+"""URIs in and out: local folders, and folders in an object store by way of a local cache.
+
+Here is what concerns local folders; reading by URI is in ``folder``, writing in ``outgoing``.
+"""
 
 from positronic.storage.config import StorageConfig as StorageConfig
 from positronic.storage.local import exists as exists

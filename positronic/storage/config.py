@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from positronic.utils.fields import above, between
 
@@ -26,3 +28,10 @@ class StorageConfig:
     max_concurrency: int = between(1, default=16)
     retries: int = between(0, default=8)
     timeout_sec: float = above(0, default=30.0)
+
+
+def endpoint_of(config: StorageConfig) -> str:
+    """Address of the store, without its scheme; ``Amazon S3`` when nobody says otherwise."""
+    named = (config.endpoint_url, os.environ.get("AWS_ENDPOINT_URL_S3"), os.environ.get("AWS_ENDPOINT_URL"))
+    url = next((url for url in named if url), None)
+    return urlsplit(url).netloc.rpartition("@")[2] if url else "Amazon S3"

@@ -1,0 +1,142 @@
+"""Folders that are read: local ones as they are, remote ones by way of the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from positronic.errors import PositronicError, did_you_mean
+from positronic.storage.cache import Held, hold
+from positronic.storage.client import Listing, RemoteFile, connect
+from positronic.storage.config import StorageConfig
+from positronic.storage.faults import MissingError, PreconditionError
+from positronic.storage.local import local_path
+from positronic.storage.uri import S3Uri, is_remote, parse
+
+Select = Callable[[str], bool]
+"""Whether a file, by its name within the folder, is needed."""
+
+FETCH_ATTEMPTS = 3  # of a folder that changes while it is fetched
+
+_kept: list[Held] = []  # what is in use until the process ends
+
+
+@dataclass(frozen=True)
+class RemoteFolder:
+    """A folder in an object store. Nothing is asked of the store before a method is called. Travels to processes."""
+
+    uri: S3Uri
+    config: StorageConfig = field(default_factory=StorageConfig)
+
+    def __str__(self) -> str:
+        return str(self.uri)
+
+    def __truediv__(self, name: str) -> RemoteFolder:
+        return RemoteFolder(self.uri / name, self.config)
+
+    @property
+    def name(self) -> str:
+        """The last part of its URI."""
+        return self.uri.name
+
+    def listing(self, nested: bool = True) -> Listing:
+        """Its files with sizes and etags; with ``nested`` False one level and the names of folders."""
+        client = connect(self.config)
+        return client.run(client.listing(self.uri, nested))
+
+    def exists(self) -> bool:
+        """Whether there is anything in it."""
+        client = connect(self.config)
+        return any(client.run(client.listing(self.uri, limit=1)))
+
+    def read_bytes(self, name: str) -> bytes | None:
+        """A small file, not by way of the cache; None when there is none."""
+        client = connect(self.config)
+        try:
+            return client.run(client.get(self.uri / name))
+        except MissingError:
+            return None
+
+    def hold(self, select: Select | None = None, show: bool = False) -> Held:
+        """Its files in the cache, until the result is closed. ``show``: a progress bar.
+
+        Raises PositronicError when there are none, they keep changing, or cannot be had.
+        """
+        for _ in range(FETCH_ATTEMPTS):
+            files = [file for file in self.listing().files if select is None or select(file.name)]
+            if not files:
+                raise PositronicError(_nothing_there(self))
+            try:
+                return hold(self.uri, files, self.config, show)
+            except (PreconditionError, MissingError):
+                continue
+        raise PositronicError(f"{self} changes while it is read: somebody writes it. Try again when that is done.")
+
+    def hold_listed(self, files: list[RemoteFile] | tuple[RemoteFile, ...]) -> Held:
+        """Like ``hold``, for files that were listed before. Raises PositronicError when they have changed since."""
+        try:
+            return hold(self.uri, files, self.config)
+        except (PreconditionError, MissingError) as error:
+            raise PositronicError(f"{self} has changed since it was listed. Run this again.") from error
+
+
+def folder(uri: str | Path | RemoteFolder, config: StorageConfig | None = None) -> Path | RemoteFolder:
+    """A local path, ``~`` expanded, or the remote folder that ``uri`` names.
+
+    Raises PositronicError for other schemes.
+    """
+    if isinstance(uri, RemoteFolder):
+        return uri
+    return RemoteFolder(parse(uri), config or StorageConfig()) if is_remote(uri) else local_path(uri)
+
+
+def fetch(uri: str | Path, config: StorageConfig | None = None, select: Select | None = None) -> Path:
+    """A local folder with the files of ``uri`` that ``select`` takes; it stays until this process ends.
+
+    A local path is given back as it is. Raises PositronicError as ``RemoteFolder.hold`` does.
+    """
+    place = folder(uri, config)
+    if isinstance(place, Path):
+        return place
+    held = place.hold(select, show=True)
+    _kept.append(held)
+    return held.path
+
+
+@contextmanager
+def local_input(
+    uri: str | Path,
+    config: StorageConfig | None = None,
+    needs: str | None = None,
+    select: Select | None = None,
+    hint: str = "",
+) -> Iterator[Path]:
+    """``uri`` as a local folder inside the context. ``needs``: the file without which a remote folder is not whole.
+
+    A local path is given as it is, whatever is there. Raises PositronicError, with ``hint``, when there is nothing.
+    """
+    place = folder(uri, config)
+    if isinstance(place, Path):
+        yield place
+        return
+    if needs and place.read_bytes(needs) is None:
+        raise PositronicError(_without(place, needs) + (f" {hint}" if hint else ""))
+    held = place.hold(select, show=True)
+    try:
+        yield held.path
+    finally:
+        held.close()
+
+
+def _without(place: RemoteFolder, needs: str) -> str:
+    if place.exists():
+        return f"{place} has no {needs}: it is something else, or was not uploaded to its end."
+    return _nothing_there(place)
+
+
+def _nothing_there(place: RemoteFolder) -> str:
+    above = RemoteFolder(S3Uri(place.uri.bucket, place.uri.key.rpartition("/")[0]), place.config)
+    beside = above.listing(nested=False).folders if place.uri.key else []
+    return f"There is nothing at {place}.{did_you_mean(place.name, beside)}"

@@ -1,0 +1,272 @@
+"""Folders that are written: local ones as they are, remote ones in a work folder here that is uploaded.
+
+A work folder is ``<cache_dir>/outgoing/<hash>/<name>``, one for each remote folder, locked by the process that fills
+it, and removed when all of it is uploaded. When something could not be, it stays: nothing that was trained, baked or
+recorded is lost to a network.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import platform
+import shutil
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from positronic.errors import PositronicError
+from positronic.storage.cache import cache_root
+from positronic.storage.client import RemoteFile, connect, each
+from positronic.storage.config import StorageConfig, endpoint_of
+from positronic.storage.faults import PreconditionError
+from positronic.storage.folder import RemoteFolder, folder
+from positronic.storage.progress import byte_bar
+from positronic.storage.publishing import Unit, publish
+from positronic.storage.transfer import SHA256, download
+
+logger = logging.getLogger(__name__)
+
+OUTGOING = "outgoing"
+STARTED_FILE = "started.json"
+INTERVAL_SEC = 5.0
+
+
+class Growing(NamedTuple):
+    """What is in a folder that grows. ``units``: those that are finished. ``is_inside``: whether a file, by its name,
+    belongs to a unit, finished or not. ``restore``: of a remote folder's names those that are needed to go on."""
+
+    units: Callable[[Path], Iterable[Unit]]
+    is_inside: Callable[[str], bool]
+    restore: Callable[[Sequence[str]], Iterable[str]] = lambda names: names
+
+
+@contextmanager
+def local_output(uri: str | Path, config: StorageConfig | None = None, last: str | None = None) -> Iterator[Path]:
+    """A path where a folder is to be made; leaving the context well publishes it at ``uri``, ``last`` after the rest.
+
+    A local path is given as it is, and nothing else happens. What is beside the path stays for the next run when the
+    context is left by an exception. Raises PositronicError when something is at ``uri``, before the work and after it.
+    """
+    place = folder(uri, config)
+    if isinstance(place, Path):
+        yield place
+        return
+    with _work_folder(place) as work:
+        unit = Unit(work, last)
+        if work.exists():
+            _publish_or_keep(unit, place)
+            shutil.rmtree(work)
+            raise PositronicError(f"An earlier run made {place} and could not upload it. It is uploaded now.")
+        if place.exists() if last is None else place.read_bytes(last) is not None:
+            raise PositronicError(f"{place} exists already. Remove it, or write elsewhere with output_dir=...")
+        yield work
+        _publish_or_keep(unit, place)
+        shutil.rmtree(work.parent)
+
+
+@contextmanager
+def synced_output(
+    uri: str | Path, growing: Growing, config: StorageConfig | None = None, resume: bool = False, hint: str = ""
+) -> Iterator[Path]:
+    """A folder to fill, whose finished units are uploaded to ``uri`` while it grows, and the rest when it is left.
+
+    ``resume``: go on with what is there; otherwise there must be nothing, which PositronicError says, with ``hint``. A
+    local path is given as it is. After an exception, Ctrl-C too, what is finished is uploaded before it is raised.
+    """
+    place = folder(uri, config)
+    if isinstance(place, Path):
+        yield place
+        return
+    with _work_folder(place) as work:
+        if resume:
+            _go_on(place, work, growing)
+        else:
+            _begin(place, work, growing, hint)
+        sync = Sync(place, work, growing)
+        try:
+            with sync:
+                yield work
+        finally:
+            if sync.is_complete:
+                _end(place, work, sync)
+
+
+class Sync:
+    """Uploads what is finished in ``work`` every few seconds; leaving the context uploads the rest."""
+
+    def __init__(self, place: RemoteFolder, work: Path, growing: Growing, interval_sec: float = INTERVAL_SEC) -> None:
+        self.place, self.work, self.growing, self.interval_sec = place, work, growing, interval_sec
+        self._done: set[Path] = set()
+        self._sent: dict[Path, tuple[int, int]] = {}
+        self.is_complete = False  # everything is uploaded, and nothing will be added
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._go, name=f"sync {place}", daemon=True)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there was nothing to upload."""
+        return not self._done and not self._sent
+
+    def __enter__(self) -> Sync:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._stop.set()
+        try:
+            self._thread.join()
+            self.upload(show=True)
+            self.is_complete = True
+        except PositronicError as error:
+            problem = PositronicError(f"{error}\n{_kept(self.place, self.work)}")
+            if kind is None:
+                raise problem from error
+            logger.error("%s", problem)
+        except BaseException:
+            logger.error("%s", _kept(self.place, self.work))
+            raise
+
+    def upload(self, show: bool = False) -> None:
+        """Upload the finished units that are not there yet and, when there were some, the loose files."""
+        new = [unit for unit in self.growing.units(self.work) if unit.folder not in self._done]
+        for unit in new:
+            name = unit.folder.relative_to(self.work).as_posix()
+            publish(unit, self.place.uri / name, self.place.config, show, exist_ok=True)
+            self._done.add(unit.folder)
+        if new or show:
+            self._upload_loose(show)
+
+    def _upload_loose(self, show: bool) -> None:
+        stats = {path: path.stat() for path in _loose(self.work, self.growing)}
+        changed = {path: (s.st_mtime_ns, s.st_size) for path, s in stats.items()}
+        changed = {path: stamp for path, stamp in changed.items() if self._sent.get(path) != stamp}
+        client = connect(self.place.config)
+
+        async def send(path: Path) -> None:
+            what, data = self.place.uri / path.relative_to(self.work).as_posix(), path.read_bytes()
+            await client.put(what, data, {SHA256: hashlib.sha256(data).hexdigest()})
+            advance(changed[path][1])
+
+        with byte_bar(f"Publishing {self.place}", sum(size for _, size in changed.values()), show) as advance:
+            client.run(each(list(changed), send, self.place.config.max_concurrency))
+        self._sent |= changed
+
+    def _go(self) -> None:
+        failed = False
+        while not self._stop.wait(self.interval_sec):
+            try:
+                self.upload()
+                failed = False
+            except Exception as error:  # the work goes on; the end tries again, and tells
+                logger.log(logging.DEBUG if failed else logging.WARNING, "Not uploaded yet: %s", error)
+                failed = True
+
+
+def _begin(place: RemoteFolder, work: Path, growing: Growing, hint: str) -> None:
+    """Take the place, by an object that one writer only can create. Raises PositronicError when it is taken."""
+    if work.exists():  # of a run that was killed
+        with Sync(place, work, growing):
+            pass
+        shutil.rmtree(work)
+    client = connect(place.config)
+    record = json.dumps({"host": platform.node(), "pid": os.getpid()}).encode()
+    try:
+        if place.exists():
+            raise PreconditionError
+        client.run(client.create(place.uri / STARTED_FILE, record, {}))
+    except PreconditionError:
+        raise PositronicError(f"{place} exists already. {hint or 'Write elsewhere with output_dir=...'}") from None
+    work.mkdir(parents=True)
+
+
+def _end(place: RemoteFolder, work: Path, sync: Sync) -> None:
+    if sync.is_empty:
+        client = connect(place.config)
+        client.run(client.delete(place.uri / STARTED_FILE))
+    shutil.rmtree(work.parent)
+
+
+def _go_on(place: RemoteFolder, work: Path, growing: Growing) -> None:
+    """Bring the work folder to the remote one's state, or leave it where it is ahead of that.
+
+    Raises PositronicError when each has something that the other has not.
+    """
+    remote = {file.name: file for file in place.listing().files}
+    wanted = [remote[name] for name in growing.restore(list(remote)) if name != STARTED_FILE]
+    inside = [file for file in wanted if growing.is_inside(file.name)]
+    ahead = work.exists() and all(_size(work / file.name) == file.size for file in inside)
+    if not ahead and work.exists():
+        ours = [unit.folder.relative_to(work).as_posix() for unit in growing.units(work)]
+        unknown = [name for name in ours if not any(file.startswith(f"{name}/") for file in remote)]
+        if unknown:
+            raise PositronicError(
+                f"{place} went on elsewhere since {unknown[0]} was written here and could not be uploaded. To go on "
+                f"with what is there, remove what is here: rm -r {work.parent}"
+            )
+        shutil.rmtree(work)
+    work.mkdir(parents=True, exist_ok=True)
+    if not ahead:
+        _download_into(work, place, wanted)
+
+
+def _download_into(work: Path, place: RemoteFolder, files: Sequence[RemoteFile]) -> None:
+    client = connect(place.config)
+    with byte_bar(f"Fetching {place}", sum(file.size for file in files)) as advance:
+        client.run(
+            each(
+                files,
+                lambda file: download(client, place.uri, file, work / file.name, advance),
+                place.config.max_concurrency,
+            )
+        )
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else -1
+
+
+def _loose(work: Path, growing: Growing) -> list[Path]:
+    """Files outside of units, hidden ones left out."""
+    names = {path: path.relative_to(work) for path in work.rglob("*") if path.is_file()}
+    hidden = {path for path, name in names.items() if any(part.startswith(".") for part in name.parts)}
+    return sorted(path for path in set(names) - hidden if not growing.is_inside(names[path].as_posix()))
+
+
+@contextmanager
+def _work_folder(place: RemoteFolder) -> Iterator[Path]:
+    """Where ``place`` is made here, locked. Raises PositronicError when another process makes it."""
+    digest = hashlib.sha256(f"{endpoint_of(place.config)}\0{place}".encode()).hexdigest()[:16]
+    root = cache_root(place.config) / OUTGOING / digest
+    root.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(root.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        root.mkdir(exist_ok=True)
+        yield root / place.name
+    except BlockingIOError:
+        raise PositronicError(f"Another process is writing {place}. Wait for it, or write elsewhere.") from None
+    finally:
+        os.close(descriptor)
+
+
+def _publish_or_keep(unit: Unit, place: RemoteFolder) -> None:
+    try:
+        publish(unit, place.uri, place.config)
+    except PositronicError as error:
+        raise PositronicError(f"{error}\n{_kept(place, unit.folder)}") from error
+    except BaseException:
+        logger.error("%s", _kept(place, unit.folder))
+        raise
+
+
+def _kept(place: RemoteFolder, work: Path) -> str:
+    return (
+        f"What was not uploaded to {place} is kept in {work}. The same command uploads it; to give it up: rm -r "
+        f"{work.parent}"
+    )
