@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -67,8 +68,10 @@ def bake(
     """
     started = time.monotonic()
     _refuse(dataset, recipe, output)
-    with publish_folder(output) as folder:
-        run = _Run(dataset, recipe, options, folder, progress or Progress())
+    with (
+        publish_folder(output) as folder,
+        closing(_Run(dataset, recipe, options, folder, progress or Progress())) as run,
+    ):
         rejected = run.episodes()
         manifest = run.finish(provenance)
         report = BakeReport(
@@ -135,6 +138,11 @@ class _Run:
     @property
     def frames_by_task(self) -> dict[str, int]:
         return dict(zip(self.writer.tasks, self.writer.task_frames, strict=True))
+
+    def close(self) -> None:
+        """Close all files."""
+        self.writer.close()
+        self.sidecar.close()
 
     def finish(self, provenance: Mapping[str, Any]) -> Manifest:
         """Write everything that says something of the whole."""

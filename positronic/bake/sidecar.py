@@ -33,10 +33,14 @@ class Sidecar:
 
     def finish(self) -> str:
         """Write everything. Returns the digest of the episodes."""
-        self._histograms.close()
+        self.close()
         uids, fingerprints, lengths = zip(*self._rows, strict=True)
         table = {"episode_index": range(len(uids)), "uid": uids, "fingerprint": fingerprints, "length": lengths}
         pq.write_table(
             pa.table({name: list(values) for name, values in table.items()}), self._root / keys.EPISODES_SIDECAR
         )
         return episodes_digest(self._rows)
+
+    def close(self) -> None:
+        """Close the files; may be called again."""
+        self._histograms.close()

@@ -28,7 +28,7 @@ def encoder_options(video: VideoConfig) -> dict[str, str]:
 
 
 class PieceWriter:
-    """One episode of one camera as an mp4. Context manager."""
+    """One episode of one camera as an mp4; see ``piece_writer``."""
 
     def __init__(self, path: Path, height: int, width: int, fps: int, video: VideoConfig) -> None:
         self._time_base = Fraction(1, fps)
@@ -45,18 +45,24 @@ class PieceWriter:
         self._container.mux(self._stream.encode(frame))
         self._count += 1
 
-    def close(self) -> None:
-        """Finish the file."""
+    def flush(self) -> None:
+        """Write what the encoder still holds."""
         self._container.mux(self._stream.encode(None))
+
+    def close(self) -> None:
+        """Close the file."""
         self._container.close()
 
 
 @contextmanager
 def piece_writer(path: Path, height: int, width: int, fps: int, video: VideoConfig) -> Iterator[PieceWriter]:
-    """A PieceWriter that is closed at the end; after an exception the file is left unfinished."""
+    """A PieceWriter that finishes its file at the end; after an exception the file is closed as it is."""
     writer = PieceWriter(path, height, width, fps, video)
-    yield writer
-    writer.close()
+    try:
+        yield writer
+        writer.flush()
+    finally:
+        writer.close()
 
 
 def check_encoder(path: Path, height: int, width: int, fps: int, video: VideoConfig) -> None:
@@ -89,7 +95,7 @@ class Joiner:
         with av.open(str(piece)) as source:
             stream = source.streams.video[0]
             if self._stream is None:
-                self._stream = self._container.add_stream_from_template(stream)
+                self._stream = self._container.add_stream_from_template(stream, opaque=True)
                 self._stream.time_base = stream.time_base
             ticks = int(1 / (self._fps * stream.time_base))
             count = self._copy(source, ticks)

@@ -74,17 +74,19 @@ class WriterV30:
 
     def finish(self) -> dict[str, Stats]:
         """Write what is left and all meta data. Returns the statistics over all frames."""
-        self._data.close()
-        for video in self._videos.values():
-            video.close()
         self._flush_rows()
-        if self._episodes is not None:
-            self._episodes.close()
+        self.close()
         stats = self._total_stats()
         _write_json(self.root / INFO_FILE, self._info())
         _write_json(self.root / STATS_FILE, {name: _listed(values) for name, values in stats.items()})
         _write_tasks(self.root / TASKS_FILE, list(self.tasks))
         return stats
+
+    def close(self) -> None:
+        """Close all files; may be called again."""
+        for files in (self._data, self._episodes, *self._videos.values()):
+            if files is not None:
+                files.close()
 
     def _columns(self, episode: BakedEpisode) -> dict[str, NDArray[Any]]:
         steps = np.arange(episode.length, dtype=np.int64)

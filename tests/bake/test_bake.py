@@ -1,0 +1,240 @@
+"""A bake gives what the codec says, the same each time, or nothing."""
+
+import json
+import shutil
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from positronic import keys
+from positronic.bake import report
+from positronic.bake.convert import BakeOptions, bake
+from positronic.bake.manifest import read_manifest
+from positronic.bake.sampling import episode_grid
+from positronic.codecs.build import Recipe
+from positronic.errors import PositronicError
+from positronic.raw.dataset import open_dataset
+
+CODECS = ["ee", "joints", "ee_traj", "joints_traj"]
+NO_VERSIONS = {"commit": None, "dirty": None, "versions": {}}
+
+
+def rows(folder, column):
+    """A column of the data files, (T, D)."""
+    tables = [pq.read_table(path, columns=[column]) for path in sorted((folder / "data").glob("*/*.parquet"))]
+    return np.array([row for table in tables for row in table.column(0).to_pylist()], np.float32)
+
+
+def stats(folder):
+    return json.loads((folder / "meta/stats.json").read_text())
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("name", CODECS)
+@pytest.mark.parametrize("start_ns", [0, 1_770_000_000_123_456_789])
+def test_baked_features_are_what_is_encoded_live(record, recipe, baked, name, start_ns):
+    """For every grid time: the dataset's row is the live encoding of the observation at that time, bit for bit."""
+    used, dataset = recipe(name), record(seconds=2, start_ns=start_ns, seed=7)
+    folder, codec, episode = baked(dataset, used), used.codec, dataset[0]
+    times = episode_grid(episode, codec.signals, codec.timing.fps)
+    assert len(times) == read_manifest(folder).frames
+    labels = codec.encode_episode({name: episode[name].at(times) for name in codec.vector_signals})
+    columns = {column.name: rows(folder, column.name) for column in used.modality.vector_columns}
+    for k, time_ns in enumerate(times):
+        vectors = {name: episode[name].at([time_ns])[0] for name in codec.live_signals if "image" not in name}
+        images = {
+            image.signal: episode[image.signal].frame(episode[image.signal].index_at(time_ns)) for image in codec.images
+        }
+        live = codec.encode(vectors | images) | {feature.name: labels[feature.name][k] for feature in codec.action}
+        for column in used.modality.vector_columns:
+            np.testing.assert_array_equal(columns[column.name][k], column.join(live), err_msg=f"{column.name} at {k}")
+
+
+def test_any_number_of_workers_gives_the_same_bytes(record, recipe, baked):
+    """Every file, videos included, of a bake in this process and over two."""
+    for seed in range(5):
+        dataset = record(seconds=0.5 + 0.2 * seed, seed=seed, task=f"task {seed % 2}")
+    one, two = baked(dataset, recipe(), "one"), baked(dataset, recipe(), "two", num_workers=2)
+    assert contents(one) == contents(two)
+
+
+def test_the_same_recording_elsewhere_gives_the_same_bytes(record, recipe, baked, tmp_path):
+    """Neither the raw dataset's place nor the output's is in the result."""
+    first = baked(record(), recipe(), "one")
+    shutil.copytree(tmp_path / "raw", tmp_path / "elsewhere" / "moved")
+    second = baked(open_dataset(tmp_path / "elsewhere" / "moved"), recipe(), "two")
+    assert contents(first) == contents(second)
+
+
+def test_statistics_are_numpys_over_all_frames(record, recipe, baked):
+    """stats.json: vectors over all rows; images over all pixels given to the encoder, the black around included."""
+    record(seconds=1.5, seed=1)
+    dataset, used = record(seconds=0.7, seed=2), recipe()
+    folder = baked(dataset, used)
+    found = stats(folder)
+    for column in used.modality.vector_columns:
+        values = rows(folder, column.name).astype(np.float64)
+        np.testing.assert_allclose(found[column.name]["std"], values.std(axis=0), rtol=1e-12)
+        np.testing.assert_allclose(found[column.name]["q90"], np.quantile(values, 0.9, axis=0), rtol=1e-12)
+    column = used.modality.image_columns[0]
+    image, pixels = column.sources[0], []
+    for episode in dataset:
+        signal = episode[image.signal]
+        times = episode_grid(episode, used.codec.signals, used.codec.timing.fps)
+        pixels += [image.encode(frame) / 255 for frame in signal.frames(signal.index_at(times))]
+    flat = np.concatenate(pixels).reshape(-1, 3)
+    np.testing.assert_allclose(np.ravel(found[column.name]["mean"]), flat.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(np.ravel(found[column.name]["q10"]), np.quantile(flat, 0.1, axis=0), rtol=1e-12)
+    assert found[column.name]["count"] == [len(pixels)]
+
+
+def test_statistics_of_the_bookkeeping_are_numpys_too(record, recipe, baked):
+    """timestamp, frame_index, episode_index, index and task_index."""
+    for number in range(3):
+        dataset = record(seconds=0.5 + 0.4 * number, task=f"task {number % 2}", seed=number)
+    folder = baked(dataset, recipe())
+    table, found = pq.read_table(folder / "data/chunk-000/file-000.parquet"), stats(folder)
+    for name in ("timestamp", "frame_index", "episode_index", "index", "task_index"):
+        values = table.column(name).to_numpy().astype(np.float64)
+        assert found[name]["count"] == [len(values)]
+        for key, expected in {"mean": values.mean(), "std": values.std(), "max": values.max()}.items():
+            np.testing.assert_allclose(found[name][key], [expected], rtol=1e-12, err_msg=f"{name} {key}")
+        np.testing.assert_allclose(found[name]["q10"], [np.quantile(values, 0.1)], rtol=1e-12, atol=1e-12, err_msg=name)
+
+
+def test_a_rate_and_a_task_can_be_given(record, recipe, baked):
+    """fps changes the grid and the recipe in the manifest; task replaces every episode's own."""
+    folder = baked(record(seconds=2), recipe().at_fps(5), task="something else")
+    manifest = read_manifest(folder)
+    assert (manifest.fps, manifest.load_recipe().codec.timing.fps, manifest.task) == (5, 5, "something else")
+    assert pq.read_table(folder / "meta/tasks.parquet").column("task").to_pylist() == ["something else"]
+    assert len(rows(folder, "action")) == 10
+
+
+def test_an_episode_without_a_task_has_an_empty_one(record, recipe, baked):
+    """It is not bad."""
+    folder = baked(record(task=None), recipe())
+    assert pq.read_table(folder / "meta/tasks.parquet").column("task").to_pylist() == [""]
+
+
+def test_the_sidecar_says_where_episodes_came_from(record, recipe, baked):
+    """Their uid, fingerprint and length, in the dataset's order."""
+    record(seed=1)
+    dataset = record(seed=2)
+    table = pq.read_table(baked(dataset, recipe()) / keys.EPISODES_SIDECAR).to_pydict()
+    assert table["uid"] == [episode.uid for episode in dataset]
+    assert table["fingerprint"] == [episode.fingerprint() for episode in dataset]
+    assert table["episode_index"] == [0, 1]
+
+
+def test_an_output_that_exists_is_refused_untouched(record, recipe, baked, tmp_path):
+    """The message says what to do."""
+    (tmp_path / "baked").mkdir()
+    (tmp_path / "baked" / "mine.txt").write_text("mine")
+    with pytest.raises(PositronicError, match=r"exists already.*output_dir"):
+        baked(record(), recipe())
+    assert contents(tmp_path / "baked") == {"mine.txt": b"mine"}
+
+
+def test_a_signal_that_is_missing_everywhere_is_named_before_any_work(record, recipe, baked, tmp_path):
+    """With the nearest one present; nothing is written."""
+    with pytest.raises(
+        PositronicError, match=r"'ee' needs 'robot_commands.pose'.*Did you mean 'robot_commands.joints'"
+    ):
+        baked(record(leave_out=(keys.COMMAND_POSE,)), recipe())
+    assert [path.name for path in tmp_path.iterdir()] == ["raw"]
+
+
+def test_an_inference_only_codec_is_refused_with_its_reason(record, recipe, tmp_path):
+    """As converting with it would train the wrong thing."""
+    used = recipe()
+    fields = used.to_dict()
+    fields["codec"] |= {"inference_only": "its actions are velocities."}
+    with pytest.raises(PositronicError, match=r"cannot be converted with: its actions are velocities"):
+        bake(record(), Recipe.from_dict(fields), tmp_path / "baked", BakeOptions("lerobot"), NO_VERSIONS)
+
+
+def spoil(dataset, number, kind):
+    """Damage an episode on disk."""
+    folder = dataset[number].path
+    video = folder / f"{keys.IMAGE_WRIST}.mp4"
+    if kind == "truncated":
+        video.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
+    elif kind == "no index":
+        (folder / f"{keys.IMAGE_WRIST}.frames.parquet").unlink()
+    elif kind == "no signal":
+        (folder / f"{keys.TARGET_GRIP}.parquet").unlink()
+    else:
+        path = folder / f"{keys.GRIP}.parquet"
+        table = pq.read_table(path).to_pydict()
+        table["value"][3] = float("nan")
+        pq.write_table(pq.read_table(path).set_column(1, "value", [table["value"]]), path)
+
+
+SPOILED = {"truncated": "mp4", "no index": "no index", "no signal": "target_grip", "nan": "not finite"}
+
+
+@pytest.mark.parametrize(("kind", "reason"), SPOILED.items())
+def test_a_bad_episode_stops_the_bake_and_is_named(record, recipe, baked, tmp_path, kind, reason):
+    """With its path and what is wrong with it; nothing is published."""
+    record(seed=1)
+    dataset = record(seed=2)
+    spoil(dataset, 1, kind)
+    with pytest.raises(PositronicError, match=rf"1 of 2 episodes are bad.*\n.*000000000001.*{reason}") as refused:
+        baked(open_dataset(tmp_path / "raw"), recipe())
+    assert "on_bad_episode=skip" in str(refused.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["raw"]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_all_bad_episodes_are_listed_at_once(record, recipe, baked, tmp_path, workers):
+    """Also those after the one that stopped the bake."""
+    for seed in range(4):
+        dataset = record(seed=seed)
+    spoil(dataset, 1, "nan")
+    spoil(dataset, 3, "no index")
+    with pytest.raises(PositronicError, match=r"2 of 4 episodes are bad.*\n.*0001: .*\n.*0003: "):
+        baked(dataset, recipe(), num_workers=workers)
+
+
+def test_bad_episodes_can_be_skipped_and_are_reported(record, recipe, baked):
+    """The others are numbered on without a gap; the report counts and names what was left out."""
+    for seed in range(3):
+        dataset = record(seed=seed)
+    spoil(dataset, 1, "truncated")
+    folder = baked(dataset, recipe(), on_bad_episode="skip")
+    found = json.loads((folder / report.REPORT_FILE).read_text())
+    assert (found["episodes"], found["bad_episodes"], found["bad"][0]["episode"]) == (2, 1, 1)
+    assert keys.IMAGE_WRIST in found["bad"][0]["reason"]
+    assert set(rows(folder, "episode_index")) == {0, 1}
+
+
+def test_no_good_episode_is_an_error_even_when_skipping(record, recipe, baked, tmp_path):
+    """An empty dataset is not published."""
+    dataset = record()
+    spoil(dataset, 0, "nan")
+    with pytest.raises(PositronicError, match=r"1 of 1 episodes are bad.*\n.*\n.*no good episode"):
+        baked(dataset, recipe(), on_bad_episode="skip")
+    assert not (tmp_path / "baked").exists()
+
+
+def test_a_camera_that_stopped_is_bad_unless_that_is_allowed(record, recipe, baked):
+    """max_staleness_sec decides."""
+    dataset = record(seconds=3, camera_until_sec=1)
+    with pytest.raises(PositronicError, match="stands still"):
+        baked(dataset, recipe())
+    assert read_manifest(baked(dataset, recipe(), max_staleness_sec=None)).episodes == 1
+
+
+def test_a_camera_recorded_as_numbers_is_bad(record, recipe, baked, tmp_path):
+    """It is not taken for an image, nor a video for numbers."""
+    dataset = open_dataset(record().root, aliases={keys.IMAGE_WRIST: keys.GRIP})
+    with pytest.raises(PositronicError, match="a camera was expected"):
+        baked(dataset, recipe())
+    dataset = open_dataset(dataset.root, aliases={keys.GRIP: keys.IMAGE_WRIST})
+    with pytest.raises(PositronicError, match="numbers were expected"):
+        baked(dataset, recipe())
