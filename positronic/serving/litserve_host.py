@@ -8,6 +8,7 @@ keeps ``POST /predict`` away, and ``LitLoop.run`` is the worker's life. Its own 
 from __future__ import annotations
 
 import logging
+import os
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +60,8 @@ class _Worker(litserve.LitAPI):
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the main process ends us
         die_with_parent()
         _log_to_stderr()
+        # torch's idle threads spin otherwise; on two busy cores that cost 1.1 s of CPU an answer instead of 0.26 s
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         settings = self.settings
 
         def load(checkpoint: str) -> ServedPolicy:
@@ -106,6 +109,7 @@ def _log_to_stderr() -> None:
     ours = logging.getLogger("positronic")
     ours.addHandler(handler)
     ours.setLevel(logging.INFO)
+    ours.propagate = False  # libraries configure the root as they please
 
 
 def make_server(worker: WorkerSettings, token: str | None) -> litserve.LitServer:
