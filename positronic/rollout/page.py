@@ -39,6 +39,7 @@ h2 { margin: 2.5rem 0 .75rem; font-size: 1.05rem; }
 .videos { display: grid; grid-template-columns: repeat(auto-fit, minmax(20rem, 1fr)); gap: 1rem; }
 figure { margin: 0; }
 video, .plot { display: block; width: 100%; border: 1px solid var(--line); border-radius: .6rem; background: #fff; }
+video { max-height: 36rem; background: #14191e; }
 .wide { overflow-x: auto; background: var(--card); border: 1px solid var(--line); border-radius: .6rem; }
 table { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .35rem .9rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
@@ -109,9 +110,13 @@ def _numbers(facts: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
         yield f"{facts['success_sec']['p50']:.2f} s", "median time to success"
     if facts["inference_latency_ms"]:
         latency = facts["inference_latency_ms"]
-        yield f"{latency['p50']:.1f} ms", f"median inference, 99 % within {latency['p99']:.1f} ms"
+        yield _ms(latency["p50"]), f"median inference, 99 % within {_ms(latency['p99'])}"
     yield f"{facts['inferences']}", f"inferences in {facts['n']} episodes"
     yield f"{facts['wall_sec']:.0f} s", "wall time"
+
+
+def _ms(value: float) -> str:
+    return f"{value:.0f} ms" if value >= 100 else f"{value:.1f} ms"
 
 
 def _number(value: str, what: str) -> str:

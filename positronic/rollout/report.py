@@ -69,7 +69,7 @@ def headline(rollouts: Rollouts) -> str:
     if not n:
         return "no episode was finished"
     if rollouts.is_replay:
-        return f"replayed {n} {'recording' if n == 1 else 'recordings'}: {_error_words(rollouts)}"
+        return f"replayed {n} {'recording' if n == 1 else 'recordings'}, {_error_words(rollouts)}"
     low, high = wilson_interval(rollouts.successes, n)
     return f"stacked {rollouts.successes}/{n} (95 % interval {100 * low:.0f}-{100 * high:.0f} %)"
 
@@ -135,5 +135,5 @@ def _error_words(rollouts: Rollouts) -> str:
     words = []
     for name, error in error_summary(rollouts).items():
         what, unit, factor = ERRORS[name]
-        words.append(f"{what} {factor * error['mean']:.3g} {unit} off in the mean, {factor * error['max']:.3g} at most")
-    return "; ".join(words) or "nothing to compare"
+        words.append(f"{factor * error['mean']:.3g} {unit} ({what})")
+    return f"on average off by {', '.join(words)}" if words else "nothing to compare"

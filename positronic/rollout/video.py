@@ -80,10 +80,10 @@ def film(episode: Episode, result: EpisodeResult, robot: object, path: Path) -> 
         raise PositronicError(f"{episode.path} has no camera to make a video of. Set driver.save_videos=0.")
     times_ns = frame_times(episode, cameras)
     parts: list[Iterable[Frame]] = [camera.frames(camera.index_at(times_ns)) for camera in cameras]
-    heights = [SCENE_SIZE // max(len(cameras), 2)] * len(cameras)
+    heights = [SCENE_SIZE] * len(cameras)
     if isinstance(robot, Filmed):
         parts = [run_again(robot, episode, result.seed, times_ns), *parts]
-        heights = [SCENE_SIZE, *heights]
+        heights = [SCENE_SIZE, *[SCENE_SIZE // max(len(cameras), 2)] * len(cameras)]
     captions = (caption(result, int(time_ns) / NS_PER_SEC) for time_ns in times_ns)
     pages = (page(pictures, heights, text) for *pictures, text in zip(*parts, captions, strict=True))
     write_mp4(path, lasting(pages, round(LAST_FRAME_SEC * FPS)), FPS)
@@ -151,7 +151,7 @@ def caption(result: EpisodeResult, time_sec: float) -> Caption:
 
 
 def page(pictures: Sequence[Frame], heights: Sequence[int], text: Caption) -> Frame:
-    """One frame: a picture of full height at the left, the others below each other at the right, the caption under all.
+    """One frame: pictures of full height side by side, smaller ones one below another, the caption under all.
 
     ``heights``: of each picture in pixels; widths follow. Both sides of the result are even, as H.264 needs.
     """

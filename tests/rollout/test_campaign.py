@@ -120,7 +120,7 @@ def test_a_policy_is_held_against_a_recording(approach, tmp_path, capsys):
         keys.REPLAY_ROTATION_ERROR,
         keys.REPLAY_GRIP_ERROR,
     }
-    assert "replayed 2 recordings: position" in capsys.readouterr().out
+    assert "replayed 2 recordings, on average off by" in capsys.readouterr().out
     assert [one["duration_sec"] for one in facts["episodes"]] == pytest.approx([3.947, 3.947], abs=1e-3)
 
 

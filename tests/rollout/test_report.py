@@ -84,9 +84,9 @@ def test_the_report_holds_the_numbers(tmp_path):
 
 
 def test_a_replay_reports_errors_instead_of_success(tmp_path):
-    """Mean and largest error in the headline, in millimetres; no rate."""
+    """The mean error in the headline, in millimetres; no rate."""
     facts = report(replayed(tmp_path))
-    assert facts["summary"] == "replayed 1 recording: position 2 mm off in the mean, 3 at most"
+    assert facts["summary"] == "replayed 1 recording, on average off by 2 mm (position)"
     assert facts["replay_errors"] == {keys.REPLAY_POSITION_ERROR: {"mean": 0.002, "p95": 0.0029, "max": 0.003}}
     assert facts["success_rate"] is None
 

@@ -107,7 +107,7 @@ def test_the_scene_stands_beside_what_the_policy_saw(episode, tmp_path):
 def test_a_robot_without_a_camera_for_people_shows_its_own(episode, tmp_path):
     """The recorded camera alone."""
     film(episode, result(0, "replayed"), object(), tmp_path / "a.mp4")
-    assert decoded(tmp_path / "a.mp4")[2][0].shape == (516, 360, 3)
+    assert decoded(tmp_path / "a.mp4")[2][0].shape == (516, 720, 3)
 
 
 def test_successes_and_failures_are_chosen_in_turn():
