@@ -9,6 +9,10 @@ from positronic.stages.base import Parts
 from positronic.utils.fields import above, between, one_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from positronic.codecs.build import Recipe
+    from positronic.training.checkpoints import Checkpoint
     from positronic.training.settings import TrainSettings
 
 
@@ -16,8 +20,10 @@ if TYPE_CHECKING:
 class Train(Parts):
     """``input_path``: the baked dataset. Results go to ``output_dir/exp_name``. ``learning_rate``: null takes the
     policy library's. ``lr_schedule``: ``cosine`` (linear warm-up over ``warmup_fraction`` of the steps, then cosine
-    to 0) or ``constant``. ``precision``: ``fp32`` or ``bf16`` autocast. ``cache_gb``: decoded frames are kept in memory
-    when they fit in this, else decoded on demand. ``device``: ``auto`` takes a GPU when there is one.
+    to 0) or ``constant``. ``precision``: ``fp32``, ``bf16`` autocast, or ``auto``, which is bf16 where the device
+    computes in it natively. ``cache_gb``: decoded frames are kept in memory when they fit in this, else ``num_workers``
+    processes decode them on demand. ``device``: ``auto`` takes a GPU when there is one. ``resume``: continue the
+    experiment exactly where its last checkpoint was written.
     """
 
     uses: ClassVar[tuple[str, ...]] = ("vendor", "codec", "modality", "tracker")
@@ -35,7 +41,7 @@ class Train(Parts):
     warmup_fraction: float = between(0, 1, default=0.03)
     weight_decay: float = between(0, default=1e-4)
     grad_clip_norm: float = above(0, default=10.0)
-    precision: str = one_of("fp32", "bf16", default="fp32")
+    precision: str = one_of("auto", "fp32", "bf16", default="auto")
     device: str = "auto"
     cache_gb: float = between(0, default=8.0)
     seed: int = between(0, default=0)
@@ -45,8 +51,48 @@ class Train(Parts):
 def run(config: Train) -> None:
     """Train, or say why not. Raises PositronicError for everything that a user can mend."""
     from positronic.storage import local_path
+    from positronic.training.experiment import require_free
+    from positronic.utils.command_line import again
+    from positronic.utils.threads import wait_quietly
+
+    wait_quietly()
+    recipe = _recipe(config)
+    folder = local_path(config.output_dir) / config.exp_name
+    if not config.resume:
+        require_free(folder, again("resume=true"))
+
+    from rich.console import Console
+
+    from positronic.training.baked import open_baked
+    from positronic.training.device import limit_threads
+    from positronic.training.experiment import Experiment, make_info
+    from positronic.training.loop import train
+    from positronic.training.state import seed_everything
+    from positronic.utils.provenance import provenance
+    from positronic.vendors import registry
+
+    vendor, console = config.vendor, Console()
+    make_trainable = registry.trainable(vendor.name, vendor.backend)
+    dataset = open_baked(local_path(config.input_path))
+    settings = _settings(config)
+    limit_threads()
+    seed_everything(settings.seed)
+    trainable = make_trainable(recipe, dataset.stats, vendor.policy, settings.device)
+    info = make_info(dataset, settings, vendor.name, vendor.backend, trainable.fields, recipe, provenance())
+    experiment = Experiment(folder, info)
+    start = experiment.continues_from()
+    if config.resume:
+        console.print(_resumes(folder, start, config.num_train_steps), highlight=False, soft_wrap=True)
+    if start is None or start.step < config.num_train_steps:
+        experiment.prepare(start)
+        train(trainable, dataset, settings, experiment, start, config.tracker, console)
+
+
+def _recipe(config: Train) -> Recipe:
+    """The recipe of the dataset, when there is one and it is what this run asks for."""
+    from positronic.storage import local_path
     from positronic.training.agreement import agreed_recipe, find_manifest
-    from positronic.utils.command_line import again, instead
+    from positronic.utils.command_line import instead
 
     root = local_path(config.input_path)
     convert = instead(
@@ -54,33 +100,26 @@ def run(config: Train) -> None:
         {"vendor": config.vendor.name, "codec": config.codec.name, "dataset.path": config.dataset.path},
         {"output_dir": config.input_path},
     )
-    recipe = agreed_recipe(config.codec, config.modality, find_manifest(root, convert), str(root), convert)
-
-    from rich.console import Console
-
-    from positronic.training.baked import open_baked
-    from positronic.training.device import limit_threads, resolve_device
-    from positronic.training.experiment import Experiment, make_info
-    from positronic.training.loop import train
-    from positronic.training.state import seed_everything
-    from positronic.utils.provenance import provenance
-    from positronic.vendors import registry
-
-    make_trainable = registry.trainable(config.vendor.name, config.vendor.backend)
-    dataset = open_baked(root)
-    settings = _settings(config, resolve_device(config.device))
-    limit_threads()
-    seed_everything(settings.seed)
-    trainable = make_trainable(recipe, dataset.stats, config.vendor.policy, settings.device)
-    vendor = config.vendor
-    info = make_info(dataset, settings, vendor.name, vendor.backend, trainable.fields, recipe, provenance())
-    experiment = Experiment(local_path(config.output_dir) / config.exp_name, info)
-    start = experiment.open(config.resume, again("resume=true"))
-    train(trainable, dataset, settings, experiment, start, config.tracker, Console())
+    return agreed_recipe(config.codec, config.modality, find_manifest(root, convert), str(root), convert)
 
 
-def _settings(config: Train, device: str) -> TrainSettings:
+def _resumes(folder: Path, start: Checkpoint | None, num_train_steps: int) -> str:
+    if start is None:
+        return f"resume=true, but {folder} has no checkpoint yet: training starts at the beginning."
+    if start.step >= num_train_steps:
+        return (
+            f"{folder} is trained to step {start.step} already, num_train_steps={num_train_steps} asks for no more. "
+            f"To train on, type num_train_steps=<more than {start.step}>."
+        )
+    planned = start.info()["training"]["num_train_steps"]
+    longer = f" The learning rate now follows {num_train_steps} steps instead of {planned}."
+    return f"Continuing {folder} from step {start.step}.{longer if planned != num_train_steps else ''}"
+
+
+def _settings(config: Train) -> TrainSettings:
+    from positronic.training.device import resolve_device, resolve_precision
     from positronic.training.settings import TrainSettings
 
     values = {field.name: getattr(config, field.name) for field in fields(TrainSettings)}
-    return TrainSettings(**values | {"device": device})
+    device = resolve_device(config.device)
+    return TrainSettings(**values | {"device": device, "precision": resolve_precision(config.precision, device)})

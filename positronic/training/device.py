@@ -13,6 +13,7 @@ from torch import Tensor
 from positronic.errors import PositronicError
 
 AUTO = "auto"
+CPU_BF16 = ("avx512_bf16", "amx_bf16")
 
 
 def resolve_device(name: str) -> str:
@@ -30,6 +31,19 @@ def resolve_device(name: str) -> str:
             f"device={name} cannot be used here ({reason}). Take device=auto, or device=cpu."
         ) from None
     return name
+
+
+def resolve_precision(name: str, device: str) -> str:
+    """``auto`` to ``bf16`` where ``device`` computes in bfloat16 natively, else ``fp32``; other names as they are.
+
+    A CPU without such instructions emulates them, and is half as fast in bf16 as in fp32.
+    """
+    if name != AUTO:
+        return name
+    if device.startswith("cuda"):
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    found = torch.cpu.get_capabilities() if device == "cpu" else {}
+    return "bf16" if any(found.get(feature) for feature in CPU_BF16) else "fp32"
 
 
 def limit_threads() -> None:

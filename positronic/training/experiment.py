@@ -39,36 +39,23 @@ class Experiment:
     def metrics(self) -> Path:
         return self.folder / METRICS_FILE
 
-    def open(self, resume: bool, again: str) -> Checkpoint | None:
-        """Decide where to start: the checkpoint to continue from, or None for the beginning. ``again``: what to type
-        to continue. Writes ``config.json``.
+    def continues_from(self) -> Checkpoint | None:
+        """The last checkpoint; None for a run that starts at the beginning.
 
-        Raises PositronicError when the experiment is there and ``resume`` was not said, or when it was trained with
-        other data or settings.
+        Raises PositronicError, naming both values, when it was trained with other data or settings.
         """
-        if self.exists() and not resume:
-            raise PositronicError(self._exists_message(again))
+        checkpoints = list_checkpoints(self.folder)
+        if not checkpoints:
+            return None
+        require_same_run(checkpoints[-1], checkpoints[-1].info(), self.info)
+        return checkpoints[-1]
+
+    def prepare(self, start: Checkpoint | None) -> None:
+        """Make the folder ready for a run from ``start``: ``config.json``, and nothing that an interrupted run left."""
         self.folder.mkdir(parents=True, exist_ok=True)
         remove_partial(self.folder)
-        checkpoints = list_checkpoints(self.folder)
-        last = checkpoints[-1] if checkpoints else None
-        if last:
-            require_same_run(last, last.info(), self.info)
-        self._keep_metrics_until(last.step if last else 0)
+        self._keep_metrics_until(start.step if start else 0)
         (self.folder / CONFIG_FILE).write_text(json.dumps(self.info, indent=2) + "\n")
-        return last
-
-    def exists(self) -> bool:
-        """Whether a run has been here."""
-        return any((self.folder / name).exists() for name in (CHECKPOINTS, METRICS_FILE, CONFIG_FILE))
-
-    def _exists_message(self, again: str) -> str:
-        checkpoints = list_checkpoints(self.folder)
-        last = f"its last checkpoint is {checkpoints[-1].id}" if checkpoints else "it has no checkpoint yet"
-        return (
-            f"Experiment {self.folder} exists already; {last}. To continue it, type:\n  {again}\n"
-            "To start another, add exp_name=<another name>; to start over, remove the folder."
-        )
 
     def _keep_metrics_until(self, step: int) -> None:
         """Forget what a killed run reported after its last checkpoint: those steps are trained again."""
@@ -76,6 +63,18 @@ class Experiment:
             return
         lines = [line for line in self.metrics.read_text().splitlines() if _step_of(line) in range(1, step + 1)]
         self.metrics.write_text("".join(line + "\n" for line in lines))
+
+
+def require_free(folder: Path, again: str) -> None:
+    """Raise PositronicError when an experiment is in ``folder`` already. ``again``: what to type to continue it."""
+    if not any((folder / name).exists() for name in (CHECKPOINTS, METRICS_FILE, CONFIG_FILE)):
+        return
+    checkpoints = list_checkpoints(folder)
+    last = f"its last checkpoint is {checkpoints[-1].id}" if checkpoints else "it has no checkpoint yet"
+    raise PositronicError(
+        f"Experiment {folder} exists already; {last}. To continue it, type:\n  {again}\n"
+        "To start another, add exp_name=<another name>; to start over, remove the folder."
+    )
 
 
 def make_info(
