@@ -6,6 +6,8 @@ import shutil
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from positronic import keys
 from positronic.bake import report
@@ -35,11 +37,21 @@ def contents(folder):
 
 
 @pytest.mark.parametrize("name", CODECS)
-@pytest.mark.parametrize("start_ns", [0, 1_770_000_000_123_456_789])
-def test_baked_features_are_what_is_encoded_live(record, recipe, baked, name, start_ns):
+@settings(deadline=None, max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    start_ns=st.integers(0, 2**60),
+    vector_hz=st.floats(5, 300),
+    camera_hz=st.floats(5, 60),
+    fps=st.integers(1, 60),
+)
+def test_baked_features_are_what_is_encoded_live(
+    record, recipe, baked, name, seed, start_ns, vector_hz, camera_hz, fps
+):
     """For every grid time: the dataset's row is the live encoding of the observation at that time, bit for bit."""
-    used, dataset = recipe(name), record(seconds=2, start_ns=start_ns, seed=7)
-    folder, codec, episode = baked(dataset, used), used.codec, dataset[0]
+    dataset = record(seed=seed, start_ns=start_ns, vector_hz=vector_hz, camera_hz=camera_hz)[-1:]
+    used = recipe(name).at_fps(fps)
+    folder, codec, episode = baked(dataset, used, f"baked-{dataset[0].id}"), used.codec, dataset[0]
     times = episode_grid(episode, codec.signals, codec.timing.fps)
     assert len(times) == read_manifest(folder).frames
     labels = codec.encode_episode({name: episode[name].at(times) for name in codec.vector_signals})
