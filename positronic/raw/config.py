@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from omegaconf import MISSING
 
+from positronic.storage.config import StorageConfig
 from positronic.utils.fields import between, one_of
 
 
@@ -14,7 +15,8 @@ class DatasetConfig:
     """Where raw episodes are and what to mend while reading, so that nothing above the reader knows.
 
     ``layout``: ``local`` is one root, ``local_all`` a tree of roots. ``gripper_open``: what the recording says when the
-    gripper is open; 1.0 flips ``grip`` and ``target_grip``. ``aliases``: name to offer -> recorded signal.
+    gripper is open; 1.0 flips ``grip`` and ``target_grip``. ``aliases``: name to offer -> recorded signal. ``storage``:
+    how to reach a ``path`` that is a URI.
     """
 
     name: str = MISSING
@@ -22,3 +24,4 @@ class DatasetConfig:
     layout: str = one_of("local", "local_all", default="local")
     gripper_open: float = between(0.0, 1.0, default=0.0)
     aliases: dict[str, str] = field(default_factory=dict)
+    storage: StorageConfig = field(default_factory=StorageConfig)

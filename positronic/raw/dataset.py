@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, overload
+from typing import TYPE_CHECKING, NamedTuple, overload
 
 from positronic.errors import PositronicError, did_you_mean
 from positronic.raw.config import DatasetConfig
@@ -12,6 +12,11 @@ from positronic.raw.edits import Edits, read_edits
 from positronic.raw.episode import Episode, read_meta, uid_of
 from positronic.raw.layout import episode_paths, is_dir_name, is_finished, subdirs
 from positronic.raw.naming import Naming, naming
+from positronic.storage import StorageConfig, is_remote, local_path
+
+if TYPE_CHECKING:
+    from positronic.raw.remote import RemoteEpisode
+    from positronic.storage.folder import RemoteFolder
 
 LOCAL = "local"
 LOCAL_ALL = "local_all"
@@ -22,7 +27,7 @@ COLLECT_HINT = "Record one with 'python run.py stage=collect', or name another w
 class EpisodeRef(NamedTuple):
     """Where an episode lies, and the edits of its root."""
 
-    path: Path
+    place: Path | RemoteEpisode
     edits: Edits
 
 
@@ -32,7 +37,7 @@ class Dataset(Sequence[Episode]):
     ``name``: for paths and reports; ``root``: the folder that was opened.
     """
 
-    def __init__(self, name: str, root: Path, refs: Sequence[EpisodeRef], naming: Naming) -> None:
+    def __init__(self, name: str, root: Path | RemoteFolder, refs: Sequence[EpisodeRef], naming: Naming) -> None:
         self.name = name
         self.root = root
         self.naming = naming
@@ -50,8 +55,8 @@ class Dataset(Sequence[Episode]):
     def __getitem__(self, index: int | slice) -> Episode | Dataset:
         if isinstance(index, slice):
             return Dataset(self.name, self.root, self._refs[index], self.naming)
-        path, edits = self._refs[index]
-        return Episode(path, self.naming, edits)
+        place, edits = self._refs[index]
+        return Episode(place, self.naming, edits)
 
     def __repr__(self) -> str:
         return f"Dataset({self.name!r}, {len(self)} episodes, {str(self.root)!r})"
@@ -63,8 +68,10 @@ def open_dataset(
     gripper_open: float = 0.0,
     aliases: Mapping[str, str] | None = None,
     name: str | None = None,
+    storage: StorageConfig | None = None,
 ) -> Dataset:
     """Open ``path``: list its folders and read edits, nothing else. Unfinished and dropped episodes are left out.
+    ``path`` may be ``s3://<bucket>/<folder>``, reached as ``storage`` says; an episode is fetched when it is read.
 
     ``layout``: ``local`` (one root) or ``local_all`` (every dataset in a tree, parents before children, by name).
     ``gripper_open``: what the recording says of an open gripper; 1.0 makes the reader flip it. ``aliases``: name to
@@ -73,7 +80,13 @@ def open_dataset(
     if layout not in LAYOUTS:
         hint = did_you_mean(layout, LAYOUTS)
         raise PositronicError(f"dataset.layout={layout}: expected one of {', '.join(LAYOUTS)}.{hint}")
-    root = Path(path).expanduser()
+    found = naming(aliases or {}, gripper_open)
+    if is_remote(path):
+        from positronic.raw.remote import open_remote
+
+        root, refs = open_remote(path, storage, tree=layout == LOCAL_ALL)
+        return Dataset(name or root.name, root, [EpisodeRef(*ref) for ref in refs], found)
+    root = local_path(path)
     if not root.is_dir():
         what = "is a file, not a folder of episodes" if root.exists() else "does not exist"
         raise PositronicError(f"Raw dataset {root} {what}. {COLLECT_HINT}")
@@ -81,12 +94,12 @@ def open_dataset(
     refs = [ref for each in roots for ref in _episodes(each)]
     if not refs:
         raise PositronicError(f"Raw dataset {root} has no finished episode{_why_empty(root, roots)}. {COLLECT_HINT}")
-    return Dataset(name or root.resolve().name, root, refs, naming(aliases or {}, gripper_open))
+    return Dataset(name or root.resolve().name, root, refs, found)
 
 
 def open_from_config(config: DatasetConfig) -> Dataset:
     """Open what the dataset group names. Raises PositronicError as ``open_dataset`` does."""
-    return open_dataset(config.path, config.layout, config.gripper_open, config.aliases, config.name)
+    return open_dataset(config.path, config.layout, config.gripper_open, config.aliases, config.name, config.storage)
 
 
 def _episodes(root: Path) -> Iterator[EpisodeRef]:

@@ -35,13 +35,16 @@ NO_EDITS = Edits()
 def read_edits(root: Path) -> Edits:
     """The edits of a dataset; none without the file. Raises PositronicError, with file:line, for a wrong line."""
     path = root / EDITS_FILE
-    if not path.exists():
-        return NO_EDITS
+    return parse_edits(path.read_text(encoding="utf-8"), str(path)) if path.exists() else NO_EDITS
+
+
+def parse_edits(text: str, where: str) -> Edits:
+    """What ``edits.jsonl`` says. Raises PositronicError, with ``where`` and the line, for a wrong line."""
     statics: dict[str, dict[str, Any]] = {}
     dropped: set[str] = set()
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(text.splitlines(), start=1):
         if line.strip():
-            _apply(_parse(line, f"{path}:{number}"), statics, dropped)
+            _apply(_parse(line, f"{where}:{number}"), statics, dropped)
     return Edits(statics, frozenset(dropped))
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from positronic.errors import did_you_mean, listing
 from positronic.raw.edits import NO_EDITS, Edits
@@ -18,6 +18,9 @@ from positronic.raw.signals import VectorSignal
 from positronic.raw.statics import read_statics
 from positronic.raw.video import VideoSignal
 
+if TYPE_CHECKING:
+    from positronic.raw.remote import RemoteEpisode
+
 Signal = VectorSignal | VideoSignal
 
 __all__ = ["BadEpisode", "Episode", "MissingSignal", "Signal", "Signals"]
@@ -26,8 +29,8 @@ __all__ = ["BadEpisode", "Episode", "MissingSignal", "Signal", "Signals"]
 class Signals(Mapping[str, Signal]):
     """Signals of one episode by offered name; the folder is listed at first use, files are opened by the signals."""
 
-    def __init__(self, folder: Path, naming: Naming) -> None:
-        self._folder = folder
+    def __init__(self, place: Path | RemoteEpisode, naming: Naming) -> None:
+        self._place = place
         self._naming = naming
         self._opened: dict[str, Signal] = {}
 
@@ -47,7 +50,7 @@ class Signals(Mapping[str, Signal]):
 
     @cached_property
     def _files(self) -> frozenset[str]:
-        return frozenset(path.name for path in self._folder.iterdir())
+        return file_names(self._place)
 
     @cached_property
     def _offered(self) -> dict[str, str]:
@@ -63,34 +66,40 @@ class Signals(Mapping[str, Signal]):
         return self._naming.offered(videos | vectors)
 
     def _open(self, name: str) -> Signal:
-        recorded = self._offered[name]
+        recorded, folder = self._offered[name], local_folder(self._place)
         if self._files & {recorded + VIDEO_SUFFIX, recorded + INDEX_SUFFIX}:
-            return VideoSignal(name, self._folder, recorded)
-        path = self._folder / f"{recorded}{VECTOR_SUFFIX}"
+            return VideoSignal(name, folder, recorded)
+        path = folder / f"{recorded}{VECTOR_SUFFIX}"
         return VectorSignal(name, path, self._naming.is_inverted(name, recorded))
 
 
 class Episode:
-    """A finished episode at ``path`` (``<root>/<block>/<id>``). Nothing is read before it is asked for.
+    """A finished episode at ``place`` (``<root>/<block>/<id>``). Nothing is read before it is asked for, and one in an
+    object store is not fetched before.
 
     Raises BadEpisode, here and in its signals, when what is asked for cannot be read.
     """
 
-    def __init__(self, path: Path, naming: Naming | None = None, edits: Edits = NO_EDITS) -> None:
-        if not is_finished(path):
-            raise BadEpisode(path, "it is unfinished: it is being recorded, or its recording crashed.")
-        self.path = path
+    def __init__(self, place: Path | RemoteEpisode, naming: Naming | None = None, edits: Edits = NO_EDITS) -> None:
+        if isinstance(place, Path) and not is_finished(place):
+            raise BadEpisode(place, "it is unfinished: it is being recorded, or its recording crashed.")
+        self.place = place
         self.naming = naming or Naming()
-        self.signals: Signals = Signals(path, self.naming)
+        self.signals: Signals = Signals(place, self.naming)
         self._edits = edits
 
     def __repr__(self) -> str:
-        return f"Episode({self.id}, {str(self.path)!r})"
+        return f"Episode({self.id}, {str(self.place)!r})"
+
+    @property
+    def path(self) -> Path:
+        """Its folder on this machine; an episode in an object store is fetched."""
+        return local_folder(self.place)
 
     @property
     def id(self) -> int:
         """Number of the episode in its dataset's folder; gaps are normal."""
-        return int(self.path.name)
+        return int(self.place.name)
 
     @cached_property
     def meta(self) -> dict[str, Any]:
@@ -182,16 +191,34 @@ class Episode:
         return [int(times[0]), int(times[-1])]
 
 
+def local_folder(place: Path | RemoteEpisode) -> Path:
+    """Where an episode's files are on this machine; they are fetched if need be."""
+    return place if isinstance(place, Path) else place.path
+
+
+def file_names(place: Path | RemoteEpisode) -> frozenset[str]:
+    """What is in an episode's folder; nothing is fetched."""
+    return frozenset(path.name for path in place.iterdir()) if isinstance(place, Path) else place.names
+
+
 def read_meta(episode: Path) -> dict[str, Any]:
     """``meta.json``; empty when it is missing or broken."""
     try:
-        meta = json.loads((episode / META_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return parse_meta((episode / META_FILE).read_bytes())
+    except OSError:
+        return {}
+
+
+def parse_meta(content: bytes) -> dict[str, Any]:
+    """What a ``meta.json`` says; empty when it is broken."""
+    try:
+        meta = json.loads(content.decode("utf-8"))
+    except ValueError:
         return {}
     return meta if isinstance(meta, dict) else {}
 
 
-def uid_of(meta: Mapping[str, Any], episode: Path) -> str:
+def uid_of(meta: Mapping[str, Any], episode: Path | RemoteEpisode) -> str:
     """``uid``, else from ``created_ts_ns`` as published, else from the episode's number."""
     created = meta.get("created_ts_ns")
     return meta.get("uid") or (f"ts-{created}" if created else f"id-{episode.name}")

@@ -12,13 +12,14 @@ from positronic.hardware.config import HardwareConfig
 from positronic.raw.config import DatasetConfig
 from positronic.rollout.config import DriverConfig, PolicyConfig
 from positronic.serving.config import ServerConfig
+from positronic.storage.config import StorageConfig
 from positronic.training.config import TrackerConfig
 from positronic.vendors.config import VendorConfig
 
 
 @dataclass
 class PathsConfig:
-    """``root``: a folder, under which raw/, baked/, checkpoints/ and rollouts/ lie."""
+    """``root``: a folder, or s3://<bucket>/<folder>, under which raw/, baked/, checkpoints/ and rollouts/ lie."""
 
     root: str = "data"
 
@@ -44,6 +45,7 @@ class Parts:
     policy: PolicyConfig = MISSING
     driver: DriverConfig = MISSING
     tracker: TrackerConfig = MISSING
+    storage: StorageConfig = MISSING
     paths: PathsConfig = field(default_factory=PathsConfig)
     stages: dict[str, Any] = field(default_factory=dict)
     profile: bool = False

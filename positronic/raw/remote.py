@@ -1,0 +1,136 @@
+"""Raw datasets in an object store: listed once, each episode fetched when it is read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from positronic import keys
+from positronic.errors import PositronicError
+from positronic.raw.edits import NO_EDITS, Edits, parse_edits
+from positronic.raw.episode import parse_meta, uid_of
+from positronic.raw.layout import EDITS_FILE, META_FILE, is_dir_name
+from positronic.storage.cache import Held
+from positronic.storage.client import Client, RemoteFile, connect
+from positronic.storage.config import StorageConfig
+from positronic.storage.folder import RemoteFolder
+from positronic.storage.uri import S3Uri, parse
+
+
+class RemoteEpisode:
+    """The files of one episode. They are fetched at first use, and stay on this machine while this object lives.
+
+    It travels to other processes as a list of files; each fetches them for itself, from the cache if they are there.
+    """
+
+    def __init__(self, folder: RemoteFolder, files: Iterable[RemoteFile]) -> None:
+        self.folder = folder
+        self.files = tuple(files)
+
+    def __str__(self) -> str:
+        return str(self.folder)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"folder": self.folder, "files": self.files}
+
+    @property
+    def name(self) -> str:
+        """Name of its folder: 12 digits."""
+        return self.folder.name
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """Names of its files."""
+        return frozenset(file.name for file in self.files)
+
+    @property
+    def is_finished(self) -> bool:
+        """False while it is recorded or uploaded, and for ever after a crash."""
+        return keys.UNFINISHED not in self.names
+
+    @property
+    def path(self) -> Path:
+        """Where its files are on this machine. Raises PositronicError when they cannot be fetched."""
+        return self._held.path
+
+    @cached_property
+    def _held(self) -> Held:
+        return self.folder.hold_listed(self.files)
+
+
+class _Root(NamedTuple):
+    """One dataset: its episodes, unfinished ones too, and its edits."""
+
+    episodes: list[RemoteEpisode]
+    edits: Edits
+
+
+def open_remote(
+    uri: str | Path, storage: StorageConfig | None, tree: bool
+) -> tuple[RemoteFolder, list[tuple[RemoteEpisode, Edits]]]:
+    """The folder, and its finished episodes with the edits of the dataset that they belong to, in order.
+
+    ``tree``: every dataset in the tree of folders. Raises PositronicError when there is none.
+    """
+    folder = RemoteFolder(parse(uri), storage or StorageConfig())
+    client = connect(folder.config)
+    roots = client.run(_roots(client, folder, tree))
+    found = [
+        (episode, root.edits) for root in roots for episode in root.episodes if keys.UNFINISHED not in episode.names
+    ]
+    if not found:
+        raise PositronicError(_why_empty(folder, roots, tree))
+    dropped = client.run(_dropped(client, [(episode, edits) for episode, edits in found if edits.dropped]))
+    return folder, [(episode, edits) for episode, edits in found if episode not in dropped]
+
+
+async def _roots(client: Client, folder: RemoteFolder, tree: bool) -> list[_Root]:
+    """Parents before children, by name."""
+    top = await client.listing(folder.uri, nested=False)
+    blocks = [_block(client, folder / name) for name in top.folders if is_dir_name(name)]
+    below = [name for name in top.folders if tree and not is_dir_name(name) and not name.startswith(".")]
+    children = [_roots(client, folder / name, tree) for name in sorted(below)]
+    has_edits = any(file.name == EDITS_FILE for file in top.files)
+    edits = await _edits(client, folder.uri / EDITS_FILE) if has_edits else NO_EDITS
+    episodes = [episode for block in await asyncio.gather(*blocks) for episode in block]
+    episodes.sort(key=lambda episode: int(episode.name))
+    return [_Root(episodes, edits), *(root for child in await asyncio.gather(*children) for root in child)]
+
+
+async def _block(client: Client, block: RemoteFolder) -> list[RemoteEpisode]:
+    """One listing for all episodes of a block, with what is needed to fetch them."""
+    files: dict[str, list[RemoteFile]] = {}
+    for file in (await client.listing(block.uri)).files:
+        episode, _, name = file.name.partition("/")
+        if is_dir_name(episode) and name and "/" not in name:
+            files.setdefault(episode, []).append(file._replace(name=name))
+    return [RemoteEpisode(block / episode, found) for episode, found in files.items()]
+
+
+async def _edits(client: Client, file: S3Uri) -> Edits:
+    return parse_edits((await client.get(file)).decode("utf-8"), str(file))
+
+
+async def _dropped(client: Client, candidates: list[tuple[RemoteEpisode, Edits]]) -> set[RemoteEpisode]:
+    """The episodes that the edits drop; they are named by uid there, which stands in each one's meta data."""
+
+    async def uid(episode: RemoteEpisode) -> str:
+        there = META_FILE in episode.names
+        meta = parse_meta(await client.get(episode.folder.uri / META_FILE)) if there else {}
+        return uid_of(meta, episode)
+
+    uids = await asyncio.gather(*(uid(episode) for episode, _ in candidates))
+    return {episode for (episode, edits), uid in zip(candidates, uids, strict=True) if uid in edits.dropped}
+
+
+def _why_empty(folder: RemoteFolder, roots: list[_Root], tree: bool) -> str:
+    present = sum(len(root.episodes) for root in roots)
+    if present:
+        return f"Raw dataset {folder} has no finished episode ({present} unfinished)."
+    if is_dir_name(folder.name):
+        return f"{folder} is inside a raw dataset. Open the dataset: dataset.path=<the folder above>."
+    hint = "" if tree else " If there are datasets in folders below, read the tree: dataset.layout=local_all"
+    return f"Raw dataset {folder} does not exist, or has no episode.{hint}"
