@@ -114,7 +114,7 @@ def _add_link(parent: Element, name: str, joint: Joint) -> Element:
     for start, end, radius in joint.capsules:
         add(link, "geom", type="capsule", fromto=[*start, *end], size=radius, mass=mass, rgba=WHITE)
     radius = joint.capsules[0][2]
-    add(link, "geom", type="cylinder", size=[radius + 0.005, radius + 0.006], mass=0, rgba=GREY)
+    add(link, "geom", type="cylinder", size=[radius + 0.008, radius + 0.006], mass=0, rgba=GREY)
     return link
 
 

@@ -10,8 +10,8 @@ from positronic.hardware.sim.engine import mujoco, opengl_error
 from positronic.hardware.sim.scene import CAMERAS
 
 SMOOTH_SAMPLES = 4
-SMOOTH_FACETS = (28, 16)  # of round shapes: around, along
-QUICK_FACETS = (12, 6)
+SMOOTH_FACETS = (28, 16, 4)  # round shapes around, along; flat ones along each edge
+QUICK_FACETS = (10, 5, 1)
 SHADOW_SIZE = 2048
 
 
@@ -54,7 +54,7 @@ class Cameras:
         buffer.offheight, buffer.offwidth = height, width  # no larger: all of it is cleared for each picture
         quality.offsamples = SMOOTH_SAMPLES if smooth else 0
         quality.shadowsize = SHADOW_SIZE if smooth else 0
-        quality.numslices, quality.numstacks = SMOOTH_FACETS if smooth else QUICK_FACETS
+        quality.numslices, quality.numstacks, quality.numquads = SMOOTH_FACETS if smooth else QUICK_FACETS
         try:
             return mujoco.Renderer(self._model, height, width)
         except (AttributeError, ImportError, OSError, RuntimeError, mujoco.FatalError) as problem:
