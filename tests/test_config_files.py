@@ -51,21 +51,19 @@ def test_a_file_says_what_it_is_for(path):
 
 
 @pytest.mark.parametrize("pair", pairs(), ids="/".join)
-def test_every_pair_composes_and_every_trainable_pair_builds(pair):
+def test_every_pair_composes_and_builds(pair):
     """A modality's file is what makes a pair valid, and its columns come from features that the codec has."""
     vendor, codec = pair
-    stage = "serve" if codec == "from_checkpoint" else "train"
-    config = compose(stage, f"vendor={vendor}", f"codec={codec}")
+    config = compose("infer", f"vendor={vendor}", f"codec={codec}")
     if codec != "from_checkpoint":
         recipe = build(config.codec, config.modality)
-        assert set(config.modality.columns) >= {"action"}
         assert recipe.codec.name in codec or codec.startswith("eepose")
 
 
 @pytest.mark.parametrize("vendor", choices("vendor"))
 def test_a_vendor_alone_is_complete(vendor):
     """It brings its default codec."""
-    config = compose("train", f"vendor={vendor}")
+    config = compose("convert", f"vendor={vendor}")
     assert (CONF / "modality" / vendor / f"{config.codec.name}.yaml").exists()
 
 

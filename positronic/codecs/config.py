@@ -37,7 +37,9 @@ class ModalityConfig:
 
     ``image_size``: height, width in pixels. ``columns``: dataset column -> canonical features, joined in this order.
     ``task_key``: where the language instruction goes. ``action_fps``: rate of the action steps, Hz.
-    ``action_horizon_sec``: how much of a predicted chunk is played, s; null plays it whole.
+    ``action_horizon_sec``: how much of a predicted chunk is played, s; null plays it whole. ``relative_actions``: the
+    model predicts actions relative to the current pose; datasets and servers hold absolute ones all the same.
+    ``config_name``: the training config of an upstream openpi checkout.
     """
 
     image_size: list[int] = field(default_factory=lambda: [224, 224], metadata=HEIGHT_WIDTH)
@@ -45,3 +47,5 @@ class ModalityConfig:
     task_key: str = "task"
     action_fps: int = between(1, default=15)
     action_horizon_sec: float | None = above(0, default=None)
+    relative_actions: bool = False
+    config_name: str | None = None
