@@ -1,0 +1,115 @@
+"""Reading a baked dataset: vectors, places of frames, frames."""
+
+import shutil
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from positronic import keys
+from positronic.errors import PositronicError
+from positronic.training import frames as frames_module
+from positronic.training.baked import open_baked
+from positronic.training.frames import CachedFrames, DecodedFrames, open_frames
+
+CAMERA = "observation.images.side"
+
+
+@pytest.fixture
+def copy(baked_path, tmp_path):
+    """A dataset that may be damaged."""
+    return shutil.copytree(baked_path, tmp_path / "copy")
+
+
+def test_vectors_are_what_was_baked(dataset):
+    """Columns hold the canonical features side by side, episodes one after another, tasks by episode."""
+    assert len(dataset) == 19
+    assert dataset.starts.tolist() == [0, 12]
+    assert dataset.ends.tolist() == [12, 19]
+    assert {name: table.shape for name, table in dataset.vectors.items()} == {
+        "observation.state": (19, 8),
+        "action": (19, 8),
+    }
+    state, action = dataset.vectors["observation.state"], dataset.vectors["action"]
+    np.testing.assert_allclose(action[:, 0] - state[:, 0], 0.1, atol=1e-6)
+    np.testing.assert_allclose(state[:, 7], [k / n for n in (12, 7) for k in range(n)], atol=1e-6)
+    assert [dataset.tasks[i] for i in dataset.task_of[[0, 11, 12, 18]]] == ["task 0", "task 0", "task 1", "task 1"]
+
+
+@pytest.mark.parametrize("cache_gb", [1.0, 0.0])
+def test_every_row_has_its_own_frame(dataset, cache_gb):
+    """From memory and decoded on demand alike, in any order, across episodes in one file."""
+    frames = open_frames(dataset, cache_gb)
+    rows = np.array([18, 0, 1, 0, 12, 11, 5])
+    levels = frames.get(CAMERA, rows).mean(axis=(1, 2, 3))
+    expected = [12 * (row - 12) + 30 if row >= 12 else 12 * row for row in rows]
+    np.testing.assert_allclose(levels, expected, atol=3)  # limited-range H.264
+
+
+def test_memory_and_demand_give_the_same_pixels(dataset):
+    """Which way is taken is a matter of memory only."""
+    rows = np.arange(len(dataset))
+    cached, decoded = open_frames(dataset, 1.0), open_frames(dataset, 0.0)
+    assert isinstance(cached, CachedFrames)
+    assert isinstance(decoded, DecodedFrames)
+    np.testing.assert_array_equal(cached.get(CAMERA, rows), decoded.get(CAMERA, rows))
+
+
+def test_frames_that_do_not_fit_in_free_memory_stay_on_disk(dataset, monkeypatch):
+    """cache_gb is a wish; what is free is the limit."""
+    monkeypatch.setattr(frames_module, "available_bytes", lambda: 100)
+    assert isinstance(open_frames(dataset, 8.0), DecodedFrames)
+
+
+def test_progress_counts_all_frames(dataset):
+    """The bar ends where it said it would."""
+    seen = []
+    open_frames(dataset, 1.0, lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (38, 38)
+
+
+def test_a_truncated_video_names_its_file(copy):
+    """A damaged video stops the run before training, and the message says which file."""
+    video = next((copy / "videos" / CAMERA).glob("*/*.mp4"))
+    video.write_bytes(video.read_bytes()[:-400])
+    with pytest.raises(PositronicError, match=rf"{CAMERA}/.*\.mp4"):
+        open_frames(open_baked(copy), 1.0)
+
+
+def test_a_missing_column_is_named_with_those_there(copy):
+    """A data file that is not what the manifest says is refused."""
+    path = next((copy / "data").glob("*/*.parquet"))
+    pq.write_table(pq.read_table(path).drop_columns(["action"]), path)
+    with pytest.raises(PositronicError, match=r"expected column 'action', found .*observation\.state"):
+        open_baked(copy)
+
+
+def test_rows_that_the_episodes_do_not_cover_are_refused(copy):
+    """A data file that lost rows is noticed before a chunk reaches into another episode."""
+    path = next((copy / "data").glob("*/*.parquet"))
+    pq.write_table(pq.read_table(path).slice(0, 15), path)
+    with pytest.raises(PositronicError, match="do not cover its 15 rows"):
+        open_baked(copy)
+
+
+def test_a_dataset_without_frames_is_refused(copy):
+    """Nothing to train on is said, not met as an index error."""
+    path = next((copy / "data").glob("*/*.parquet"))
+    pq.write_table(pq.read_table(path).slice(0, 0), path)
+    with pytest.raises(PositronicError, match="holds no frames"):
+        open_baked(copy)
+
+
+@pytest.mark.parametrize("name", ["meta/stats.json", "meta/info.json", "meta/tasks.parquet"])
+def test_an_incomplete_dataset_names_what_is_missing(copy, name):
+    """Which file, and that the dataset has to be made again."""
+    (copy / name).unlink()
+    with pytest.raises(PositronicError, match=rf"{name} is missing.*Convert it again"):
+        open_baked(copy)
+
+
+def test_a_foreign_dataset_is_refused(copy):
+    """A LeRobot dataset that does not say what its numbers mean is not trained on."""
+    (copy / keys.MANIFEST_FILE).unlink()
+    with pytest.raises(PositronicError, match="was not baked by Positronic"):
+        open_baked(copy)

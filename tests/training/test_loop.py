@@ -1,0 +1,198 @@
+"""The loop, with the smallest policy there is."""
+
+import io
+import json
+import os
+import signal
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from rich.console import Console
+
+from positronic.errors import PositronicError
+from positronic.training.checkpoints import find_checkpoint, list_checkpoints
+from positronic.training.config import TrackerConfig
+from positronic.training.experiment import Experiment, make_info, require_free
+from positronic.training.loop import StoppedError, train
+from positronic.training.settings import TrainSettings
+from positronic.training.state import seed_everything
+from positronic.training.trainable import ParameterGroup
+
+
+class Linear:
+    """Predicts a chunk from the state; with dropout, so that random state matters."""
+
+    with_task = False
+
+    def __init__(self, horizon=3, size=1, at_step=None):
+        self.module = torch.nn.Sequential(torch.nn.Linear(8, 8 * horizon), torch.nn.Dropout(0.2))
+        self.action_offsets = np.arange(horizon)
+        self.at_step = at_step or {}  # step -> what becomes of its loss
+        self.fields = {"size": size}
+        self.steps = 0
+
+    def groups(self):
+        return [ParameterGroup(tuple(self.module.parameters()), 1e-2)]
+
+    def loss(self, batch):
+        self.steps += 1
+        loss = (self.module(batch["observation.state"]) - batch["action"].flatten(1)).abs().mean()
+        return self.at_step.get(self.steps, lambda loss: loss)(loss)
+
+    def save(self, folder):
+        safetensors.torch.save_model(self.module, str(folder / "model"))
+
+    def load(self, folder):
+        safetensors.torch.load_model(self.module, str(folder / "model"))
+
+
+@pytest.fixture
+def run(dataset, tmp_path):
+    """``run(steps=..., ...)`` trains in ``tmp_path / name`` and returns the metrics' rows."""
+
+    def run(steps=20, name="run", resume=False, said=None, size=1, at_step=None, **changes):
+        values = {"num_train_steps": steps, "save_freq": 10, "log_freq": 1, "batch_size": 4, "weight_decay": 0.0}
+        settings = TrainSettings(**values | {"learning_rate": 1e-2, "seed": 5} | changes)
+        seed_everything(settings.seed)
+        trainable = Linear(size=size, at_step=at_step)
+        info = make_info(dataset, settings, "toy", "native", trainable.fields, dataset.recipe, {"commit": None})
+        experiment = Experiment(tmp_path / name, info)
+        start = experiment.continues_from() if resume else None
+        experiment.prepare(start)
+        console = Console(file=said or io.StringIO(), width=200)
+        train(trainable, dataset, settings, experiment, start, TrackerConfig("none"), console)
+        return rows(tmp_path / name)
+
+    return run
+
+
+def rows(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def losses(folder):
+    return {row["step"]: row["loss"] for row in rows(folder)}
+
+
+def test_it_learns(run):
+    """The loss halves, every step is reported, and the learning rate ends near 0."""
+    metrics = run(steps=60, learning_rate=3e-2)
+    assert [row["step"] for row in metrics] == list(range(1, 61))
+    assert np.mean([row["loss"] for row in metrics[-5:]]) < 0.5 * metrics[0]["loss"]
+    assert metrics[-1]["lr"] < 1e-4
+    assert {"grad_norm", "samples_per_sec", "data_wait"} <= metrics[0].keys()
+
+
+def test_metrics_are_means_over_the_interval(run, tmp_path):
+    """log_freq=5 reports the mean of what log_freq=1 reports step by step."""
+    run(name="fine")
+    run(name="coarse", log_freq=5)
+    fine, coarse = losses(tmp_path / "fine"), losses(tmp_path / "coarse")
+    assert list(coarse) == [5, 10, 15, 20]
+    assert coarse[10] == pytest.approx(np.mean([fine[step] for step in range(6, 11)]))
+
+
+def test_a_resumed_run_repeats_the_losses(run, tmp_path):
+    """Interrupted after its checkpoint and resumed, also between two reports: bit for bit the run that was not."""
+    run(name="whole", log_freq=4)
+
+    def crash(loss):
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        run(name="cut", log_freq=4, at_step={15: crash})
+    assert list(losses(tmp_path / "cut")) == [4, 8, 12]
+    run(name="cut", log_freq=4, resume=True)
+    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+
+
+def test_a_checkpoint_says_what_it_is(run, tmp_path, dataset):
+    """Recipe, manifest, digest, settings and provenance travel with the weights."""
+    run()
+    checkpoint = find_checkpoint(tmp_path / "run")
+    info = checkpoint.info()
+    assert (checkpoint.id, info["step"], info["vendor"]) == ("000020", 20, "toy")
+    assert info["recipe"] == dataset.recipe.to_dict()
+    assert info["manifest"]["digest"] == info["dataset_digest"]
+    assert info["training"]["batch_size"] == 4
+    assert info["training"]["policy"] == {"size": 1}
+    assert "provenance" in info
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["training"] == info["training"]
+
+
+def test_a_loss_that_is_not_a_number_stops_the_run(run, tmp_path):
+    """The step is named, though it is noticed later, and the last good checkpoint stays the last."""
+    with pytest.raises(PositronicError, match=r"became nan at step 13 .*Checkpoint 000010 is kept.*learning_rate"):
+        run(at_step={13: lambda loss: loss * float("nan")}, log_freq=20)
+    assert [c.id for c in list_checkpoints(tmp_path / "run")] == ["000010"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_keeps_the_last_finished_step(run, tmp_path, number):
+    """The step under way is finished and saved; resumed, the run gives the losses of one that was not stopped."""
+
+    def stop(loss):
+        os.kill(os.getpid(), number)
+        return loss
+
+    with pytest.raises(StoppedError, match="Stopped after step 7"):
+        run(at_step={7: stop})
+    assert [c.step for c in list_checkpoints(tmp_path / "run")] == [7]
+    run(resume=True)
+    run(name="whole")
+    assert losses(tmp_path / "run") == losses(tmp_path / "whole")
+
+
+def test_frames_on_demand_train_alike(run, tmp_path):
+    """cache_gb=0 changes the speed and nothing else."""
+    run(name="cached")
+    run(name="decoded", cache_gb=0.0)
+    assert losses(tmp_path / "cached") == losses(tmp_path / "decoded")
+
+
+def test_lines_without_a_terminal_end_with_the_last_step(run):
+    """A log file is told how long it will take, and where it ended."""
+    said = io.StringIO()
+    run(said=said)
+    assert "20 steps, about" in said.getvalue()
+    assert "step 20/20  loss" in said.getvalue()
+
+
+def test_an_experiment_is_not_overwritten(run, tmp_path):
+    """Where a run has been, the message is the command that continues it."""
+    require_free(tmp_path / "run", "python run.py resume=true")
+    run()
+    with pytest.raises(PositronicError, match=r"(?s)last checkpoint is 000020.*python run.py resume=true.*exp_name="):
+        require_free(tmp_path / "run", "python run.py resume=true")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"batch_size": 8}, "batch_size: the checkpoint has 4; this run has 8"),
+        ({"seed": 6}, "seed: the checkpoint has 5; this run has 6"),
+        ({"learning_rate": None}, "learning_rate: the checkpoint has 0.01; this run has None"),
+        ({"lr_schedule": "constant"}, "lr_schedule: the checkpoint has cosine; this run has constant"),
+    ],
+)
+def test_resuming_with_other_settings_is_refused(run, change, said):
+    """Both values are named."""
+    run()
+    with pytest.raises(PositronicError, match=said):
+        run(resume=True, **change)
+
+
+def test_resuming_may_train_longer_and_save_otherwise(run, tmp_path):
+    """What does not change the steps that were taken may change."""
+    run()
+    run(steps=25, resume=True, save_freq=5, log_freq=5, cache_gb=0.0)
+    assert [c.step for c in list_checkpoints(tmp_path / "run")] == [10, 20, 25]
+
+
+def test_resuming_with_another_policy_is_refused(run):
+    """A field of the policy library's counts as well."""
+    run()
+    with pytest.raises(PositronicError, match=r"vendor\.policy\.size: the checkpoint has 1; this run has 2"):
+        run(resume=True, size=2)
