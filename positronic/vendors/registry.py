@@ -5,10 +5,13 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from positronic.errors import PositronicError, did_you_mean, listing
-from positronic.training.trainable import TrainableFactory
 from positronic.vendors.model import ChunkModel
+
+if TYPE_CHECKING:  # it imports torch
+    from positronic.training.trainable import TrainableFactory
 
 NATIVE = "native"
 

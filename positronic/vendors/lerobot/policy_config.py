@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import draccus
+from draccus.utils import DecodingError, ParsingError
 
 from positronic.codecs.build import Recipe
 from positronic.codecs.modality import Column
@@ -79,11 +80,11 @@ def _check_fields(config_class: type, fields: Mapping[str, Any]) -> None:
 def _decode(config_class: type, fields: dict[str, Any]) -> Any:
     try:
         return draccus.decode(config_class, fields)
-    except draccus.DecodingError as error:
+    except DecodingError as error:
         name = str(error).split("`")[1] if "`" in str(error) else ""
         expected = _type_name(typing.get_type_hints(config_class).get(name))
         raise PositronicError(f"vendor.policy.{name}: expected {expected}, found {fields.get(name)!r}.") from None
-    except (draccus.ParsingError, ValueError, TypeError, NotImplementedError) as error:
+    except (ParsingError, ValueError, TypeError, NotImplementedError) as error:
         reason = error.__cause__ or error
         raise PositronicError(f"vendor.policy: {config_class.__name__} refuses these values: {reason}") from None
 

@@ -1,0 +1,67 @@
+"""The smallest ACT, on a dataset of random numbers that needs no files."""
+
+import numpy as np
+import pytest
+
+import positronic
+from positronic.codecs.build import build
+
+SIDE = 32
+TINY_ACT = {
+    "type": "act",
+    "chunk_size": 4,
+    "n_action_steps": 4,
+    "vision_backbone": "resnet18",
+    "pretrained_backbone_weights": None,
+    "dim_model": 32,
+    "n_heads": 2,
+    "dim_feedforward": 64,
+    "n_encoder_layers": 1,
+    "n_decoder_layers": 1,
+    "n_vae_encoder_layers": 1,
+    "latent_dim": 8,
+}
+
+
+@pytest.fixture(scope="session")
+def recipe():
+    """vendor=lerobot codec=ee, images of 32 x 32."""
+    typed = ["stage=train", "vendor=lerobot", "codec=ee", f"modality.image_size=[{SIDE},{SIDE}]"]
+    config = positronic.compose(typed)
+    return build(config.codec, config.modality)
+
+
+@pytest.fixture
+def stats(recipe):
+    """Statistics as a bake writes them; the sixth number of each vector hardly moves."""
+    numbers = np.random.default_rng(0)
+    found = {}
+    for column in recipe.modality.columns:
+        shape = (3, 1, 1) if column.is_image else column.shape
+        found[column.name] = {key: numbers.uniform(0.2, 0.8, shape) for key in ("mean", "std", "min", "max")}
+        if not column.is_image:
+            found[column.name]["std"][5] = 1e-7
+    return found
+
+
+@pytest.fixture
+def tiny_act():
+    """vendor.policy of the smallest ACT."""
+    return dict(TINY_ACT)
+
+
+@pytest.fixture
+def observation(recipe):
+    """``observation(seed)``: one observation as the server hands it over."""
+
+    def make(seed=0):
+        numbers = np.random.default_rng(seed)
+        columns = {
+            column.name: numbers.integers(0, 256, column.shape).astype(np.uint8)
+            if column.is_image
+            else numbers.normal(size=column.shape).astype(np.float32)
+            for column in recipe.modality.observation_columns
+        }
+        return columns | {"task": "stack"}
+
+    return make

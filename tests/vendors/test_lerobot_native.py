@@ -1,0 +1,177 @@
+"""ACT through lerobot's own classes: training, saving, predicting."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from positronic.errors import PositronicError
+from positronic.training.checkpoints import write_info
+from positronic.training.device import to_device
+from positronic.vendors import registry
+from positronic.vendors.lerobot.native import make_trainable
+
+torch.set_num_threads(1)  # these tests share their cores
+
+
+@pytest.fixture
+def trainable(recipe, stats, tiny_act):
+    torch.manual_seed(0)
+    return make_trainable(recipe, stats, tiny_act, "cpu")
+
+
+@pytest.fixture
+def checkpoint(trainable, recipe, tmp_path):
+    """A checkpoint's folder as the loop leaves it."""
+    (tmp_path / "pretrained_model").mkdir()
+    trainable.save(tmp_path / "pretrained_model")
+    write_info(tmp_path, {"step": 1, "vendor": "lerobot", "recipe": recipe.to_dict()})
+    return tmp_path
+
+
+def batch(recipe, size=2, seed=0):
+    numbers = np.random.default_rng(seed)
+    columns = {
+        column.name: numbers.integers(0, 256, (size, *column.shape)).astype(np.uint8)
+        if column.is_image
+        else numbers.normal(size=(size, *column.shape)).astype(np.float32)
+        for column in recipe.modality.observation_columns
+    }
+    action = numbers.normal(size=(size, 4, 8)).astype(np.float32)
+    return columns | {"action": action, "action_is_pad": np.zeros((size, 4), bool)}
+
+
+def test_a_step_of_training_reaches_every_parameter(trainable, recipe):
+    """The loss is a finite scalar, and its gradient arrives in backbone and transformer alike."""
+    loss = trainable.loss(to_device(batch(recipe), "cpu"))
+    loss.backward()
+    assert loss.shape == ()
+    assert torch.isfinite(loss)
+    silent = [name for name, p in trainable.module.named_parameters() if p.requires_grad and p.grad is None]
+    assert not silent
+
+
+def test_a_nearly_constant_dimension_is_not_blown_up(trainable, recipe):
+    """A deviation of 1e-7 counts as 0.01, so that its noise stays noise; others keep their own."""
+    saved = trainable._before.steps[-1].state_dict()
+    assert saved["observation.state.std"][5] == saved["action.std"][5] == pytest.approx(0.01)
+    assert (saved["observation.state.std"][:5] > 0.1).all()
+
+
+def test_padding_does_not_count(trainable, recipe):
+    """What is written into a chunk beyond its episode changes nothing."""
+    trainable.module.eval()
+    left = batch(recipe)
+    left["action_is_pad"][:, 2:] = True
+    right = left | {"action": left["action"].copy()}
+    right["action"][:, 2:] = 99.0
+    losses = [trainable.loss(to_device(columns, "cpu")).item() for columns in (left, right)]
+    assert losses[0] == losses[1]
+
+
+def test_the_backbone_keeps_its_own_learning_rate(recipe, stats, tiny_act):
+    """lerobot's groups: everything else first, then the backbone."""
+    rates = {"optimizer_lr": 1e-3, "optimizer_lr_backbone": 1e-5}
+    groups = make_trainable(recipe, stats, tiny_act | rates, "cpu").groups()
+    assert [group.learning_rate for group in groups] == [1e-3, 1e-5]
+    assert sum(len(group.parameters) for group in groups) > 60
+
+
+def test_lerobot_loads_the_checkpoint_and_predicts_the_same(checkpoint, recipe, observation):
+    """from_pretrained and lerobot's own processors, on the same observations, give our chunks."""
+    from lerobot.policies import make_pre_post_processors
+    from lerobot.policies.act.modeling_act import ACTPolicy
+
+    observations = [observation(seed) for seed in range(3)]
+    ours = registry.load_model("lerobot", checkpoint, "cpu").predict(observations)
+
+    policy = ACTPolicy.from_pretrained(checkpoint / "pretrained_model")
+    before, after = make_pre_post_processors(policy.config, pretrained_path=str(checkpoint / "pretrained_model"))
+    stacked = {
+        name: torch.from_numpy(np.stack([o[name] for o in observations])) for name in observations[0] if name != "task"
+    }
+    floats = {name: v.permute(0, 3, 1, 2) / 255 if v.dtype == torch.uint8 else v for name, v in stacked.items()}
+    theirs = after(policy.predict_action_chunk(before(floats)))
+    np.testing.assert_allclose(np.stack(ours), theirs.numpy(), atol=1e-5)
+
+
+def test_a_batch_predicts_what_each_would_alone(checkpoint, observation):
+    """One forward pass for many robots; nobody's answer depends on who else asked, or on who asked before."""
+    model = registry.load_model("lerobot", checkpoint, "cpu")
+    alone = [model.predict([observation(seed)])[0] for seed in range(3)]
+    together = model.predict([observation(seed) for seed in range(3)])
+    assert [chunk.shape for chunk in together] == [(4, 8)] * 3
+    assert together[0].dtype == np.float32
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+
+
+def test_weights_come_back_exactly(trainable, checkpoint, recipe, stats, tiny_act):
+    """What resuming loads is what was saved, bit for bit."""
+    torch.manual_seed(1)
+    other = make_trainable(recipe, stats, tiny_act, "cpu")
+    other.load(checkpoint / "pretrained_model")
+    for (name, left), right in zip(
+        trainable.module.state_dict().items(), other.module.state_dict().values(), strict=True
+    ):
+        assert torch.equal(left, right), name
+
+
+def test_the_task_is_kept_away_from_act(trainable, checkpoint, observation):
+    """A policy that reads no language neither trains on the text nor minds it in an observation."""
+    assert not trainable.with_task
+    model = registry.load_model("lerobot", checkpoint, "cpu")
+    without = {name: value for name, value in observation().items() if name != "task"}
+    np.testing.assert_array_equal(model.predict([without])[0], model.predict([observation()])[0])
+
+
+def test_a_wrong_observation_names_its_column(checkpoint, observation):
+    """Missing, or of another shape than the policy was trained with."""
+    model = registry.load_model("lerobot", checkpoint, "cpu")
+    with pytest.raises(PositronicError, match=r"'observation\.state': expected \(8,\), found nothing"):
+        model.predict([{name: v for name, v in observation().items() if name != "observation.state"}])
+    with pytest.raises(
+        PositronicError, match=r"'observation\.images\.left': expected \(32, 32, 3\), found \(16, 16, 3\)"
+    ):
+        model.predict([observation() | {"observation.images.left": np.zeros((16, 16, 3), np.uint8)}])
+
+
+def test_a_checkpoint_needs_no_download(trainable, checkpoint):
+    """Weights that training started from are in the checkpoint; its config does not ask for them again."""
+    trainable._config.pretrained_backbone_weights = "ResNet18_Weights.IMAGENET1K_V1"
+    trainable.save(checkpoint / "pretrained_model")
+    assert (
+        json.loads((checkpoint / "pretrained_model" / "config.json").read_text())["pretrained_backbone_weights"] is None
+    )
+    assert trainable._config.pretrained_backbone_weights is not None
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_damaged_checkpoint_names_its_file(checkpoint, name):
+    """Cut short in the middle."""
+    path = checkpoint / "pretrained_model" / name
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(PositronicError, match=f"{name} cannot be .*Use another checkpoint"):
+        registry.load_model("lerobot", checkpoint, "cpu")
+
+
+def test_values_that_cannot_be_built_are_refused(recipe, stats, tiny_act):
+    """What lerobot's config class lets through, its network may still refuse."""
+    with pytest.raises(PositronicError, match="'act' cannot be built with these values: .*divisible"):
+        make_trainable(recipe, stats, tiny_act | {"n_heads": 3}, "cpu")
+
+
+def test_a_policy_that_looks_back_is_refused(recipe, stats):
+    """Diffusion sees two observations by default, and the server shows one."""
+    policy = {"type": "diffusion", "pretrained_backbone_weights": None, "crop_shape": None}
+    with pytest.raises(PositronicError, match="type=diffusion looks at 2 observations at once"):
+        make_trainable(recipe, stats, policy, "cpu")
+
+
+def test_the_checkpoint_may_move(checkpoint, tmp_path, observation):
+    """Nothing in it is an absolute path."""
+    before = registry.load_model("lerobot", checkpoint, "cpu").predict([observation()])
+    moved = shutil.copytree(checkpoint, tmp_path.with_name("moved"))
+    shutil.rmtree(checkpoint)
+    np.testing.assert_array_equal(registry.load_model("lerobot", moved, "cpu").predict([observation()]), before)
