@@ -15,7 +15,7 @@ import os
 import threading
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
-from dataclasses import astuple
+from dataclasses import asdict
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
@@ -217,8 +217,10 @@ async def each[I](items: Iterable[I], work: Callable[[I], Awaitable[Any]], worke
 
 
 def connect(config: StorageConfig) -> Client:
-    """The process's client for this configuration. Raises PositronicError when s3fs is missing or a value is wrong."""
-    key = (os.getpid(), *astuple(config))  # connections do not survive a fork
+    """The process's client for this store and user. Raises PositronicError when s3fs is missing or a value is wrong."""
+    how = {name: value for name, value in asdict(config).items() if not name.startswith("cache_")}
+    account = hash(tuple(sorted(item for item in os.environ.items() if item[0].startswith("AWS_"))))
+    key = (os.getpid(), account, *how.values())  # connections do not survive a fork
     with _LOCK:
         if key not in _CLIENTS:
             _CLIENTS[key] = Client(config)

@@ -73,6 +73,7 @@ class _Upload:
         self.claim = target / unit.claim
         self.sha256 = {name: file_sha256(unit.folder / name) for name in names if name != unit.claim}
         self.identity = {WRITER: uuid.uuid4().hex, CONTENT: _content(self.sha256)}
+        self.there: set[str] = set()  # when it begins, from an upload that was interrupted
         self.created: list[str] = []
 
     async def run(self, exist_ok: bool) -> None:
@@ -82,7 +83,7 @@ class _Upload:
             raise PositronicError(f"{self.target} exists already. Remove it, or write elsewhere with output_dir=...")
         await self._claim()
         try:
-            await self._require_alone(set())
+            self.there = await self._require_alone(set())
             await each(self.data, self._send, self.client.config.max_concurrency)
             await self._require_alone(set(self.data))
             if self.unit.last is not None:
@@ -135,14 +136,15 @@ class _Upload:
         return True
 
     async def _send(self, name: str) -> None:
-        path = self.unit.folder / name
-        if await upload(self.client, path, self.target / name, self.sha256[name], self.advance):
+        path, what, sha256 = self.unit.folder / name, self.target / name, self.sha256[name]
+        same = name in self.there and _said(await self.client.head(what), SHA256) == sha256
+        if not same and await upload(self.client, path, what, sha256, self.advance):
             self.created.append(name)
         else:
             self.advance(path.stat().st_size)
 
-    async def _require_alone(self, expected: set[str]) -> None:
-        """Raise PreconditionError unless only our files are there, all expected ones are, and ours is the claim."""
+    async def _require_alone(self, expected: set[str]) -> set[str]:
+        """What is there. Raises PreconditionError unless that is ours, all expected of it, and ours is the claim."""
         there = {file.name: file.size for file in (await self.client.listing(self.target)).files}
         others = set(there) - set(self.data) - {self.unit.claim, self.unit.last}
         sizes = {name: (self.unit.folder / name).stat().st_size for name in expected}
@@ -150,6 +152,7 @@ class _Upload:
             raise PreconditionError(f"{self.target} holds other files than those that were uploaded.")
         if _said(await self.client.head(self.claim), CONTENT) != self.identity[CONTENT] and not await self._is_there():
             raise PreconditionError(f"{self.target} is claimed by another upload.")
+        return set(there)
 
     async def _release(self, told_by: str) -> None:
         """Remove the claim if it is of this writer, or of this content."""

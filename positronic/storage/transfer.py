@@ -77,8 +77,9 @@ class PartialFile:
         return {int(line) for line in self._journal.read_text().split("\n")[:-1]}  # the last may be cut off
 
 
-def pieces(size: int, length: int = PIECE_BYTES) -> Iterator[Span]:
-    """``size`` bytes as (start, stop)."""
+def pieces(size: int, length: int | None = None) -> Iterator[Span]:
+    """``size`` bytes as (start, stop), by default of PIECE_BYTES each."""
+    length = length or PIECE_BYTES
     return ((start, min(start + length, size)) for start in range(0, size, length))
 
 
