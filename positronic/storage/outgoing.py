@@ -17,6 +17,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +28,7 @@ from positronic.storage.config import StorageConfig, endpoint_of
 from positronic.storage.faults import PreconditionError
 from positronic.storage.folder import RemoteFolder, folder
 from positronic.storage.progress import byte_bar
-from positronic.storage.publishing import Unit, publish
+from positronic.storage.publishing import CLAIMS, Unit, publish
 from positronic.storage.transfer import SHA256, download
 
 logger = logging.getLogger(__name__)
@@ -39,7 +40,8 @@ INTERVAL_SEC = 5.0
 
 class Growing(NamedTuple):
     """What is in a folder that grows. ``units``: those that are finished. ``is_inside``: whether a file, by its name,
-    belongs to a unit, finished or not. ``restore``: of a remote folder's names those that are needed to go on."""
+    belongs to a unit, finished or not. ``restore``: of a remote folder's names those that are needed to go on; what is
+    not finished is among the names."""
 
     units: Callable[[Path], Iterable[Unit]]
     is_inside: Callable[[str], bool]
@@ -100,8 +102,8 @@ def synced_output(
 class Sync:
     """Uploads what is finished in ``work`` every few seconds; leaving the context uploads the rest."""
 
-    def __init__(self, place: RemoteFolder, work: Path, growing: Growing, interval_sec: float = INTERVAL_SEC) -> None:
-        self.place, self.work, self.growing, self.interval_sec = place, work, growing, interval_sec
+    def __init__(self, place: RemoteFolder, work: Path, growing: Growing) -> None:
+        self.place, self.work, self.growing = place, work, growing
         self._done: set[Path] = set()
         self._sent: dict[Path, tuple[int, int]] = {}
         self.is_complete = False  # everything is uploaded, and nothing will be added
@@ -159,7 +161,7 @@ class Sync:
 
     def _go(self) -> None:
         failed = False
-        while not self._stop.wait(self.interval_sec):
+        while not self._stop.wait(INTERVAL_SEC):
             try:
                 self.upload()
                 failed = False
@@ -197,22 +199,27 @@ def _go_on(place: RemoteFolder, work: Path, growing: Growing) -> None:
 
     Raises PositronicError when each has something that the other has not.
     """
-    remote = {file.name: file for file in place.listing().files}
+    remote = {file.name: file for file in place.listing().files if file.name.rpartition("/")[2] not in CLAIMS}
     wanted = [remote[name] for name in growing.restore(list(remote)) if name != STARTED_FILE]
     inside = [file for file in wanted if growing.is_inside(file.name)]
-    ahead = work.exists() and all(_size(work / file.name) == file.size for file in inside)
-    if not ahead and work.exists():
-        ours = [unit.folder.relative_to(work).as_posix() for unit in growing.units(work)]
-        unknown = [name for name in ours if not any(file.startswith(f"{name}/") for file in remote)]
-        if unknown:
+    if work.exists() and all(_size(work / file.name) == file.size for file in inside):
+        return
+    if work.exists():
+        only_here = [name for name in map(partial(_last_name, work), growing.units(work)) if name not in remote]
+        if only_here:
             raise PositronicError(
-                f"{place} went on elsewhere since {unknown[0]} was written here and could not be uploaded. To go on "
-                f"with what is there, remove what is here: rm -r {work.parent}"
+                f"{place} went on elsewhere since {Path(only_here[0]).parent} was written here and could not be "
+                f"uploaded. To go on with what is there, remove what is here: rm -r {work.parent}"
             )
         shutil.rmtree(work)
-    work.mkdir(parents=True, exist_ok=True)
-    if not ahead:
-        _download_into(work, place, wanted)
+    work.mkdir(parents=True)
+    _download_into(work, place, wanted)
+
+
+def _last_name(work: Path, unit: Unit) -> str:
+    """The file that tells whether a unit is there, by its name within the folder."""
+    last = unit.folder / unit.last if unit.last else next(path for path in unit.folder.iterdir() if path.is_file())
+    return last.relative_to(work).as_posix()
 
 
 def _download_into(work: Path, place: RemoteFolder, files: Sequence[RemoteFile]) -> None:
