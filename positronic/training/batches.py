@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import multiprocessing
 import queue
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from multiprocessing.context import BaseContext
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from positronic.training.baked import BakedDataset
@@ -133,22 +134,29 @@ def _from_thread(maker: BatchMaker, start: int, stop: int) -> Iterator[Batch]:
 
 
 def _from_processes(maker: BatchMaker, start: int, stop: int, num_workers: int) -> Iterator[Batch]:
-    import torch
     from torch.utils.data import DataLoader
 
-    # Forking a process that runs torch's threads can hang; "forkserver" is missing on Windows.
-    method = "spawn" if sys.platform == "win32" else "forkserver"
     yield from DataLoader(
         maker,  # type: ignore[arg-type]
         batch_size=None,
         sampler=range(start, stop),
         num_workers=num_workers,
-        collate_fn=_as_is,
-        multiprocessing_context=multiprocessing.get_context(method),
+        collate_fn=_as_tensors,
+        multiprocessing_context=_process_context(),
         generator=torch.Generator(),  # its own: the default one would draw from the run's random state
         prefetch_factor=PREFETCH,
     )
 
 
-def _as_is(batch: Batch) -> Batch:
-    return batch
+def _process_context() -> BaseContext:
+    """Processes that are not forked from this one: a fork of a process that runs torch's threads can hang."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])  # imports once for all workers
+    return context
+
+
+def _as_tensors(batch: Batch) -> Batch:
+    """Tensors travel between processes in shared memory, arrays are copied through a pipe."""
+    return {name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value for name, value in batch.items()}

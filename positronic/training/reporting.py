@@ -56,10 +56,11 @@ class WandbTracker:
                 project=config.project,
                 name=folder.name,
                 id=known,
-                resume="allow",
+                resume="allow" if config.mode == "online" else None,
                 dir=folder,
                 mode=config.mode,
                 config=dict(info),
+                settings=wandb.Settings(quiet=True),
             )
         except wandb.errors.Error as error:
             raise PositronicError(
@@ -72,7 +73,7 @@ class WandbTracker:
         self._run.log(values, step=int(metrics["step"]))
 
     def close(self) -> None:
-        self._run.finish(quiet=True)
+        self._run.finish()
 
 
 TRACKERS: dict[str, Callable[[TrackerConfig, Path, Mapping[str, Any]], Tracker]] = {

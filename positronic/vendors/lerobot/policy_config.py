@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import typing
 from collections.abc import Mapping
 from typing import Any
@@ -57,8 +58,8 @@ def make_config(recipe: Recipe, policy: Mapping[str, Any], device: str) -> Any:
 
 
 def described(config: Any) -> dict[str, Any]:
-    """Every resolved field as plain values, but for those that are said elsewhere."""
-    fields = draccus.encode(config)
+    """Every resolved field as JSON gives it back, but for those that are said elsewhere."""
+    fields = json.loads(json.dumps(draccus.encode(config)))
     return {TYPE: config.type} | {name: value for name, value in fields.items() if name not in ELSEWHERE}
 
 

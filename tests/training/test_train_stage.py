@@ -1,0 +1,151 @@
+"""stage=train as a whole: the smallest ACT through lerobot, on two short episodes."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import positronic
+from positronic.errors import PositronicError
+from positronic.stages.train import run
+from positronic.training.checkpoints import find_checkpoint, list_checkpoints
+from positronic.vendors import registry
+
+STEPS, SAVED_AT, KILLED_AT = 20, 10, 12
+TINY_ACT = {
+    "chunk_size": 4,
+    "n_action_steps": 4,
+    "dim_model": 32,
+    "n_heads": 2,
+    "dim_feedforward": 32,
+    "n_encoder_layers": 1,
+    "n_decoder_layers": 1,
+    "n_vae_encoder_layers": 1,
+    "use_vae": "true",  # draws random numbers, as dropout does
+    "dropout": 0.1,
+}
+
+# Runs the stage with the overrides given to it, and kills itself, as the kernel would, after a step.
+KILLED_RUN = f"""
+import os, signal, sys
+import positronic
+from positronic.stages.train import run
+from positronic.training.loop import Learner
+
+whole_step = Learner.step
+
+def step(self, batch, number):
+    whole_step(self, batch, number)
+    if number == {KILLED_AT}:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Learner.step = step
+run(positronic.compose(sys.argv[1:]))
+"""
+
+
+@pytest.fixture
+def overrides(baked_path, tmp_path):
+    """``overrides("name", ...)``: what one would type after ``python run.py``."""
+    policy = [f"vendor.policy.{name}={value}" for name, value in TINY_ACT.items()]
+    fixed = ["stage=train", "vendor=lerobot", "codec=ee", "modality.image_size=[16,16]", "dataset.path=raw"]
+    fixed += [f"input_path={baked_path}", f"output_dir={tmp_path}", "learning_rate=1e-3", "batch_size=3", "device=cpu"]
+    fixed += [f"num_train_steps={STEPS}", f"save_freq={SAVED_AT}", "log_freq=1", *policy]
+    return lambda name, *more: [*fixed, f"exp_name={name}", *more]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """The order of additions depends on the number of threads; here it has to be the same in two processes."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def train(overrides):
+    run(positronic.compose(overrides))
+
+
+def losses(folder):
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return {row["step"]: (row["loss"], row["lr"], row["grad_norm"]) for row in rows}
+
+
+def test_a_killed_run_resumes_to_the_same_losses(overrides, tmp_path):
+    """SIGKILL two steps after a checkpoint; resumed, every loss is that of a run that was not killed, bit for bit."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    command = [sys.executable, "-c", KILLED_RUN, *overrides("killed")]
+    killed = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert killed.returncode == -9, killed.stderr
+    assert [c.step for c in list_checkpoints(tmp_path / "killed")] == [SAVED_AT]
+    assert max(losses(tmp_path / "killed")) in (KILLED_AT - 1, KILLED_AT)
+
+    train(overrides("killed", "resume=true"))
+    train(overrides("whole"))
+    assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
+    assert list(losses(tmp_path / "whole")) == list(range(1, STEPS + 1))
+
+
+def test_a_trained_checkpoint_is_served_by_its_vendor(overrides, tmp_path, dataset):
+    """What positronic.json says is enough to load it, and its answer lies near the data it learnt."""
+    train(overrides("run", "modality.action_horizon_sec=0.2", "num_train_steps=2"))
+    checkpoint = find_checkpoint(tmp_path / "run")
+    info = checkpoint.info()
+    model = registry.load_model(info["vendor"], checkpoint.path, "cpu")
+    columns = {name: table[0] for name, table in dataset.vectors.items() if name != "action"}
+    images = {name: torch.zeros(shape, dtype=torch.uint8).numpy() for name, shape in dataset.image_shapes.items()}
+    (chunk,) = model.predict([columns | images])
+    assert chunk.shape == (4, 8)
+    assert abs(chunk).max() < 10
+    assert info["recipe"]["modality"]["action_horizon_sec"] == 0.2
+    assert info["training"]["policy"]["dim_model"] == 32
+
+
+def test_a_missing_dataset_is_refused_with_the_command_that_makes_it(overrides, tmp_path):
+    """The command bakes with the same vendor, codec and recordings, to where this run looks."""
+    typed = overrides("run", f"input_path={tmp_path / 'none'}")
+    said = rf"no baked dataset at .*none.*\n  python run\.py stage=convert .*codec=ee .*output_dir={tmp_path / 'none'}"
+    with pytest.raises(PositronicError, match=rf"(?s){said}"):
+        train(typed)
+
+
+def test_an_unknown_field_of_the_policy_stops_before_anything_is_written(overrides, tmp_path):
+    """Nor is a folder left that would be in the way of the next try."""
+    with pytest.raises(PositronicError, match="dim_modell: ACTConfig has no such field"):
+        train(overrides("run", "+vendor.policy.dim_modell=3"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_running_again_says_what_to_type(overrides, tmp_path, capsys):
+    """Refused as it is; with resume=true it is done already; with more steps it goes on."""
+    short = overrides("run", "num_train_steps=2", "save_freq=2")
+    train(short)
+    with pytest.raises(PositronicError, match=r"its last checkpoint is 000002(?s:.*)resume=true"):
+        train(short)
+    capsys.readouterr()
+    train([*short, "resume=true"])
+    assert "is trained to step 2 already" in capsys.readouterr().out
+    train([*short, "resume=true", "num_train_steps=3"])
+    assert "Continuing" in capsys.readouterr().out
+    assert find_checkpoint(tmp_path / "run").step == 3
+
+
+def test_resume_without_a_checkpoint_starts_at_the_beginning(overrides, tmp_path, capsys):
+    """So that a job that may be restarted at any time can always say resume=true."""
+    train(overrides("run", "num_train_steps=2", "save_freq=2", "resume=true"))
+    assert "has no checkpoint yet: training starts at the beginning" in capsys.readouterr().out
+    assert find_checkpoint(tmp_path / "run").step == 2
+
+
+def test_wandb_offline_needs_no_account(overrides, tmp_path):
+    """The run is in the experiment's folder, and a resumed one continues it."""
+    typed = overrides("run", "num_train_steps=2", "save_freq=2", "tracker=wandb", "tracker.mode=offline")
+    train(typed)
+    run_id = (tmp_path / "run" / "wandb_run_id").read_text().strip()
+    assert list((tmp_path / "run" / "wandb").glob(f"offline-run-*-{run_id}"))
+    train([*typed, "num_train_steps=3", "resume=true"])
+    assert (tmp_path / "run" / "wandb_run_id").read_text().strip() == run_id
