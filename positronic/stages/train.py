@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, ClassVar
 
+from omegaconf import MISSING
+
 from positronic.stages.base import Parts
 from positronic.utils.fields import above, between, one_of
 
@@ -12,8 +14,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from positronic.codecs.build import Recipe
+    from positronic.training.baked import BakedDataset
     from positronic.training.checkpoints import Checkpoint
     from positronic.training.settings import TrainSettings
+    from positronic.training.trainable import Trainable
 
 
 @dataclass
@@ -63,6 +67,7 @@ def run(config: Train) -> None:
 
     from rich.console import Console
 
+    from positronic.codecs.table import contract_table
     from positronic.training.baked import open_baked
     from positronic.training.device import limit_threads
     from positronic.training.experiment import Experiment, make_info
@@ -85,6 +90,8 @@ def run(config: Train) -> None:
         console.print(_resumes(folder, start, config.num_train_steps), highlight=False, soft_wrap=True)
     if start is None or start.step < config.num_train_steps:
         experiment.prepare(start)
+        console.print(contract_table(recipe, f"{vendor.name}: {config.exp_name}"))
+        console.print(_summary(trainable, dataset, settings), highlight=False, soft_wrap=True)
         train(trainable, dataset, settings, experiment, start, config.tracker, console)
 
 
@@ -95,12 +102,18 @@ def _recipe(config: Train) -> Recipe:
     from positronic.utils.command_line import instead
 
     root = local_path(config.input_path)
-    convert = instead(
-        "convert",
-        {"vendor": config.vendor.name, "codec": config.codec.name, "dataset.path": config.dataset.path},
-        {"output_dir": config.input_path},
-    )
+    path = "<raw dataset>" if config.dataset.path == MISSING else config.dataset.path
+    values = {"vendor": config.vendor.name, "codec": config.codec.name, "dataset.path": path}
+    convert = instead("convert", values, {"output_dir": config.input_path})
     return agreed_recipe(config.codec, config.modality, find_manifest(root, convert), str(root), convert)
+
+
+def _summary(trainable: Trainable, dataset: BakedDataset, settings: TrainSettings) -> str:
+    millions = sum(parameter.numel() for parameter in trainable.module.parameters()) / 1e6
+    return (
+        f"{trainable.fields['type']}, {millions:.1f} M parameters, on {settings.device} in {settings.precision}; "
+        f"{len(dataset.starts)} episodes, {len(dataset)} frames, {dataset.fps} fps; batch {settings.batch_size}."
+    )
 
 
 def _resumes(folder: Path, start: Checkpoint | None, num_train_steps: int) -> str:

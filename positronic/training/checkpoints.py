@@ -1,4 +1,4 @@
-"""Checkpoints of an experiment on disk: list them, find one, write one whole or not at all.
+"""Checkpoints of an experiment: list them, find one, write one whole or not at all. Reading works by URI too.
 
 An experiment's folder holds ``checkpoints/<step, six digits>/``; each checkpoint the vendor's own layout in
 ``pretrained_model/``, what resuming needs in ``training_state/``, and ``positronic.json``, which says what it is.
@@ -10,14 +10,19 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from functools import cached_property
+from pathlib import Path, PurePath, PurePosixPath
+from typing import TYPE_CHECKING, Any
 
 from positronic import keys
 from positronic.errors import PositronicError, listing
+from positronic.storage.uri import is_remote, parse
+
+if TYPE_CHECKING:
+    from positronic.storage.folder import RemoteFolder
 
 CHECKPOINTS = "checkpoints"
 PRETRAINED_MODEL = "pretrained_model"
@@ -29,11 +34,22 @@ PARTIAL_PREFIX = ".partial-"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One whole checkpoint. ``id``: its folder's name, ``step``: the same as a number, ``path``: the folder."""
+    """One whole checkpoint. ``id``: its folder's name, ``step``: the same as a number, ``place``: its folder, which may
+    be in an object store: its files are fetched when ``path`` is asked for."""
 
     id: str
     step: int
-    path: Path
+    place: Path | RemoteFolder
+
+    @cached_property
+    def path(self) -> Path:
+        """The folder on this machine; of a remote one without what only resuming needs."""
+        return _fetched(self.place, lambda name: not name.startswith(f"{TRAINING_STATE}/"))
+
+    @property
+    def experiment_dir(self) -> Path | RemoteFolder:
+        """The experiment's folder."""
+        return self.place.resolve().parents[1] if isinstance(self.place, Path) else self.place.parent.parent
 
     @property
     def pretrained_model(self) -> Path:
@@ -43,21 +59,29 @@ class Checkpoint:
     @property
     def training_state(self) -> Path:
         """The folder with what resuming needs."""
-        return self.path / TRAINING_STATE
+        return _fetched(self.place, None) / TRAINING_STATE
 
     def info(self) -> dict[str, Any]:
         """``positronic.json``. Raises PositronicError when it is unreadable or of a newer format."""
-        return read_info(self.path)
+        return read_info(self.place)
 
 
-def read_info(checkpoint: Path) -> dict[str, Any]:
+def _fetched(place: Path | RemoteFolder, select: Callable[[str], bool] | None) -> Path:
+    if isinstance(place, Path):
+        return place
+    from positronic.storage.folder import fetch
+
+    return fetch(place, select=select)
+
+
+def read_info(checkpoint: Path | RemoteFolder) -> dict[str, Any]:
     """What the checkpoint in folder ``checkpoint`` says of itself.
 
     Raises PositronicError when ``positronic.json`` is missing, unreadable or of a newer format.
     """
-    path = Path(checkpoint) / keys.CHECKPOINT_FILE
+    path = f"{checkpoint}/{keys.CHECKPOINT_FILE}"
     try:
-        info = json.loads(path.read_text())
+        info = json.loads(_read(checkpoint, keys.CHECKPOINT_FILE))
     except FileNotFoundError:
         raise PositronicError(
             f"{checkpoint} is not a checkpoint of Positronic: it has no {keys.CHECKPOINT_FILE}. "
@@ -71,23 +95,34 @@ def read_info(checkpoint: Path) -> dict[str, Any]:
     return info
 
 
-def list_checkpoints(experiment_dir: str | Path) -> list[Checkpoint]:
+def _read(folder: Path | RemoteFolder, name: str) -> bytes:
+    if isinstance(folder, Path):
+        return (folder / name).read_bytes()
+    content = folder.read_bytes(name)
+    if content is None:
+        raise FileNotFoundError(name)
+    return content
+
+
+def list_checkpoints(experiment_dir: str | Path | RemoteFolder) -> list[Checkpoint]:
     """The whole checkpoints of an experiment, smallest step first; empty when there are none."""
-    folder = Path(experiment_dir) / CHECKPOINTS
-    if not folder.is_dir():
-        return []
-    found = [Checkpoint(path.name, int(path.name), path) for path in folder.iterdir() if _is_whole(path)]
+    folder = _folder(experiment_dir) / CHECKPOINTS
+    names = _whole_ids(folder.glob(f"*/{keys.CHECKPOINT_FILE}") if isinstance(folder, Path) else _names(folder))
+    found = [Checkpoint(name, int(name), folder / name) for name in names]
     return sorted(found, key=lambda checkpoint: checkpoint.step)
 
 
-def find_checkpoint(experiment_dir: str | Path, checkpoint_id: str | int | None = None) -> Checkpoint:
+def find_checkpoint(
+    experiment_dir: str | Path | RemoteFolder, checkpoint_id: str | int | None = None
+) -> Checkpoint:
     """The checkpoint with this id, compared as a number (``10000`` finds ``010000``); None finds the last.
 
     Raises PositronicError, listing those that exist, when there is none.
     """
-    checkpoints = list_checkpoints(experiment_dir)
+    folder = _folder(experiment_dir)
+    checkpoints = list_checkpoints(folder)
     if not checkpoints:
-        raise PositronicError(_none_there(Path(experiment_dir)))
+        raise PositronicError(_none_there(folder) if isinstance(folder, Path) else _none_in(folder))
     if checkpoint_id is None:
         return checkpoints[-1]
     wanted = str(checkpoint_id).strip()
@@ -95,7 +130,24 @@ def find_checkpoint(experiment_dir: str | Path, checkpoint_id: str | int | None 
         if wanted.isdecimal() and checkpoint.step == int(wanted):
             return checkpoint
     there = listing(checkpoint.id for checkpoint in checkpoints)
-    raise PositronicError(f"No checkpoint '{wanted}' in {Path(experiment_dir) / CHECKPOINTS}. There are: {there}.")
+    raise PositronicError(f"No checkpoint '{wanted}' in {folder / CHECKPOINTS}. There are: {there}.")
+
+
+def _folder(experiment_dir: str | Path | RemoteFolder) -> Path | RemoteFolder:
+    if isinstance(experiment_dir, str) and is_remote(experiment_dir):
+        from positronic.storage.folder import RemoteFolder
+
+        return RemoteFolder(parse(experiment_dir))
+    return Path(experiment_dir) if isinstance(experiment_dir, str) else experiment_dir
+
+
+def _names(folder: RemoteFolder) -> Iterator[PurePosixPath]:
+    return (PurePosixPath(file.name) for file in folder.listing().files)
+
+
+def _whole_ids(files: Iterable[PurePath]) -> list[str]:
+    """Names of the folders with a ``positronic.json``, written last, and a number for a name."""
+    return [file.parent.name for file in files if file.name == keys.CHECKPOINT_FILE and file.parent.name.isdecimal()]
 
 
 @contextmanager
@@ -128,10 +180,6 @@ def write_info(folder: Path, info: dict[str, Any]) -> None:
     (folder / keys.CHECKPOINT_FILE).write_text(text + "\n")
 
 
-def _is_whole(path: Path) -> bool:
-    return path.name.isdecimal() and (path / keys.CHECKPOINT_FILE).is_file()
-
-
 def _none_there(experiment_dir: Path) -> str:
     if not experiment_dir.exists():
         near = listing(path.name for path in experiment_dir.parent.iterdir()) if experiment_dir.parent.is_dir() else ""
@@ -144,6 +192,15 @@ def _none_there(experiment_dir: Path) -> str:
     return (
         f"No checkpoints in {experiment_dir}: expected {CHECKPOINTS}/<step>/{keys.CHECKPOINT_FILE}, found: {inside}. "
         "Train with `python run.py stage=train`."
+    )
+
+
+def _none_in(folder: RemoteFolder) -> str:
+    there = folder.listing(nested=False)
+    found = listing([*there.folders, *(file.name for file in there.files)])
+    return (
+        f"No checkpoints in {folder}: expected {CHECKPOINTS}/<step>/{keys.CHECKPOINT_FILE}, found: {found}. Give an "
+        "experiment's folder, or train with `python run.py stage=train`."
     )
 
 

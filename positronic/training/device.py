@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from positronic.errors import PositronicError
+from positronic.utils.threads import available_cores
 
 AUTO = "auto"
 CPU_BF16 = ("avx512_bf16", "amx_bf16")
@@ -48,7 +48,7 @@ def resolve_precision(name: str, device: str) -> str:
 
 def limit_threads() -> None:
     """No more threads than cores that this process may use; torch counts those of the whole machine."""
-    torch.set_num_threads(max(1, min(torch.get_num_threads(), len(os.sched_getaffinity(0)))))
+    torch.set_num_threads(min(torch.get_num_threads(), available_cores()))
 
 
 def to_device(batch: Mapping[str, Any], device: str) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from itertools import groupby
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from positronic.errors import PositronicError
 from positronic.training.baked import BakedDataset, VideoSpan
+from positronic.utils.threads import available_cores
 
 TASK_FRAMES = 512  # frames that one decoding task takes, so that threads share long files
 GIGABYTE = 1e9
@@ -137,7 +137,7 @@ def decode_all(
     """Every image column as uint8 (N, H, W, 3), decoded by one thread per core."""
     frames = {name: np.empty((len(dataset), *shape), np.uint8) for name, shape in dataset.image_shapes.items()}
     done, total = 0, len(dataset) * len(frames)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(available_cores()) as pool:
         tasks = [
             pool.submit(_decode_into, frames[name], start, span, dataset.fps)
             for name in frames

@@ -1,10 +1,19 @@
-"""How torch's threads share a machine."""
+"""How many cores there are for us, and how torch's threads share them."""
 
 from __future__ import annotations
 
+import math
 import os
+from pathlib import Path
 
 SPIN_COUNT = "1000"
+CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
+
+def available_cores() -> int:
+    """Cores that this process may use: those it may run on, and no more than its container's quota."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, _quota()))
 
 
 def wait_quietly() -> None:
@@ -15,3 +24,12 @@ def wait_quietly() -> None:
     Must be called before torch is imported.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
+
+
+def _quota() -> int:
+    """The container's share in whole cores; a very large number when there is none."""
+    try:
+        quota, period = CGROUP_QUOTA.read_text().split()
+        return math.ceil(int(quota) / int(period))
+    except (OSError, ValueError):  # no cgroup, or "max"
+        return 1 << 30
