@@ -49,8 +49,11 @@ class Progress:
     def __init__(self) -> None:
         self.counter = FrameCounter()
 
-    def episode_done(self, done: int, total: int) -> None:
-        """``done`` of ``total`` episodes are through."""
+    def begin(self, total: int) -> None:
+        """Everything has been checked; ``total`` episodes are to be done."""
+
+    def episode_done(self, done: int) -> None:
+        """``done`` episodes are through."""
 
 
 def bake(
@@ -112,13 +115,14 @@ class _Run:
         Once a bad one has been found that stops the bake, the others are only checked, so that all can be named.
         """
         total, counter = len(self.dataset), self.progress.counter
+        self.progress.begin(total)
         results = bake_in_order(self.baker, self.scratch, self._job, total, self.options.num_workers, counter)
         for number, result in enumerate(results):
             if isinstance(result, Rejected):
                 self.rejected.append(result)
             elif isinstance(result, BakedEpisode) and not self._failed:
                 self._add(result, number)
-            self.progress.episode_done(number + 1, total)
+            self.progress.episode_done(number + 1)
         if self._failed or len(self.rejected) == total:
             raise bad_episodes_error(self.rejected, total)
         return tuple(self.rejected)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
+from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
@@ -26,19 +26,24 @@ class _Speed(ProgressColumn):
 
 
 class Bar(Progress):
-    """Shows a rich bar."""
+    """A context manager: shows a bar from the first episode until the end."""
 
     def __init__(self, console: Console) -> None:
         super().__init__()
         columns = (TextColumn("episodes"), BarColumn(), MofNCompleteColumn(), _Speed(self), TimeRemainingColumn())
         self._bar = RichProgress(*columns, console=console)
-        self._task = self._bar.add_task("bake", total=None)
 
-    def episode_done(self, done: int, total: int) -> None:
-        self._bar.update(self._task, completed=done, total=total)
+    def __enter__(self) -> Self:
+        return self
 
-    @contextmanager
-    def shown(self) -> Iterator[Progress]:
-        """Visible inside the context."""
-        with self._bar:
-            yield self
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def begin(self, total: int) -> None:
+        self._task = self._bar.add_task("bake", total=total)
+        self._bar.start()
+
+    def episode_done(self, done: int) -> None:
+        self._bar.update(self._task, completed=done)

@@ -52,6 +52,6 @@ def run(config: Convert) -> None:
         video=config.video,
     )
     dataset, console = open_from_config(config.dataset), Console(stderr=True)
-    with Bar(console).shown() as progress:
+    with Bar(console) as progress:
         report = bake(dataset, recipe, config.output_dir, options, provenance(), progress)
     Console().print(report)

@@ -25,7 +25,7 @@ from positronic.codecs.build import build
 from positronic.raw.dataset import open_dataset
 
 class Tell(Progress):
-    def episode_done(self, done, total):
+    def episode_done(self, done):
         if done == 2:
             print("under way", flush=True)
 
