@@ -29,7 +29,8 @@ REPORT_FILE = "report.json"
 
 @dataclass(frozen=True)
 class Campaign:
-    """What is to be run, where it is recorded, and with which software (``provenance``)."""
+    """What is to be run, where it is recorded, and with which software (``provenance``). ``place``: where ``root`` is
+    uploaded to, if it is."""
 
     hardware: HardwareConfig
     policy: PolicyConfig
@@ -37,6 +38,7 @@ class Campaign:
     seed: int
     root: Path
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    place: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """For the report: the configs as they were, without the token."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from omegaconf import MISSING
 
+from positronic.storage.config import StorageConfig
 from positronic.utils.fields import above, between
 
 
@@ -30,11 +31,13 @@ class RemotePolicyConfig(PolicyConfig):
 
 @dataclass
 class LocalPolicyConfig(PolicyConfig):
-    """A checkpoint loaded in this process. ``checkpoints_dir``: an experiment's folder."""
+    """A checkpoint loaded in this process. ``checkpoints_dir``: an experiment's folder, or its URI, which is reached as
+    ``storage`` says."""
 
     checkpoints_dir: str = MISSING
     checkpoint: str | None = None
     device: str = "auto"
+    storage: StorageConfig = field(default_factory=StorageConfig)
 
 
 @dataclass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Protocol
 
 from positronic import keys
@@ -72,8 +71,10 @@ class LocalPolicy:
 
     def __init__(self, config: LocalPolicyConfig) -> None:
         from positronic.serving.policy import load_policy
+        from positronic.storage.folder import folder
 
-        self._policy = load_policy(Path(config.checkpoints_dir), config.checkpoint, config.device)
+        place = folder(config.checkpoints_dir, config.storage)
+        self._policy = load_policy(place, config.checkpoint, config.device)
 
     @property
     def meta(self) -> Mapping[str, Any]:

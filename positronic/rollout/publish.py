@@ -15,6 +15,7 @@ from positronic.rollout.page import page_html
 from positronic.rollout.plot import plot_png
 from positronic.rollout.report import Rollouts, headline, write_json
 from positronic.rollout.results import EpisodeResult
+from positronic.storage import join
 from positronic.utils.pool import WorkerPool, worker_count
 
 PAGE_FILE, PLOT_FILE, VIDEO_FOLDER = "report.html", "report.png", "videos"
@@ -53,15 +54,16 @@ def film_worker(hardware: HardwareConfig) -> Iterator[Callable[[tuple[EpisodeRes
         yield lambda task: film(Episode(Path(task[0].path)), task[0], robot, task[1])
 
 
-def closing_words(rollouts: Rollouts) -> str:
-    """What is printed at the end: the headline and where everything is."""
+def closing_words(rollouts: Rollouts, place: str | None = None) -> str:
+    """What is printed at the end: the headline and where everything is, or will be: at ``place``, if that is said."""
+    root = place or rollouts.root
     videos = list(rollouts.videos.values())
     lines = [
         headline(rollouts),
-        f"  report:   {rollouts.root / PAGE_FILE}",
-        f"  numbers:  {rollouts.root / REPORT_FILE}",
-        f"  plot:     {rollouts.root / PLOT_FILE}",
-        *(f"  video:    {rollouts.root / video}" for video in videos),
-        f"  rollouts: {rollouts.root} ({len(rollouts.results)} raw episodes)",
+        f"  report:   {join(root, PAGE_FILE)}",
+        f"  numbers:  {join(root, REPORT_FILE)}",
+        f"  plot:     {join(root, PLOT_FILE)}",
+        *(f"  video:    {join(root, video)}" for video in videos),
+        f"  rollouts: {root} ({len(rollouts.results)} raw episodes)",
     ]
     return "\n".join(lines)

@@ -22,7 +22,7 @@ def print_banner(checkpoint: Checkpoint, vendor: str, recipe: Recipe, host: str,
     authority = f"[{reachable}]:{port}" if ":" in reachable else f"{reachable}:{port}"
     table = Table(title="inference server", show_header=False)
     for name, value in (
-        ("checkpoint", f"{checkpoint.id} of {checkpoint.path.parents[1]}"),
+        ("checkpoint", f"{checkpoint.id} of {checkpoint.experiment_dir}"),
         ("vendor", vendor),
         ("codec", recipe.codec.name),
         ("models", f"http://{authority}{keys.ROUTE_MODELS}"),

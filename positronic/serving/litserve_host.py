@@ -28,6 +28,7 @@ from positronic.training.checkpoints import list_checkpoints
 
 if TYPE_CHECKING:
     from positronic.serving.scheduler import Scheduler
+    from positronic.storage.folder import RemoteFolder
 
 UNUSED_PATH = "/internal/worker"
 MAX_FRAME_BYTES = 64 << 20
@@ -39,7 +40,7 @@ class WorkerSettings:
     """What the inference worker is told. Plain values: it travels to another process."""
 
     address: str
-    checkpoints_dir: Path
+    checkpoints_dir: Path | RemoteFolder
     checkpoint: str
     device: str
     loader: str

@@ -27,8 +27,8 @@ def session_meta(recipe: Recipe, checkpoint: Checkpoint, vendor: str) -> dict[st
         keys.META_VENDOR: vendor,
         keys.META_CODEC: codec.name,
         keys.META_CONVENTIONS: {name: str(convention) for name, convention in codec.conventions.items()},
-        keys.META_EXPERIMENT: checkpoint.path.resolve().parents[1].name,
-        keys.META_CHECKPOINT_PATH: str(checkpoint.path),
+        keys.META_EXPERIMENT: checkpoint.experiment_dir.name,
+        keys.META_CHECKPOINT_PATH: str(checkpoint.place),
     }
     if codec.timing.horizon_sec is not None:
         meta[keys.META_ACTION_HORIZON_SEC] = codec.timing.horizon_sec

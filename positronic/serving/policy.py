@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ from positronic.errors import PositronicError
 from positronic.serving.meta import session_meta
 from positronic.training.checkpoints import Checkpoint, find_checkpoint
 from positronic.vendors.model import ChunkModel
+
+if TYPE_CHECKING:
+    from positronic.storage.folder import RemoteFolder
 
 LoadModel = Callable[[str, Path, str, str], ChunkModel]
 """vendor, checkpoint folder, device, backend -> model"""
@@ -97,7 +100,7 @@ class Typed:
 
 
 def load_policy(
-    checkpoints_dir: str | Path,
+    checkpoints_dir: str | Path | RemoteFolder,
     checkpoint_id: str | None = None,
     device: str = "auto",
     *,
@@ -125,7 +128,7 @@ def read_checkpoint(checkpoint: Checkpoint, typed: Typed | None = None) -> tuple
         recipe, vendor = Recipe.from_dict(info["recipe"]), str(info["vendor"])
         backend = str(info["training"]["backend"])
     except (KeyError, TypeError) as error:
-        path = checkpoint.path / keys.CHECKPOINT_FILE
+        path = f"{checkpoint.place}/{keys.CHECKPOINT_FILE}"
         raise PositronicError(f"{path} is damaged: no {error} where expected. Use another checkpoint.") from None
     (typed or Typed()).check(checkpoint, vendor, recipe)
     return recipe, vendor, backend

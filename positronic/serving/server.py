@@ -7,6 +7,7 @@ import socket
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from positronic.errors import PositronicError
 from positronic.serving.banner import print_banner
@@ -15,6 +16,9 @@ from positronic.serving.litserve_host import WorkerSettings, make_server, run_se
 from positronic.serving.policy import REGISTRY, Typed, read_checkpoint
 from positronic.serving.token import check_token
 from positronic.training.checkpoints import find_checkpoint
+
+if TYPE_CHECKING:
+    from positronic.storage.folder import RemoteFolder
 
 FIRST_PORT = 1024  # LitServe takes no privileged ones
 
@@ -25,7 +29,7 @@ class ServerSettings:
     ``port``: 0 takes a free one. ``typed``: what every checkpoint must agree with. ``loader``: dotted path
     ``module:function`` of what builds a model (``positronic.serving.policy.LoadModel``)."""
 
-    checkpoints_dir: Path
+    checkpoints_dir: Path | RemoteFolder
     checkpoint: str | None = None
     host: str = "0.0.0.0"
     port: int = 8000
@@ -50,7 +54,7 @@ def serve(settings: ServerSettings) -> None:
     with tempfile.TemporaryDirectory(prefix="positronic-") as private:  # mode 0700: nobody else reaches the worker
         worker = WorkerSettings(
             address=f"ipc://{private}/worker",
-            checkpoints_dir=Path(settings.checkpoints_dir),
+            checkpoints_dir=settings.checkpoints_dir,
             checkpoint=checkpoint.id,
             device=settings.device,
             loader=settings.loader,

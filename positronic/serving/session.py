@@ -8,7 +8,7 @@ import itertools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import zmq
 import zmq.asyncio
@@ -18,6 +18,9 @@ from positronic import keys
 from positronic.errors import PositronicError
 from positronic.serving.messages import Reply, Request, Session, error_frame, refused_frame, status_frame
 from positronic.training.checkpoints import find_checkpoint
+
+if TYPE_CHECKING:
+    from positronic.storage.folder import RemoteFolder
 
 STATUS_EVERY_SEC = 5.0  # clients give up after 30 s of silence
 POLICY_VIOLATION = 1008
@@ -134,7 +137,7 @@ class Peer:
 class Sessions:
     """The session route. ``default``: id of the checkpoint for clients that name none."""
 
-    def __init__(self, link: WorkerLink, checkpoints_dir: Path, default: str) -> None:
+    def __init__(self, link: WorkerLink, checkpoints_dir: Path | RemoteFolder, default: str) -> None:
         self._link, self._checkpoints_dir, self._default = link, checkpoints_dir, default
 
     async def serve(self, websocket: WebSocket, checkpoint_id: str = "") -> None:

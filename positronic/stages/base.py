@@ -45,7 +45,7 @@ class Parts:
     policy: PolicyConfig = MISSING
     driver: DriverConfig = MISSING
     tracker: TrackerConfig = MISSING
-    storage: StorageConfig = MISSING
+    storage: StorageConfig = field(default_factory=StorageConfig)
     paths: PathsConfig = field(default_factory=PathsConfig)
     stages: dict[str, Any] = field(default_factory=dict)
     profile: bool = False

@@ -23,7 +23,7 @@ class Collect(Parts):
     ``recovery``: share of episodes that start after a failed grasp; ``num_workers``: processes, 0 means one per core.
     """
 
-    uses: ClassVar[tuple[str, ...]] = ("hardware",)
+    uses: ClassVar[tuple[str, ...]] = ("hardware", "storage")
 
     output_dir: str = "${dataset.path}"
     num_episodes: int = between(1, default=50)
@@ -45,38 +45,36 @@ def run(config: Collect) -> None:
             f"stage=collect needs the simulator, where the expert knows where the cubes are; found hardware="
             f"{config.hardware.name}. Add hardware=sim."
         )
-    root = empty_dataset(config.output_dir)
+    from positronic.raw.upload import RECORDING
+    from positronic.storage.outgoing import synced_output
+
     begin = time.monotonic()
     done: list[Demonstration] = []
     try:
-        _record(config, root, done)
+        with synced_output(config.output_dir, RECORDING, config.storage) as root:
+            require_empty(root)
+            _record(config, root, done)
     except KeyboardInterrupt:
         kept = sum(demonstration.success for demonstration in done)
-        print(f"Interrupted. {kept} finished episodes are in {root}; to start again: rm -r {root}")
+        place = config.output_dir
+        print(f"Interrupted. {kept} finished episodes are in {place}; to start again, remove them: rm -r {place}")
         raise
-    print(summary(done, config.hardware.control_fps, root, time.monotonic() - begin))
+    print(summary(done, config.hardware.control_fps, config.output_dir, time.monotonic() - begin))
 
 
-def empty_dataset(output_dir: str) -> Path:
-    """The folder to record into. Raises PositronicError when it is no local folder or holds episodes already."""
+def require_empty(root: Path) -> None:
+    """Raise PositronicError when there are episodes at ``root`` already."""
     from positronic.raw.layout import episode_paths
 
-    if "://" in output_dir:
-        raise PositronicError(
-            f"stage=collect records to a local folder, found output_dir={output_dir}."
-            " Record to a folder and copy it there, e.g. output_dir=data/raw/demo"
-        )
-    root = Path(output_dir).expanduser()
     found = len(list(episode_paths(root)))
     if found:
         raise PositronicError(
             f"{root} holds {found} episodes already, and demonstrations are not mixed into them."
             f" Record elsewhere, e.g. output_dir={root}_2, or make room: rm -r {root}"
         )
-    return root
 
 
-def summary(done: list[Demonstration], fps: int, root: Path, wall_sec: float) -> str:
+def summary(done: list[Demonstration], fps: int, root: str | Path, wall_sec: float) -> str:
     """What was recorded, how long it took, and what to type next."""
     kept = [demonstration for demonstration in done if demonstration.success]
     frames = sum(demonstration.frames for demonstration in kept)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from positronic.rollout.campaign import Campaign
     from positronic.rollout.policies import Policy
     from positronic.rollout.results import EpisodeResult
+    from positronic.storage.config import StorageConfig
 
 
 @dataclass
@@ -25,7 +26,7 @@ class Infer(Parts):
     """``output_dir``: null means ``<paths.root>/rollouts/<experiment>``. ``seed``: of the first episode; episode i has
     seed + i, the same scene for the same seed."""
 
-    uses: ClassVar[tuple[str, ...]] = ("hardware", "policy", "driver")
+    uses: ClassVar[tuple[str, ...]] = ("hardware", "policy", "driver", "storage")
 
     output_dir: str | None = None
     seed: int = between(0, default=0)
@@ -37,19 +38,22 @@ def run(config: Infer) -> None:
     Raises PositronicError when nothing could start, or when an episode was aborted: the report tells of those before.
     """
     from positronic.hardware.factory import open_robot
-    from positronic.rollout.campaign import Campaign, require_empty
+    from positronic.rollout.campaign import Campaign
     from positronic.rollout.policies import open_policy
     from positronic.utils.provenance import provenance
 
-    if config.output_dir is not None:
-        require_empty(Path(config.output_dir))  # before a server is looked for or a model is loaded
     with contextlib.ExitStack() as parts:
+        place = config.output_dir
+        if place is not None:  # taken before a server is looked for or a model is loaded
+            root = parts.enter_context(output_folder(place, config.storage))
         robot = parts.enter_context(contextlib.closing(open_robot(config.hardware)))
         policy = parts.enter_context(contextlib.closing(open_policy(config.policy, robot)))
         check_codec(config, policy.meta)
-        root = output_folder(config, policy.meta)
+        if place is None:
+            place = named_after(policy.meta, config)
+            root = parts.enter_context(output_folder(place, config.storage))
         origin = provenance()
-        campaign = Campaign(config.hardware, config.policy, config.driver, config.seed, root, origin)
+        campaign = Campaign(config.hardware, config.policy, config.driver, config.seed, root, origin, place)
         play(campaign, robot, policy)
 
 
@@ -64,14 +68,25 @@ def play(campaign: Campaign, robot: Robot, policy: Policy) -> None:
         raise problem
 
 
-def output_folder(config: Infer, meta: Mapping[str, Any]) -> Path:
-    """``output_dir``, or a folder named after the policy. Raises PositronicError when there are rollouts already."""
-    from positronic.rollout.campaign import require_empty
-
+def named_after(meta: Mapping[str, Any], config: Infer) -> str:
+    """Where rollouts of this policy go when nobody says where."""
     name = meta.get(keys.META_EXPERIMENT) or meta.get(keys.META_TYPE) or config.policy.name
-    root = Path(config.output_dir or f"{config.paths.root}/rollouts/{name}")
-    require_empty(root)
-    return root
+    return f"{config.paths.root}/rollouts/{name}"
+
+
+@contextlib.contextmanager
+def output_folder(place: str, storage: StorageConfig) -> Iterator[Path]:
+    """The folder to record into; what is for an object store is uploaded meanwhile, and when the context is left.
+
+    Raises PositronicError when there are rollouts already.
+    """
+    from positronic.raw.upload import RECORDING
+    from positronic.rollout.campaign import require_empty
+    from positronic.storage.outgoing import synced_output
+
+    with synced_output(place, RECORDING, storage) as root:
+        require_empty(root)
+        yield root
 
 
 def check_codec(config: Infer, meta: Mapping[str, Any]) -> None:
@@ -138,7 +153,7 @@ def _report(
     if chosen:
         rollouts = film_all(rollouts, chosen, campaign.hardware)
         publish(rollouts)
-    print(closing_words(rollouts))
+    print(closing_words(rollouts, campaign.place))
 
 
 def reason(problem: BaseException | None) -> str | None:

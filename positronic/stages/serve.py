@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from omegaconf import MISSING
@@ -17,9 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass
 class Serve(Parts):
-    """``checkpoints_dir``: an experiment's folder. ``checkpoint``: the id served by default, null takes the latest."""
+    """``checkpoints_dir``: an experiment's folder, or its URI. ``checkpoint``: the id served by default, null takes the
+    latest."""
 
-    uses: ClassVar[tuple[str, ...]] = ("server",)
+    uses: ClassVar[tuple[str, ...]] = ("server", "storage")
 
     checkpoints_dir: str = MISSING
     checkpoint: str | None = None
@@ -28,10 +28,11 @@ class Serve(Parts):
 def run(config: Serve) -> None:
     """Serve until SIGINT or SIGTERM."""
     from positronic.serving.server import ServerSettings, serve
+    from positronic.storage.folder import folder
 
     server = config.server
     settings = ServerSettings(
-        checkpoints_dir=Path(config.checkpoints_dir),
+        checkpoints_dir=folder(config.checkpoints_dir, config.storage),
         checkpoint=config.checkpoint,
         host=server.host,
         port=server.port,

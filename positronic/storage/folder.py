@@ -41,6 +41,11 @@ class RemoteFolder:
         """The last part of its URI."""
         return self.uri.name
 
+    @property
+    def parent(self) -> RemoteFolder:
+        """The folder above; of a bucket, itself."""
+        return RemoteFolder(S3Uri(self.uri.bucket, self.uri.key.rpartition("/")[0]), self.config)
+
     def listing(self, nested: bool = True) -> Listing:
         """Its files with sizes and etags; with ``nested`` False one level and the names of folders."""
         client = connect(self.config)
@@ -92,7 +97,7 @@ def folder(uri: str | Path | RemoteFolder, config: StorageConfig | None = None) 
     return RemoteFolder(parse(uri), config or StorageConfig()) if is_remote(uri) else local_path(uri)
 
 
-def fetch(uri: str | Path, config: StorageConfig | None = None, select: Select | None = None) -> Path:
+def fetch(uri: str | Path | RemoteFolder, config: StorageConfig | None = None, select: Select | None = None) -> Path:
     """A local folder with the files of ``uri`` that ``select`` takes; it stays until this process ends.
 
     A local path is given back as it is. Raises PositronicError as ``RemoteFolder.hold`` does.
@@ -137,6 +142,5 @@ def _without(place: RemoteFolder, needs: str) -> str:
 
 
 def _nothing_there(place: RemoteFolder) -> str:
-    above = RemoteFolder(S3Uri(place.uri.bucket, place.uri.key.rpartition("/")[0]), place.config)
-    beside = above.listing(nested=False).folders if place.uri.key else []
+    beside = place.parent.listing(nested=False).folders if place.uri.key else []
     return f"There is nothing at {place}.{did_you_mean(place.name, beside)}"

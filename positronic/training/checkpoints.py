@@ -112,9 +112,7 @@ def list_checkpoints(experiment_dir: str | Path | RemoteFolder) -> list[Checkpoi
     return sorted(found, key=lambda checkpoint: checkpoint.step)
 
 
-def find_checkpoint(
-    experiment_dir: str | Path | RemoteFolder, checkpoint_id: str | int | None = None
-) -> Checkpoint:
+def find_checkpoint(experiment_dir: str | Path | RemoteFolder, checkpoint_id: str | int | None = None) -> Checkpoint:
     """The checkpoint with this id, compared as a number (``10000`` finds ``010000``); None finds the last.
 
     Raises PositronicError, listing those that exist, when there is none.

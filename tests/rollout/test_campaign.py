@@ -15,7 +15,7 @@ from positronic.raw.dataset import open_dataset
 from positronic.rollout.campaign import Campaign, require_empty, run_campaign
 from positronic.rollout.config import DriverConfig, RemotePolicyConfig
 from positronic.rollout.policies import open_policy
-from positronic.stages.infer import Infer, check_codec, output_folder, play
+from positronic.stages.infer import Infer, check_codec, named_after, play
 
 SIM = ("stage=infer", "policy=scripted", "hardware.image_size=[16,16]", "driver.simulation_time=0.5")
 
@@ -142,7 +142,7 @@ def test_rollouts_are_not_mixed(point_robot, approach, tmp_path):
 def test_rollouts_are_named_after_the_policy(meta, name):
     """``<paths.root>/rollouts/<experiment>``, or its type, or its config's name."""
     config = compose(["stage=infer", "paths.root=some"])
-    assert output_folder(config, meta).as_posix() == f"some/rollouts/{name}"
+    assert named_after(meta, config) == f"some/rollouts/{name}"
 
 
 def infer_with(codec):

@@ -29,12 +29,6 @@ def test_an_output_that_holds_episodes_is_refused(sim_config, tmp_path):
         run(Collect(hardware=sim_config, output_dir=str(tmp_path)))
 
 
-def test_a_bucket_is_refused(sim_config):
-    """Recording goes to a local folder."""
-    with pytest.raises(PositronicError, match="local folder, found output_dir=s3://bucket/raw"):
-        run(Collect(hardware=sim_config, output_dir="s3://bucket/raw"))
-
-
 def test_only_the_simulator_has_an_expert(tmp_path):
     """Another hardware is refused with what to add."""
     with pytest.raises(PositronicError, match=r"found hardware=replay. Add hardware=sim"):

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from omegaconf import MISSING
 
 from positronic.hardware.config import HardwareConfig
+from positronic.storage.config import StorageConfig
 from positronic.utils.fields import between, one_of
 
 
 @dataclass
 class ReplayConfig(HardwareConfig):
-    """``path``: the raw dataset. ``episode``: which one, counted from 0; rollout i plays episode + i. ``layout`` and
-    ``gripper_open``: as in the dataset group."""
+    """``path``: the raw dataset. ``episode``: which one, counted from 0; rollout i plays episode + i. ``layout``,
+    ``gripper_open`` and ``storage``: as in the dataset group."""
 
     path: str = MISSING
     episode: int = between(0, default=0)
     layout: str = one_of("local", "local_all", default="local")
     gripper_open: float = between(0.0, 1.0, default=0.0)
+    storage: StorageConfig = field(default_factory=StorageConfig)

@@ -147,7 +147,7 @@ def angle_between(a_wxyz: NDArray[np.floating], b_wxyz: NDArray[np.floating]) ->
 
 def _open(config: ReplayConfig) -> Dataset:
     try:
-        return open_dataset(config.path, config.layout, config.gripper_open)
+        return open_dataset(config.path, config.layout, config.gripper_open, storage=config.storage)
     except PositronicError as error:  # there the path goes by the name it has in the dataset group
         raise PositronicError(str(error).replace("dataset.", "hardware.")) from None
 
