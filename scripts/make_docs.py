@@ -1,0 +1,102 @@
+"""Write docs/codecs.md from the configs; ``--check`` only says whether it is up to date.
+
+python scripts/make_docs.py [--check]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import positronic
+from positronic.codecs.build import Recipe, build
+from positronic.codecs.modality import Column
+from positronic.stages.base import Parts
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+MODALITIES = REPOSITORY / "conf" / "modality"
+PAGE = REPOSITORY / "docs" / "codecs.md"
+
+HEAD = """# Codecs
+
+A codec says which raw signals a policy sees, in what order, unit and rotation, and how its outputs become robot
+commands. `conf/codec/<codec>.yaml` is vendor-neutral; `conf/modality/<vendor>/<codec>.yaml` is what a vendor
+makes of it, and that the file exists is what makes the pair valid. The tables below are written from these
+files by `make docs`.
+
+Everywhere: metres, radians, seconds; a pose is xyz and a rotation in the robot's base frame; `quat_wxyz` is
+scalar first, `rot6d_rows` the first two rows of the rotation matrix; the gripper is 0 = open, 1 = closed;
+images are uint8 RGB, letterboxed with Pillow's BILINEAR. Labels are `commanded` (the command current at t) or
+`measured` (the state at t, with the gripper binarised at > 0.5 in the label only).
+
+To see a codec's contract with all overrides: `python run.py stage=convert vendor=... codec=... --cfg job`.
+"""
+
+
+def names(directory: Path) -> list[str]:
+    """The choices in a config folder; older names and helpers are not among them."""
+    stems = sorted(path.stem for path in directory.glob("*.yaml"))
+    return [name for name in stems if name[0] != "_" and name != "from_checkpoint" and not name.endswith("_absolute")]
+
+
+def config(vendor: str, codec: str) -> Parts:
+    return positronic.compose(["stage=infer", f"vendor={vendor}", f"codec={codec}"])
+
+
+def vector(column: Column) -> str:
+    parts = " + ".join(f"{source.name.split('.', 1)[1]} {source.shape[0]}" for source in column.sources)
+    return f"`{column.name}` {column.shape[0]}: {parts}"
+
+
+def row(vendor: str, codec: str) -> str:
+    parts = config(vendor, codec)
+    recipe: Recipe = build(parts.codec, parts.modality)
+    states = "<br>".join(vector(c) for c in recipe.modality.vector_columns if not c.is_action)
+    arm = recipe.codec.action[0].convention
+    decoded = {"ee_pose": "cartesian_pos", "joint_position": "joint_pos", "joint_delta": "joint_delta"}
+    command = decoded[parts.codec.action] + (" (relative inside the model)" if parts.modality.relative_actions else "")
+    labels = "none: inference only" if parts.codec.inference_only else parts.codec.label
+    layout = arm.rotation or arm.unit
+    return f"| `{codec}` | {states} | {vector(recipe.modality.action_column)} | {layout} | {labels} | {command} |"
+
+
+def section(vendor: str) -> Iterator[str]:
+    codecs = names(MODALITIES / vendor)
+    default = positronic.compose(["stage=convert", f"vendor={vendor}"])
+    first = default.modality
+    images = ", ".join(
+        f"`{column}` from {source[0]}" for column, source in first.columns.items() if source[0][:5] == "image"
+    )
+    horizon = (
+        "the whole chunk"
+        if first.action_horizon_sec is None
+        else f"the first {first.action_horizon_sec:g} s of a chunk"
+    )
+    yield f"\n## {vendor}\n"
+    yield f"`vendor={vendor}` alone takes `codec={default.codec.name}`. Images {images}; instruction as"
+    yield f"`{first.task_key}`; {first.action_fps} steps/s; {horizon} is played.\n"
+    yield "| codec | state columns | action column | layout | labels | robot command |"
+    yield "|---|---|---|---|---|---|"
+    yield from (row(vendor, codec) for codec in codecs)
+
+
+def page() -> str:
+    vendors = sorted(path.name for path in MODALITIES.iterdir() if path.is_dir())
+    ordered = ["lerobot", *(vendor for vendor in vendors if vendor != "lerobot")]
+    return "\n".join([HEAD.rstrip(), *(line for vendor in ordered for line in section(vendor))]) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing, exit 1 when the page is out of date")
+    text, check = page(), parser.parse_args().check
+    if check and PAGE.read_text() != text:
+        sys.exit(f"{PAGE} is out of date. Type: make docs")
+    if not check:
+        PAGE.write_text(text)
+
+
+if __name__ == "__main__":
+    main()

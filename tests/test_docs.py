@@ -1,0 +1,38 @@
+"""The pages say what the code does."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+PITFALLS = (REPOSITORY / "docs" / "pitfalls.md").read_text()
+GUARDS = re.findall(r"`(tests/\S+\.py)::(\w+)`", PITFALLS)
+
+
+def test_the_codec_page_is_what_the_configs_say():
+    """`make docs` would change nothing."""
+    command = [sys.executable, "scripts/make_docs.py", "--check"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("file", "name"), GUARDS, ids=lambda value: str(value).removeprefix("tests/"))
+def test_every_pitfall_names_a_test_that_exists(file, name):
+    """A guard that was renamed or removed is missed here."""
+    assert f"def {name}(" in (REPOSITORY / file).read_text()
+
+
+def test_every_pitfall_has_its_guard():
+    """Each row of the table ends with a test."""
+    rows = [line for line in PITFALLS.splitlines() if line.startswith("| ")][1:]
+    assert len(rows) == len(GUARDS) > 10
+
+
+@pytest.mark.parametrize("page", ["README.md", *(str(p.relative_to(REPOSITORY)) for p in REPOSITORY.glob("docs/*.md"))])
+def test_links_between_pages_lead_somewhere(page):
+    """Every relative link names a file of the repository."""
+    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", (REPOSITORY / page).read_text()):
+        assert ((REPOSITORY / page).parent / target).exists(), target
