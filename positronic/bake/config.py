@@ -17,7 +17,7 @@ class VideoConfig:
 
     vcodec: str = "libx264"
     preset: str = "ultrafast"
-    crf: int = between(0, 63, default=20)
+    crf: int = between(0, 63, default=21)
     keyframe_interval: int = between(1, default=2)
     pix_fmt: str = "yuv420p"
     options: dict[str, Any] = field(default_factory=dict)

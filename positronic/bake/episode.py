@@ -92,7 +92,7 @@ def check_episode(baker: EpisodeBaker, episode: Episode) -> Rejected | None:
 
 def _rejected(episode: Episode, error: PositronicError) -> Rejected:
     reason = error.reason if isinstance(error, BadEpisode) else str(error)
-    return Rejected(episode.id, episode.uid, str(episode.path), reason)
+    return Rejected(episode.id, episode.uid, str(episode.place), reason)
 
 
 def _plan(baker: EpisodeBaker, episode: Episode) -> _Plan:

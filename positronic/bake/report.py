@@ -22,7 +22,7 @@ SHOWN = 20
 class BakeReport:
     """``tasks``: frames by task. ``seconds``: how long it took, not in the file."""
 
-    output: Path
+    output: str | Path
     episodes: int
     frames: int
     fps: int
