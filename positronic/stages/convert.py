@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
+from positronic import keys
 from positronic.bake.config import VideoConfig
 from positronic.stages.base import Parts
 from positronic.utils.fields import above, between, one_of
@@ -17,7 +18,7 @@ class Convert(Parts):
     ``on_bad_episode``: ``stop`` or ``skip``. ``num_workers``: processes, 0 means one per core.
     """
 
-    uses: ClassVar[tuple[str, ...]] = ("dataset", "codec", "modality")
+    uses: ClassVar[tuple[str, ...]] = ("dataset", "codec", "modality", "storage")
 
     output_dir: str = "${paths.root}/baked/${dataset.name}/${vendor.name}/${codec.name}/${dataset_format}"
     dataset_format: str = one_of("v3.0", default="v3.0")
@@ -37,6 +38,7 @@ def run(config: Convert) -> None:
     from positronic.bake.progress import Bar
     from positronic.codecs.build import build
     from positronic.raw.dataset import open_from_config
+    from positronic.storage.outgoing import local_output
     from positronic.utils.provenance import provenance
 
     recipe = build(config.codec, config.modality)
@@ -52,6 +54,6 @@ def run(config: Convert) -> None:
         video=config.video,
     )
     dataset, console = open_from_config(config.dataset), Console(stderr=True)
-    with Bar(console) as progress:
-        report = bake(dataset, recipe, config.output_dir, options, provenance(), progress)
-    Console().print(report)
+    with local_output(config.output_dir, config.storage, keys.MANIFEST_FILE) as output, Bar(console) as progress:
+        report = bake(dataset, recipe, output, options, provenance(), progress)
+    Console().print(replace(report, output=config.output_dir))

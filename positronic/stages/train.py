@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from omegaconf import MISSING
 
+from positronic import keys
 from positronic.stages.base import Parts
 from positronic.utils.fields import above, between, one_of
 
@@ -30,7 +31,7 @@ class Train(Parts):
     experiment exactly where its last checkpoint was written.
     """
 
-    uses: ClassVar[tuple[str, ...]] = ("vendor", "codec", "modality", "tracker")
+    uses: ClassVar[tuple[str, ...]] = ("vendor", "codec", "modality", "tracker", "storage")
 
     input_path: str = "${paths.root}/baked/${dataset.name}/${vendor.name}/${codec.name}/v3.0"
     output_dir: str = "${paths.root}/checkpoints/${vendor.name}"
@@ -54,17 +55,27 @@ class Train(Parts):
 
 def run(config: Train) -> None:
     """Train, or say why not. Raises PositronicError for everything that a user can mend."""
-    from positronic.storage import local_path
+    from positronic.storage import join
+    from positronic.storage.folder import local_input
+    from positronic.storage.outgoing import synced_output
     from positronic.training.experiment import require_free
+    from positronic.training.upload import EXPERIMENT
     from positronic.utils.command_line import again
     from positronic.utils.threads import wait_quietly
 
     wait_quietly()
     recipe = _recipe(config)
-    folder = local_path(config.output_dir) / config.exp_name
-    if not config.resume:
-        require_free(folder, again("resume=true"))
+    place, to_continue = join(config.output_dir, config.exp_name), again("resume=true")
+    hint = f"To continue it, type:\n  {to_continue}"
+    with synced_output(place, EXPERIMENT, config.storage, config.resume, hint) as folder:
+        if not config.resume:
+            require_free(folder, to_continue)
+        with local_input(config.input_path, config.storage) as root:
+            _train(config, recipe, root, folder)
 
+
+def _train(config: Train, recipe: Recipe, root: Path, folder: Path) -> None:
+    """From the baked dataset in ``root`` to checkpoints in ``folder``."""
     from rich.console import Console
 
     from positronic.codecs.table import contract_table
@@ -78,12 +89,13 @@ def run(config: Train) -> None:
 
     vendor, console = config.vendor, Console()
     make_trainable = registry.trainable(vendor.name, vendor.backend)
-    dataset = open_baked(local_path(config.input_path))
+    dataset = open_baked(root)
     settings = _settings(config)
     limit_threads()
     seed_everything(settings.seed)
     trainable = make_trainable(recipe, dataset.stats, vendor.policy, settings.device)
     info = make_info(dataset, settings, vendor.name, vendor.backend, trainable.fields, recipe, provenance())
+    info["training"]["input_path"] = config.input_path  # not where a copy of it lies
     experiment = Experiment(folder, info)
     start = experiment.continues_from()
     if config.resume:
@@ -97,15 +109,17 @@ def run(config: Train) -> None:
 
 def _recipe(config: Train) -> Recipe:
     """The recipe of the dataset, when there is one and it is what this run asks for."""
-    from positronic.storage import local_path
+    from positronic.storage.folder import local_input
     from positronic.training.agreement import agreed_recipe, find_manifest
     from positronic.utils.command_line import instead
 
-    root = local_path(config.input_path)
     path = "<raw dataset>" if config.dataset.path == MISSING else config.dataset.path
     values = {"vendor": config.vendor.name, "codec": config.codec.name, "dataset.path": path}
     convert = instead("convert", values, {"output_dir": config.input_path})
-    return agreed_recipe(config.codec, config.modality, find_manifest(root, convert), str(root), convert)
+    needs, hint = keys.MANIFEST_FILE, f"Make it with:\n  {convert}"
+    with local_input(config.input_path, config.storage, needs, lambda name: name == needs, hint) as root:
+        manifest = find_manifest(root, convert)
+    return agreed_recipe(config.codec, config.modality, manifest, config.input_path, convert)
 
 
 def _summary(trainable: Trainable, dataset: BakedDataset, settings: TrainSettings) -> str:

@@ -127,7 +127,7 @@ def local_input(
         yield place
         return
     if needs and place.read_bytes(needs) is None:
-        raise PositronicError(_without(place, needs) + (f" {hint}" if hint else ""))
+        raise PositronicError(" ".join([_without(place, needs), hint]).strip())
     held = place.hold(select, show=True)
     try:
         yield held.path
