@@ -14,6 +14,7 @@ from positronic.bake import report
 from positronic.bake.convert import BakeOptions, bake
 from positronic.bake.manifest import read_manifest
 from positronic.bake.sampling import episode_grid
+from positronic.bake.sidecar import HISTOGRAMS_FILE
 from positronic.codecs.build import Recipe
 from positronic.errors import PositronicError
 from positronic.raw.dataset import open_dataset
@@ -250,3 +251,14 @@ def test_a_camera_recorded_as_numbers_is_bad(record, recipe, baked, tmp_path):
     dataset = open_dataset(dataset.root, aliases={keys.GRIP: keys.IMAGE_WRIST})
     with pytest.raises(PositronicError, match="numbers were expected"):
         baked(dataset, recipe())
+
+
+def test_the_histograms_of_each_episode_are_kept(record, recipe, baked):
+    """A row per episode and a column per camera; each channel's counts are all of its pixels."""
+    record(seed=1, seconds=0.5)
+    folder = baked(record(seed=2), recipe())
+    rows_kept = pq.read_table(folder / HISTOGRAMS_FILE).to_pydict()
+    lengths = pq.read_table(folder / keys.EPISODES_SIDECAR).column("length").to_pylist()
+    for histograms in rows_kept.values():
+        counted = np.array(histograms).reshape(2, 3, 256).sum(axis=2)
+        np.testing.assert_array_equal(counted, np.array(lengths)[:, None] * np.full(3, 32 * 32))
