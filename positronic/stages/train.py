@@ -82,8 +82,9 @@ def _train(config: Train, recipe: Recipe, root: Path, folder: Path) -> None:
     from positronic.training.baked import open_baked
     from positronic.training.device import limit_threads
     from positronic.training.experiment import Experiment, make_info
-    from positronic.training.loop import train
+    from positronic.training.loop import StoppedError, train
     from positronic.training.state import seed_everything
+    from positronic.utils.command_line import again
     from positronic.utils.provenance import provenance
     from positronic.vendors import registry
 
@@ -104,7 +105,11 @@ def _train(config: Train, recipe: Recipe, root: Path, folder: Path) -> None:
         experiment.prepare(start)
         console.print(contract_table(recipe, f"{vendor.name}: {config.exp_name}"))
         console.print(_summary(trainable, dataset, settings), highlight=False, soft_wrap=True)
-        train(trainable, dataset, settings, experiment, start, config.tracker, console)
+        try:
+            train(trainable, dataset, settings, experiment, start, config.tracker, console)
+        except StoppedError as stopped:
+            console.print(f"{stopped} To continue, type:\n  {again('resume=true')}", highlight=False, soft_wrap=True)
+            raise
 
 
 def _recipe(config: Train) -> Recipe:

@@ -6,7 +6,7 @@ import math
 import os
 from pathlib import Path
 
-SPIN_COUNT = "1000"
+SPIN_COUNT = "3000"
 CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 

@@ -163,9 +163,9 @@ def test_values_that_cannot_be_built_are_refused(recipe, stats, tiny_act):
 
 
 def test_a_policy_that_looks_back_is_refused(recipe, stats):
-    """Diffusion sees two observations by default, and the server shows one."""
+    """Diffusion predicts from what it saw before, and one model answers many robots."""
     policy = {"type": "diffusion", "pretrained_backbone_weights": None, "crop_shape": None}
-    with pytest.raises(PositronicError, match="type=diffusion looks at 2 observations at once"):
+    with pytest.raises(PositronicError, match="type=diffusion cannot be trained here: it keeps a history"):
         make_trainable(recipe, stats, policy, "cpu")
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from positronic.codecs.build import Recipe
-from positronic.errors import PositronicError, listing
+from positronic.errors import PositronicError
 from positronic.training.baked import Stats
 from positronic.training.checkpoints import PRETRAINED_MODEL, read_info
 from positronic.training.device import resolve_device, to_device
@@ -32,6 +32,9 @@ BACKBONE_WEIGHTS = "pretrained_backbone_weights"
 LANGUAGE_CONDITIONED = frozenset(
     {"eo1", "evo1", "groot", "molmoact2", "pi0", "pi05", "pi0_fast", "smolvla", "wall_x", "xvla"}
 )
+
+# Policies that predict from observations they were given before; a model that many robots share has none.
+KEEP_HISTORY = frozenset({"diffusion", "multi_task_dit", "tdmpc", "vqbet"})
 
 
 class LerobotTrainable:
@@ -173,8 +176,8 @@ def _load_weights(policy: Any, path: Path, device: str) -> None:
 
 def _refuse_unsupported(config: Any) -> None:
     seen = config.observation_delta_indices
-    if config.action_delta_indices is None or (seen is not None and list(seen) != [0]):
+    if config.type in KEEP_HISTORY or config.action_delta_indices is None or list(seen or [0]) != [0]:
         raise PositronicError(
-            f"vendor.policy.type={config.type} looks at {len(seen or [])} observations at once; policies that see one "
-            f"and predict a chunk of actions can be trained here, e.g. {listing(['act', 'smolvla'])}."
+            f"vendor.policy.type={config.type} cannot be trained here: it keeps a history of observations, or predicts "
+            "no chunk of actions, and one served model answers many robots. Take vendor.policy.type=act."
         )
