@@ -76,6 +76,7 @@ def build_codec(config: CodecConfig, modality: ModalityConfig) -> Codec:
         images=tuple(image_feature(camera, height, width) for camera in config.images),
         action=tuple(action_feature(part, config.rotation, config.label) for part in (config.action, "grip")),
         timing=Timing(modality.action_fps, modality.action_horizon_sec),
+        switch_grip=config.switch_grip,
         inference_only=config.inference_only,
     )
 

@@ -34,7 +34,7 @@ class Codec:
     """Observation x action x timing. Frozen; the same object bakes episodes and encodes live observations.
 
     ``state`` and ``images`` make the observation, ``action`` the label: its first feature moves the arm, its second,
-    ``action.grip``, the gripper.
+    ``action.grip``, the gripper, which ``switch_grip`` turns into a switch.
     """
 
     name: str
@@ -42,6 +42,7 @@ class Codec:
     images: tuple[ImageFeature, ...]
     action: tuple[VectorFeature, ...]
     timing: Timing
+    switch_grip: bool = False
     inference_only: str | None = None
 
     @property
@@ -113,8 +114,8 @@ class Codec:
 
     def _decode_step(self, row: NDArray[np.float64], stamp: float) -> ActionStep:
         (arm, target), (_, (grip,)) = self.split_action(row)
-        if arm.part == "joint_delta":
-            grip = grip > GRIP_THRESHOLD  # DROID's gripper is a switch
+        if self.switch_grip:
+            grip = grip > GRIP_THRESHOLD
         return ActionStep(_arm_command(arm, target), float(np.clip(grip, 0.0, 1.0)), stamp)
 
 

@@ -96,7 +96,7 @@ def test_joint_actions_decode_to_joint_commands():
 
 def test_droid_actions_are_clipped_scaled_and_the_gripper_switched():
     """Joint velocities beyond 1 are clipped, 1 is 0.2 rad a step, a grip above 0.5 is closed."""
-    codec = make_recipe(state=("joint_position", "grip"), action="joint_delta").codec
+    codec = make_recipe(state=("joint_position", "grip"), action="joint_delta", switch_grip=True).codec
     open_step, closed_step = codec.decode([[2.0, -2.0, 0.5, 0, 0, 0, 0, 0.5], [0.0] * 7 + [0.51]])
     np.testing.assert_allclose(open_step.command.velocities, [0.2, -0.2, 0.1, 0, 0, 0, 0])
     assert (open_step.target_grip, closed_step.target_grip) == (0.0, 1.0)

@@ -20,7 +20,7 @@ from positronic.training.baked import Stats
 from positronic.training.checkpoints import PRETRAINED_MODEL, read_info
 from positronic.training.device import resolve_device, to_device
 from positronic.training.trainable import ParameterGroup
-from positronic.vendors.lerobot import library
+from positronic.vendors.lerobot import backbones, library
 from positronic.vendors.lerobot.policy_config import described, make_config
 
 CONFIG_FILE = "config.json"
@@ -138,6 +138,7 @@ def floored(recipe: Recipe, stats: Stats) -> dict[str, dict[str, Tensor]]:
 
 
 def _build(config: Any) -> Any:
+    backbones.register()
     try:
         return library.policy_class(config.type)(config)
     except OSError as error:  # no network: backbone weights that have to be downloaded
