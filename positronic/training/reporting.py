@@ -95,9 +95,11 @@ class Reporter:
     def __init__(self, metrics_file: Path, start: int, total: int, tracker: Tracker, console: Console) -> None:
         self._file = metrics_file
         self._start, self._total = start, total
+        self._timed_from = start  # the first step warms up, and is left out of rates once there are others
         self._tracker = tracker
         self._console = console
         self._began = time.perf_counter()
+        self._first_took = 1.0
         self._last_line = self._began
         columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), "{task.fields[values]}")
         shown = (TextColumn(column) if isinstance(column, str) else column for column in columns)
@@ -122,6 +124,9 @@ class Reporter:
     def step(self, step: int) -> None:
         """Step ``step`` is done."""
         self._progress.update(self._task, completed=step)
+        if step == self._start + 1 < self._total:
+            self._first_took = time.perf_counter() - self._began
+            self._began, self._timed_from = time.perf_counter(), step
         if step == self._start + MEASURED_STEPS and self._total > step:
             minutes = self._seconds_left(step) / 60
             self.say(f"{self._total - self._start} steps, about {minutes:.1f} min.")
@@ -132,8 +137,7 @@ class Reporter:
             file.write(json.dumps(dict(metrics)) + "\n")
         self._tracker.log(metrics)
         step = int(metrics["step"])
-        rate = (step - self._start) / (time.perf_counter() - self._began)
-        values = f"loss {metrics['loss']:.4f}  lr {metrics['lr']:.2e}  {rate:.2f} steps/s"
+        values = f"loss {metrics['loss']:.4f}  lr {metrics['lr']:.2e}  {1 / self._seconds_per_step(step):.2f} steps/s"
         self._progress.update(self._task, completed=step, values=values)
         self._line(step, values)
 
@@ -145,8 +149,11 @@ class Reporter:
             self.say(f"step {step}/{self._total}  {values}  {self._seconds_left(step) / 60:.1f} min left")
 
     def _seconds_left(self, step: int) -> float:
-        done = step - self._start
-        return (time.perf_counter() - self._began) / done * (self._total - step)
+        return self._seconds_per_step(step) * (self._total - step)
+
+    def _seconds_per_step(self, step: int) -> float:
+        timed = step - self._timed_from
+        return (time.perf_counter() - self._began) / timed if timed else self._first_took
 
 
 @contextmanager
