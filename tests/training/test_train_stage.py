@@ -16,6 +16,7 @@ from positronic.vendors import registry
 
 STEPS, SAVED_AT, KILLED_AT = 20, 10, 12
 TINY_ACT = {
+    "vision_backbone": "resnet_small",
     "chunk_size": 4,
     "n_action_steps": 4,
     "dim_model": 32,
