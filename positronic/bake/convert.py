@@ -132,6 +132,7 @@ class _Run:
         return bool(self.rejected) and self.options.on_bad_episode == STOP
 
     def _job(self, number: int) -> Job:
+        self.dataset.prefetch(number + 1)
         return Job(number, self.dataset[number], self._failed)
 
     def _add(self, episode: BakedEpisode, number: int) -> None:

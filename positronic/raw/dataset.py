@@ -58,6 +58,12 @@ class Dataset(Sequence[Episode]):
         place, edits = self._refs[index]
         return Episode(place, self.naming, edits)
 
+    def prefetch(self, index: int) -> None:
+        """An episode will be read soon: begin to fetch it if it is in an object store. Any index will do."""
+        place = self._refs[index].place if 0 <= index < len(self) else None
+        if place is not None and not isinstance(place, Path):
+            place.prefetch()
+
     def __repr__(self) -> str:
         return f"Dataset({self.name!r}, {len(self)} episodes, {str(self.root)!r})"
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +20,8 @@ from positronic.storage.client import Client, RemoteFile, connect
 from positronic.storage.config import StorageConfig
 from positronic.storage.folder import RemoteFolder
 from positronic.storage.uri import S3Uri, parse
+
+_PREFETCHING = threading.BoundedSemaphore(2)  # episodes at a time
 
 
 class RemoteEpisode:
@@ -55,6 +59,14 @@ class RemoteEpisode:
     def path(self) -> Path:
         """Where its files are on this machine. Raises PositronicError when they cannot be fetched."""
         return self._held.path
+
+    def prefetch(self) -> None:
+        """Fetch it in the background, for whoever reads it next. Faults are left to that one."""
+        threading.Thread(target=self._try_to_fetch, daemon=True).start()
+
+    def _try_to_fetch(self) -> None:
+        with _PREFETCHING, contextlib.suppress(Exception):
+            self.folder.hold_listed(self.files).close()
 
     @cached_property
     def _held(self) -> Held:

@@ -38,6 +38,7 @@ DEFAULT_CACHE = "~/.cache/positronic"
 ENTRIES, FILES, RECORD, LOCK_SUFFIX = "entries", "files", "entry.json", ".lock"
 GIGABYTE = 10**9
 LOOK_AGAIN_SHARE = 0.02  # of the cap: after so many new bytes a process counts again what is there
+ELSEWHERE = "The cache can be elsewhere: storage.cache_dir=<folder> (of a raw dataset: dataset.storage.cache_dir)."
 
 
 class Held:
@@ -77,10 +78,13 @@ def hold(folder: S3Uri, files: Sequence[RemoteFile], config: StorageConfig, show
     """These files of ``folder`` on the local disk, fetched unless they are there, and kept there while they are held.
 
     Raises PreconditionError or MissingError when the folder has changed since it was listed, PositronicError when the
-    disk is too small or the store cannot be reached.
+    disk is too small, the cache cannot be written, or the store cannot be reached.
     """
     entry = entry_of(folder, files, config)
-    entry.root.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        entry.root.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PositronicError(_no_cache(entry.root.parent, error)) from error
     while True:
         descriptor = _lock(entry.lock, fcntl.LOCK_SH)
         if _is_whole(entry, files):
@@ -178,6 +182,8 @@ def _acquire(descriptor: int, mode: int, waiting: str) -> None:
         if waiting:
             logger.info(waiting)
         fcntl.flock(descriptor, mode)
+    except OSError as error:
+        raise PositronicError(f"Files cannot be locked here ({error.strerror}). {ELSEWHERE}") from error
 
 
 class _Use(NamedTuple):
@@ -199,10 +205,10 @@ def _make_room(needed: int, config: StorageConfig) -> None:
     root, cap = cache_root(config), int(config.cache_gb * GIGABYTE)
     _counted[root] = _counted.get(root, 0) - needed
     if _counted[root] < 0:
-        uses = sorted(_uses(root))
+        uses, spare = sorted(_uses(root)), int(cap * LOOK_AGAIN_SHARE)
         excess = sum(use.size for use in uses) + needed - cap
-        _evict(uses, excess)
-        _counted[root] = int(min(max(-excess, 0), cap * LOOK_AGAIN_SHARE))
+        left = _evict(uses, excess + spare) - excess if excess > 0 else -excess
+        _counted[root] = min(max(left, 0), spare)
     free = shutil.disk_usage(root).free
     if free < needed and free + _evict(sorted(_uses(root)), needed - free) < needed:
         raise _no_room(needed, config)
@@ -261,10 +267,14 @@ def _remove(root: Path) -> bool:
         os.close(descriptor)
 
 
+def _no_cache(path: Path, error: OSError) -> str:
+    return f"{path} cannot be made ({error.strerror}). {ELSEWHERE}"
+
+
 def _no_room(needed: int, config: StorageConfig) -> PositronicError:
     root = cache_root(config)
     free = shutil.disk_usage(root).free
     return PositronicError(
         f"The disk of {root} is full: {needed / GIGABYTE:.3g} GB are to be fetched, {free / GIGABYTE:.3g} GB are free "
-        "after removing what is not in use. Make room, or take another disk: storage.cache_dir=<folder>."
+        f"after removing what is not in use. Make room. {ELSEWHERE}"
     )

@@ -11,6 +11,8 @@ from positronic.errors import PositronicError
 from positronic.storage.config import StorageConfig, endpoint_of
 from positronic.storage.uri import S3Uri
 
+EXPIRED_CODES = ("ExpiredToken", "InvalidToken", "InvalidAccessKeyId", "SignatureDoesNotMatch", "RequestTimeTooSkewed")
+REGION_CODES = ("PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException")
 RETRIED_CODES = {
     "SlowDown",
     "RequestTimeout",
@@ -93,7 +95,14 @@ def explain(error: Exception, what: S3Uri, config: StorageConfig) -> Exception:
         return MissingError(f"There is no bucket '{what.bucket}' at {endpoint_of(config)}.{_endpoint_hint(config)}")
     if status == 404:
         return MissingError(f"There is no {what} at {endpoint_of(config)}.")
-    if status in (401, 403):
+    if code in REGION_CODES or status == 301:
+        return PositronicError(f"{what}: the bucket is in another region ({code or status}): storage.region=<region>.")
+    if status == NOT_IMPLEMENTED:
+        return PositronicError(
+            f"{what}: {endpoint_of(config)} does not know conditional writes, so that two writers "
+            "could mix what they write. Take another store, or a local folder."
+        )
+    if status in (401, 403) or code in EXPIRED_CODES:
         return PositronicError(
             f"{what}: access denied by {endpoint_of(config)}{_as_whom(config)} ({code or status}). {HOW}"
         )

@@ -37,18 +37,22 @@ def server_url() -> Iterator[str]:
         process.wait()
 
 
-@pytest.fixture(autouse=True)
-def own_account(monkeypatch, tmp_path):
-    """Nobody's own keys, profiles or cache."""
+def set_account(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION", "AWS_REGION"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
     monkeypatch.setenv("AWS_SESSION_TOKEN", SESSION_TOKEN)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-config"))
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-credentials"))
-    monkeypatch.setenv("POSITRONIC_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere/config")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere/credentials")
+    monkeypatch.setenv("POSITRONIC_CACHE", str(folder / "cache"))
+
+
+@pytest.fixture(autouse=True)
+def own_account(monkeypatch, tmp_path):
+    """Nobody's own keys, profiles or cache."""
+    set_account(monkeypatch, tmp_path)
 
 
 @dataclass
@@ -99,20 +103,38 @@ def other_library(server_url) -> Any:
     return boto3.client("s3", endpoint_url=server_url, region_name="us-east-1", config=settings, **keys)
 
 
+@pytest.fixture(scope="session")
+def make_bucket(server_url, other_library) -> Callable[[Path], Bucket]:
+    def make(cache: Path) -> Bucket:
+        made = Bucket(f"test-{uuid.uuid4().hex[:12]}", server_url, cache, other_library)
+        made.s3.create_bucket(Bucket=made.name)
+        return made
+
+    return make
+
+
 @pytest.fixture
-def bucket(server_url, other_library, tmp_path) -> Bucket:
-    made = Bucket(f"test-{uuid.uuid4().hex[:12]}", server_url, tmp_path / "cache", other_library)
-    made.s3.create_bucket(Bucket=made.name)
-    return made
+def bucket(make_bucket, tmp_path) -> Bucket:
+    return make_bucket(tmp_path / "cache")
+
+
+@pytest.fixture(scope="module")
+def shared_bucket(make_bucket, tmp_path_factory) -> Iterator[Bucket]:
+    """One for all tests of a module, which add to it."""
+    folder = tmp_path_factory.mktemp("shared")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        set_account(monkeypatch, folder)
+        yield make_bucket(folder / "cache")
 
 
 @dataclass
 class Fault:
     """What happens to the next ``times`` requests of ``method`` whose path contains ``path``.
 
-    ``busy``: 503. ``reset``: the connection breaks in the middle of the answer's body. ``stall``: it stops there.
-    ``lost``: the store does as told, the answer is lost. ``garbled``: a byte of the body is another. ``call``: before
-    the request reaches the store, ``hook`` is called, after ``skip`` others that it would fit.
+    ``busy``: 503. ``answer``: ``status`` and ``body``. ``reset``: the connection breaks in the middle of the answer's
+    body. ``stall``: it stops there. ``lost``: the store does as told, the answer is lost. ``garbled``: a byte of the
+    body is another. ``call``: before the request reaches the store, ``hook`` is called. It begins after ``skip``
+    requests that it would fit.
     """
 
     kind: str
@@ -121,6 +143,8 @@ class Fault:
     times: int = 1
     skip: int = 0
     hook: Callable[[], None] | None = None
+    status: int = 503
+    body: bytes = b"<Error><Code>ServiceUnavailable</Code></Error>"
 
 
 @dataclass
@@ -187,8 +211,8 @@ def running_proxy(server_url) -> Iterator[Proxy]:
             kind = fault.kind if fault else ""
             if kind == "call":
                 fault.hook()
-            if kind == "busy":
-                return self._answer(503, {}, b"<Error><Code>ServiceUnavailable</Code></Error>", "")
+            if kind in ("busy", "answer"):
+                return self._answer(fault.status, {}, fault.body, "")
             store = http.client.HTTPConnection(host)
             store.request(self.command, self.path, body, dict(self.headers))
             answer = store.getresponse()

@@ -212,6 +212,32 @@ def test_an_address_where_nobody_answers_is_told_soon(bucket):
         fetch(bucket.uri("set"), StorageConfig(endpoint_url="http://127.0.0.1:9", cache_dir=str(bucket.cache)))
 
 
+@pytest.mark.parametrize(
+    ("status", "code", "words"),
+    [
+        (400, "ExpiredToken", "access denied by .*ExpiredToken"),
+        (301, "PermanentRedirect", "another region .*storage.region=<region>"),
+        (501, "NotImplemented", "does not know conditional writes"),
+    ],
+)
+def test_what_a_store_answers_is_said_with_what_to_do(bucket, proxy, status, code, words):
+    """Nothing of this passes by itself, so it is not tried again."""
+    bucket.put(set__a=b"1")
+    body = f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()
+    proxy.inject("answer", path="set/a", times=9, status=status, body=body)
+    with pytest.raises(PositronicError, match=words):
+        fetch(bucket.uri("set"), bucket.config(proxy.url))
+    assert len(proxy.gets()) <= 2  # botocore itself looks for the region once
+
+
+def test_a_cache_that_cannot_be_written_is_told(bucket, tmp_path):
+    """With how to take another."""
+    (tmp_path / "file").write_text("not a folder")
+    bucket.put(set__a=b"1")
+    with pytest.raises(PositronicError, match="cannot be made .*storage.cache_dir=<folder>"):
+        fetch(bucket.uri("set"), bucket.config(cache_dir=str(tmp_path / "file" / "cache")))
+
+
 def test_missing_credentials_are_told(bucket, monkeypatch):
     """With the three ways to mend it."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):

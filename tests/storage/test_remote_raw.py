@@ -76,6 +76,16 @@ def test_an_episode_travels_to_another_process_by_name(bucket, proxy, record):
     assert proxy.requests == []
 
 
+def test_an_episode_can_be_fetched_ahead(bucket, proxy, record):
+    """Who reads it later, or meanwhile, asks for nothing again."""
+    bucket.put_folder(record(), "raw/demo")
+    dataset = open_dataset(bucket.uri("raw/demo"), storage=bucket.config(proxy.url))
+    dataset.prefetch(1)
+    assert dataset[1][keys.GRIP].values[1] == 0.25
+    dataset.prefetch(2)
+    assert sorted(set(proxy.gets())) == sorted(proxy.gets()) != []
+
+
 def test_unfinished_and_dropped_episodes_are_left_out(bucket, record):
     """As on a disk: by the marker, and by the edits."""
     root = record(episodes=4)

@@ -1,0 +1,163 @@
+"""The stages with everything in a bucket: the whole way of the data, nothing of it on this machine."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import positronic
+from positronic import keys
+from positronic.errors import PositronicError
+from positronic.hardware.factory import open_robot
+from positronic.raw.dataset import open_dataset
+from positronic.rollout.config import RemotePolicyConfig
+from positronic.rollout.policies import LocalPolicy, RemotePolicy
+from positronic.stages import collect, convert, infer, train
+from positronic.storage.folder import folder
+from positronic.storage.outgoing import STARTED_FILE
+from positronic.training.checkpoints import find_checkpoint, list_checkpoints
+
+PUBLISHED = Path(__file__).parents[1] / "data" / "raw_v1"
+ROOT = Path(__file__).parents[2]
+ACT = ["chunk_size=4", "n_action_steps=4", "dim_model=32", "n_heads=2", "dim_feedforward=32"]
+ACT += ["n_encoder_layers=1", "n_decoder_layers=1", "use_vae=false"]
+BAKE = ["codec=ee", "modality.image_size=[32,32]", "fps=5"]
+TRAIN = [
+    *BAKE[:2],
+    *(f"vendor.policy.{value}" for value in ACT),
+    "batch_size=2",
+    "device=cpu",
+    "num_train_steps=2",
+    "save_freq=1",
+]
+
+
+@pytest.fixture(scope="module")
+def compose(shared_bucket):
+    """A config with everything under ``s3://<bucket>/lab``, of a machine with a cache of its own."""
+
+    def make(stage, *overrides, url=None, machine="a"):
+        where = [f"paths.root={shared_bucket.uri('lab')}", f"storage.endpoint_url={url or shared_bucket.url}"]
+        where += [f"storage.cache_dir={shared_bucket.cache / machine}"]
+        where += ["dataset=local", f"dataset.path={shared_bucket.uri('lab/raw')}"]
+        return positronic.compose([f"stage={stage}", *where, *overrides])
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def baked(shared_bucket, compose):
+    """A baked dataset in the bucket, made by two processes. Returns its folder there."""
+    shared_bucket.put_folder(PUBLISHED, "lab/raw")
+    convert.run(compose("convert", *BAKE, "num_workers=2"))
+    return folder(shared_bucket.uri("lab/baked/raw/lerobot/ee/v3.0"), shared_bucket.config())
+
+
+@pytest.fixture(scope="module")
+def trained(shared_bucket, baked, compose):
+    """Two checkpoints in the bucket, made from what is baked there. Returns the experiment's folder."""
+    train.run(compose("train", *TRAIN))
+    return folder(shared_bucket.uri("lab/checkpoints/lerobot/lerobot_ee"), shared_bucket.config())
+
+
+def test_convert_reads_and_writes_a_bucket(shared_bucket, compose, baked, tmp_path):
+    """What is baked there from there is, byte for byte, what is baked here from here."""
+    local = tmp_path / "baked"
+    convert.run(
+        positronic.compose(
+            ["stage=convert", f"dataset.path={PUBLISHED}", f"output_dir={local}", *BAKE, "num_workers=1"]
+        )
+    )
+    here = {path.relative_to(local).as_posix(): path.read_bytes() for path in local.rglob("*") if path.is_file()}
+    prefix = f"{baked.uri.key}/"
+    there = {
+        name.removeprefix(prefix): data for name, data in shared_bucket.objects().items() if name.startswith(prefix)
+    }
+    assert here == there
+    with pytest.raises(PositronicError, match="v3.0 exists already"):
+        convert.run(compose("convert", *BAKE, "num_workers=1"))
+
+
+def test_train_says_how_to_make_a_dataset_that_is_not_there(compose):
+    """With the command, as for a local one."""
+    with pytest.raises(PositronicError, match=r"nothing at s3://.*Make it with:\n  python run.py stage=convert"):
+        train.run(compose("train", *TRAIN, "dataset.path=s3://lab-of-others/raw/other"))
+
+
+def test_train_reads_and_writes_a_bucket(shared_bucket, compose, trained):
+    """Checkpoints, metrics and config are there; the experiment is taken; nothing names this machine's copies."""
+    assert {"000001", "000002"} <= {checkpoint.id for checkpoint in list_checkpoints(trained)}
+    names = {file.name for file in trained.listing().files if "/" not in file.name}
+    assert names == {"config.json", "metrics.jsonl", STARTED_FILE}
+    info = find_checkpoint(trained, 2).info()
+    assert info["training"]["input_path"] == shared_bucket.uri("lab/baked/raw/lerobot/ee/v3.0")
+    assert str(shared_bucket.cache) not in json.dumps(info)
+    with pytest.raises(PositronicError, match="lerobot_ee exists already. To continue it, type:"):
+        train.run(compose("train", *TRAIN))
+
+
+def test_another_machine_trains_on(compose, trained):
+    """From the last checkpoint; what it adds is beside the others."""
+    train.run(compose("train", *TRAIN, "num_train_steps=3", "resume=true", machine="b"))
+    assert [checkpoint.id for checkpoint in list_checkpoints(trained)] == ["000001", "000002", "000003"]
+    rows = [json.loads(line) for line in trained.read_bytes("metrics.jsonl").splitlines()]
+    assert rows[-1]["step"] == 3
+
+
+def test_a_policy_is_loaded_from_a_bucket(compose, proxy, trained):
+    """Of the checkpoint what a model needs, and of others nothing."""
+    typed = ["policy=local", f"policy.checkpoints_dir={trained}", "policy.checkpoint=2"]
+    policy = LocalPolicy(compose("infer", *typed, url=proxy.url, machine="c").policy)
+    assert policy.meta[keys.META_CHECKPOINT_ID] == "000002"
+    assert policy.meta[keys.META_EXPERIMENT] == "lerobot_ee"
+    assert policy.meta[keys.META_CHECKPOINT_PATH] == f"{trained}/checkpoints/000002"
+    read = {request.path for request in proxy.requests if "list-type" not in request.path}
+    assert any("000002" in path for path in read)
+    assert not any("training_state" in path or "000001" in path for path in read)
+
+
+def test_a_server_offers_what_is_in_a_bucket(shared_bucket, compose, trained, tmp_path):
+    """Through its own processes, one of them forked: the checkpoints that there are, and a session on one."""
+    command = [sys.executable, ROOT / "run.py", "stage=serve", f"checkpoints_dir={trained}", "server.host=127.0.0.1"]
+    command += ["server.port=0", "server.device=cpu", f"storage.endpoint_url={shared_bucket.url}"]
+    command += [f"storage.cache_dir={shared_bucket.cache / 'd'}", f"hydra.run.dir={tmp_path / 'run'}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as server:
+        try:
+            line = next(line for line in server.stdout if "http://" in line)
+            host, port = re.search(r"http://([\d.]+):(\d+)", line).groups()
+            policy = open_policy_at(host, int(port))
+            assert policy.meta[keys.META_CHECKPOINT_PATH].startswith(f"{trained}/checkpoints/")
+            policy.close()
+        finally:
+            server.terminate()
+
+
+def open_policy_at(host, port):
+    return RemotePolicy(RemotePolicyConfig("remote", host=host, port=port, connect_timeout_sec=60))
+
+
+def test_collect_and_infer_record_into_a_bucket(shared_bucket, compose):
+    """Demonstrations, then rollouts with their report, each a raw dataset there."""
+    small, demo = ["hardware.image_size=[32,48]"], shared_bucket.uri("lab/demo")
+    collect.run(compose("collect", *small, "num_episodes=1", "num_workers=1", f"output_dir={demo}"))
+    recorded = open_dataset(demo, storage=shared_bucket.config())
+    assert [episode.statics[keys.EVAL_SEED] for episode in recorded] == [100000]
+    short = ["policy=scripted", "driver.simulation_time=0.2", "driver.save_videos=0"]
+    infer.run(compose("infer", *small, *short))
+    rollouts = folder(shared_bucket.uri("lab/rollouts/scripted"), shared_bucket.config())
+    assert len(open_dataset(str(rollouts), storage=shared_bucket.config())) == 1
+    assert rollouts.read_bytes("report.json")
+    with pytest.raises(PositronicError, match="lab/demo exists already"):
+        collect.run(compose("collect", *small, f"output_dir={demo}"))
+
+
+def test_a_recording_in_a_bucket_plays_as_a_robot(compose, baked):
+    """``hardware.path`` may be a URI as well."""
+    path = compose("infer").dataset.path
+    robot = open_robot(compose("infer", "hardware=replay", f"hardware.path={path}").hardware)
+    robot.reset(0)
+    assert robot.observe()[keys.JOINT_POSITION].shape == (7,)
+    robot.close()
