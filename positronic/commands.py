@@ -1,7 +1,8 @@
 """What a robot can be told, in memory and on the wire.
 
 On the wire a command is a plain tagged map; a pose travels as 12 floats, xyz and the row-major rotation matrix. In
-memory a pose is ``[x y z qw qx qy qz]``. Newer servers wrap the map as ``{b'__cmd__': map}``; we read both, write plain.
+memory a pose is ``[x y z qw qx qy qz]``. Newer servers wrap the map as ``{b'__cmd__': map}``; both are read, and the
+plain one is written.
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ class CodecConfig:
     ``state``: parts of the proprioception, in order (``ee_pose``, ``grip``, ``joint_position``). ``images``: camera
     names. ``rotation``: of every pose (``quat_wxyz``, ``rot6d_rows``, ``rotvec``). ``action``: ``ee_pose``,
     ``joint_position`` or ``joint_delta``. ``label``: ``commanded`` (the command current at t) or ``measured`` (the
-    state at t, gripper binarised in the label). ``switch_grip``: decoded grips are 0 or 1, switched at 0.5, for grippers
-    that are only ever open or closed. ``inference_only``: why this codec cannot be converted or trained with.
+    state at t, gripper binarised in the label). ``switch_grip``: decoded grips are 0 or 1, switched at 0.5, for
+    grippers that are only ever open or closed. ``inference_only``: why this codec cannot be converted or trained with.
     """
 
     name: str = MISSING
