@@ -1,10 +1,14 @@
 """Nothing here reaches the network or a display."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
+
+# A shell that starts the tests in the background makes them, and what they start, deaf to Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ.setdefault("MUJOCO_GL", "egl")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")

@@ -2,7 +2,7 @@
 
 ACT takes its backbone by name from ``torchvision.models``; ``resnet_small`` is put there. A checkpoint that was trained
 with it loads where this package is; with torchvision's own ``resnet18`` (vendor.policy.vision_backbone) LeRobot alone
-can load it too, at almost three times the cost of a training step on a CPU.
+can load it too, at about four times the cost of a training step on a CPU.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torchvision.models.resnet import BasicBlock, ResNet
 
 NAME = "resnet_small"
 WIDTH = 32  # channels of the first stage, half of ResNet-18's; each stage has one block and doubles them
-STRIDES = (1, 2, 2, 1)  # 16 in all, so that 64 x 64 pixels give 16 tokens
+STRIDES = (1, 2, 2, 2)  # with the stem's 4, 32 in all, as ResNet-18 has it: 64 x 64 pixels give 4 tokens
 
 
 def register() -> None:
@@ -25,7 +25,7 @@ def register() -> None:
 
 
 def resnet_small(*, norm_layer: Callable[..., nn.Module] | None = None, weights: None = None, **_: Any) -> ResNet:
-    """1.2 million parameters, random; ``layer4`` gives (B, 256, H / 16, W / 16). There are no pretrained weights."""
+    """1.2 million parameters, random; ``layer4`` gives (B, 256, H / 32, W / 32). There are no pretrained weights."""
     net = ResNet(BasicBlock, [1, 1, 1, 1], norm_layer=norm_layer)
     norm = net._norm_layer
     net.inplanes = WIDTH
