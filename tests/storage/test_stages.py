@@ -22,7 +22,14 @@ from positronic.training.checkpoints import find_checkpoint, list_checkpoints
 
 PUBLISHED = Path(__file__).parents[1] / "data" / "raw_v1"
 ROOT = Path(__file__).parents[2]
-ACT = ["chunk_size=4", "n_action_steps=4", "dim_model=32", "n_heads=2", "dim_feedforward=32"]
+ACT = [
+    "vision_backbone=resnet_small",
+    "chunk_size=4",
+    "n_action_steps=4",
+    "dim_model=32",
+    "n_heads=2",
+    "dim_feedforward=32",
+]
 ACT += ["n_encoder_layers=1", "n_decoder_layers=1", "use_vae=false"]
 BAKE = ["codec=ee", "modality.image_size=[32,32]", "fps=5"]
 TRAIN = [
