@@ -79,6 +79,7 @@ def _train(config: Train, recipe: Recipe, root: Path, folder: Path) -> None:
     from rich.console import Console
 
     from positronic.codecs.table import contract_table
+    from positronic.storage import join
     from positronic.training.baked import open_baked
     from positronic.training.device import limit_threads
     from positronic.training.experiment import Experiment, make_info
@@ -100,7 +101,8 @@ def _train(config: Train, recipe: Recipe, root: Path, folder: Path) -> None:
     experiment = Experiment(folder, info)
     start = experiment.continues_from()
     if config.resume:
-        console.print(_resumes(folder, start, config.num_train_steps), highlight=False, soft_wrap=True)
+        place = join(config.output_dir, config.exp_name)
+        console.print(_resumes(place, start, config.num_train_steps), highlight=False, soft_wrap=True)
     if start is None or start.step < config.num_train_steps:
         experiment.prepare(start)
         console.print(contract_table(recipe, f"{vendor.name}: {config.exp_name}"))
@@ -135,17 +137,17 @@ def _summary(trainable: Trainable, dataset: BakedDataset, settings: TrainSetting
     )
 
 
-def _resumes(folder: Path, start: Checkpoint | None, num_train_steps: int) -> str:
+def _resumes(place: str | Path, start: Checkpoint | None, num_train_steps: int) -> str:
     if start is None:
-        return f"resume=true, but {folder} has no checkpoint yet: training starts at the beginning."
+        return f"resume=true, but {place} has no checkpoint yet: training starts at the beginning."
     if start.step >= num_train_steps:
         return (
-            f"{folder} is trained to step {start.step} already, num_train_steps={num_train_steps} asks for no more. "
+            f"{place} is trained to step {start.step} already, num_train_steps={num_train_steps} asks for no more. "
             f"To train on, type num_train_steps=<more than {start.step}>."
         )
     planned = start.info()["training"]["num_train_steps"]
     longer = f" The learning rate now follows {num_train_steps} steps instead of {planned}."
-    return f"Continuing {folder} from step {start.step}.{longer if planned != num_train_steps else ''}"
+    return f"Continuing {place} from step {start.step}.{longer if planned != num_train_steps else ''}"
 
 
 def _settings(config: Train) -> TrainSettings:
