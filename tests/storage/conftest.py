@@ -21,11 +21,20 @@ from positronic.storage.config import StorageConfig
 ACCESS_KEY, SECRET_KEY, SESSION_TOKEN = "AKIDTESTTESTTEST", "s3cr3t-s3cr3t-s3cr3t", "t0ken-t0ken-t0ken"
 
 
+# Ends with the tests, also when they are killed: its standard input is at its end then.
+SERVER = """
+import os, sys, threading
+from moto.server import main
+threading.Thread(target=lambda: sys.stdin.read() or os._exit(0), daemon=True).start()
+main(["-H", "127.0.0.1", "-p", "0"])
+"""
+
+
 @pytest.fixture(scope="session")
 def server_url() -> Iterator[str]:
     """An S3 server in its own process."""
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    process = subprocess.Popen([sys.executable, "-c", SERVER], text=True, **pipes)
     try:
         line = next(line for line in process.stderr if "Running on" in line)
         threading.Thread(
