@@ -20,9 +20,10 @@ EXPERIMENT = "<an experiment's folder, the one that holds checkpoints/>"
 
 # What was typed, and the sentence that comes back.
 REFUSALS = {
-    "codec=droid": f"codec=droid has no lerobot modality. {CODECS}",
+    "codec=droid": f"codec=droid has no lerobot modality. {CODECS} (droid works with vendor=openpi.)",
     "codec=jonts": f"codec=jonts has no lerobot modality. {CODECS} Did you mean 'joints'?",
-    "vendor=lerbot": "vendor=lerbot is not known. Valid choices for vendor: lerobot. Did you mean 'lerobot'?",
+    "vendor=lerbot": "vendor=lerbot is not known. Valid choices for vendor: gr00t, lerobot, openpi."
+    " Did you mean 'lerobot'?",
     "stage=trian": "stage=trian is not known. Valid choices for stage: collect, convert, infer, serve, train."
     " Did you mean 'train'?",
     "stage=infer policy=.remote": "policy=.remote is not known. Valid choices for policy: local, remote, scripted."
@@ -44,7 +45,7 @@ REFUSALS = {
     "stages.train.seed=3": "Key 'stages.train.seed' is not a parameter of stage=train. It belongs into a preset; type"
     " seed=... itself.",
     "num_train_steps=abc": "num_train_steps=abc: Value 'abc' of type 'str' could not be converted to Integer",
-    "precision=bf15": "precision=bf15: expected one of fp32, bf16. Did you mean 'bf16'?",
+    "precision=bf15": "precision=bf15: expected one of auto, fp32, bf16. Did you mean 'bf16'?",
     "dataset_root=x": "'dataset_root' is called 'input_path' here. Type input_path=x.",
     "output_path=x": "'output_path' is called 'output_dir' here. Type output_dir=x.",
     "run_name=x": "'run_name' is called 'exp_name' here. Type exp_name=x.",

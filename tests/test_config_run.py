@@ -19,7 +19,7 @@ from positronic.stages import train
 ROOT = Path(__file__).resolve().parents[1]
 WRONG = {
     "codec=droid": "codec=droid has no lerobot modality."
-    " Valid codecs for vendor=lerobot: ee, ee_traj, joints, joints_traj.",
+    " Valid codecs for vendor=lerobot: ee, ee_traj, joints, joints_traj. (droid works with vendor=openpi.)",
     "learning_rat=1": "Key 'learning_rat' is not a parameter of stage=train. Did you mean 'learning_rate'?",
     "dataset_root=x": "'dataset_root' is called 'input_path' here. Type input_path=x.",
     "dataset=local": "stage=train needs dataset.path. Type dataset.path=<folder of raw episodes>, or dataset=demo for"
@@ -177,7 +177,7 @@ def test_help_lists_every_choice_and_no_older_name(run_py):
     """Also of a stage whose missing values are not typed yet."""
     code, text, _ = run_py("stage=serve", "--help")
     assert code == 0
-    assert "\ncodec: ee, ee_traj, joints, joints_traj\n" in text
+    assert "\ncodec: droid, ee, ee_joints, " in text
     assert "\ncheckpoints_dir: ???\n" in text
     assert "eepose_absolute" not in text
     assert "schema" not in text
