@@ -120,9 +120,7 @@ def _plain_child(node: DictConfig, name: Any) -> Any:
 
 
 def _write_provenance(folder: Path, config: Parts, overrides: list[str]) -> None:
-    hidden = [
-        o if o.partition("=")[0].rpartition(".")[2] not in SECRETS else f"{o.partition('=')[0]}=..." for o in overrides
-    ]
+    hidden = [_without_secret(override) for override in overrides]
     record = {"overrides": hidden, **provenance(), "config": _without_secrets(dataclasses.asdict(config))}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / PROVENANCE_FILE).write_text(json.dumps(record, indent=1) + "\n")

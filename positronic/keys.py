@@ -5,6 +5,7 @@ Column names of baked datasets are not here: they are values of the modality (``
 """
 
 # Raw signals: what a robot measures and what it was told.
+MEASURED_PREFIX = "robot_state."
 JOINT_POSITION = "robot_state.q"  # (7,) rad
 JOINT_VELOCITY = "robot_state.dq"  # (7,) rad/s
 EE_POSE = "robot_state.ee_pose"  # (7,) m and unit quaternion, scalar first

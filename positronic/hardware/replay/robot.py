@@ -22,7 +22,6 @@ from positronic.raw.decoder import Decoder
 from positronic.raw.episode import Episode
 from positronic.raw.video import VideoSignal, to_rgb
 
-MEASURED_PREFIX = "robot_state."
 PLAYED = {  # command -> signals to compare it with, best first; measured ones where commands were not recorded
     CartesianPosition.kind: (keys.COMMAND_POSE, keys.EE_POSE),
     JointPosition.kind: (keys.COMMAND_JOINTS, keys.JOINT_POSITION),
@@ -166,7 +165,7 @@ def _is_camera(name: str) -> bool:
 
 
 def _is_measured(name: str) -> bool:
-    return name == keys.GRIP or name.startswith(MEASURED_PREFIX) or _is_camera(name)
+    return name == keys.GRIP or name.startswith(keys.MEASURED_PREFIX) or _is_camera(name)
 
 
 def _first(names: tuple[str, ...], present: object) -> str | None:
