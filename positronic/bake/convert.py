@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -27,6 +27,9 @@ from positronic.raw.dataset import Dataset
 from positronic.storage import exists, local_path, publish_folder
 
 SKIP, STOP = "skip", "stop"
+Companion = Callable[[Path], None]
+"""Writes a vendor's own files into the folder of a dataset that is whole but for its manifest."""
+
 SCRATCH_PREFIX = ".scratch-"  # pieces of episodes, inside the folder that is being built; a name for each run
 
 
@@ -63,9 +66,11 @@ def bake(
     options: BakeOptions,
     provenance: Mapping[str, Any],
     progress: Progress | None = None,
+    companions: Sequence[Companion] = (),
 ) -> BakeReport:
     """Bake every episode of ``dataset`` at the codec's fps and publish the result at ``output``, or nothing.
 
+    ``companions`` add a vendor's own files.
     Raises PositronicError for a codec that cannot be baked, an output that exists, a signal that is missing, an encoder
     that refuses its settings, and for bad episodes unless they are to be skipped.
     """
@@ -76,7 +81,7 @@ def bake(
         closing(_Run(dataset, recipe, options, folder, progress or Progress())) as run,
     ):
         rejected = run.episodes()
-        manifest = run.finish(provenance)
+        manifest = run.finish(provenance, companions)
         report = BakeReport(
             local_path(output), manifest.episodes, manifest.frames, manifest.fps, run.frames_by_task, rejected
         )
@@ -149,9 +154,11 @@ class _Run:
         self.writer.close()
         self.sidecar.close()
 
-    def finish(self, provenance: Mapping[str, Any]) -> Manifest:
+    def finish(self, provenance: Mapping[str, Any], companions: Sequence[Companion]) -> Manifest:
         """Write everything that says something of the whole."""
         self.writer.finish()
+        for write in companions:
+            write(self.folder)
         manifest = _manifest(self, self.sidecar.finish(), provenance)
         write_manifest(self.folder, manifest)
         shutil.rmtree(self.scratch)
