@@ -41,7 +41,8 @@ class ModalityConfig:
     ``task_key``: where the language instruction goes. ``action_fps``: rate of the action steps, Hz.
     ``action_horizon_sec``: how much of a predicted chunk is played, s; null plays it whole. ``relative_actions``: the
     model predicts actions relative to the current pose; datasets and servers hold absolute ones all the same.
-    ``config_name``: the training config of an upstream openpi checkout.
+    ``config_name``: the training config of an upstream openpi checkout; ``action_chunk``: the steps that its model
+    predicts at once, over which its action statistics are taken.
     """
 
     image_size: list[int] = field(default_factory=lambda: [224, 224], metadata=HEIGHT_WIDTH)
@@ -51,3 +52,4 @@ class ModalityConfig:
     action_horizon_sec: float | None = above(0, default=None)
     relative_actions: bool = False
     config_name: str | None = None
+    action_chunk: int | None = between(1, default=None)

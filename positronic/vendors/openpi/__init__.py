@@ -1,0 +1,1 @@
+"""Physical Intelligence's openpi."""

@@ -1,0 +1,84 @@
+"""The statistics that openpi normalises with, as its own loader would see the numbers: ``norm_stats.json``.
+
+Upstream computes them by running its data loader over the whole dataset: a frame's action is a chunk of the steps that
+follow, steps past the episode's end repeat its last, the arm's part is relative to the frame's state, and both vectors
+are padded. Here the same rows are gathered from the columns, a few frames at a time. Upstream estimates quantiles from
+histograms of 5000 bins and leaves the last, partial batch out; these are exact and over all frames.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from positronic.bake import statistics
+from positronic.bake.columns import episode_columns
+from positronic.bake.statistics import Stats
+from positronic.codecs.build import Recipe
+from positronic.codecs.modality import Column
+from positronic.errors import PositronicError
+
+REPO_ID = "lerobot"  # what openpi's positronic configs call their dataset
+FILE_NAME = "norm_stats.json"
+MODEL_DIM = 32  # pi0 and pi0.5: states and actions are padded to it with zeros
+ARM_DIM = 7  # openpi's DeltaActions mask: the first seven are relative to the state, the gripper is not
+WRITTEN = ("mean", "std", "q01", "q99")
+BLOCK_FRAMES = 1024  # whose chunks are gathered at once: 1.6 MB at 50 steps of 8 numbers
+
+
+def dataset_files(recipe: Recipe, dataset_format: str) -> dict[str, Callable[[Path], str]]:
+    """What a dataset for openpi holds beside LeRobot's files, in both formats."""
+    return {norm_stats_path(recipe): lambda root: norm_stats_json(root, recipe)}
+
+
+def norm_stats_path(recipe: Recipe) -> str:
+    """Where the file lies in a dataset. Raises PositronicError for a recipe that upstream cannot be trained with."""
+    modality, state, action = recipe.modality_config, _state(recipe), recipe.codec.action
+    if modality.config_name is None or modality.action_chunk is None:
+        raise PositronicError(
+            "openpi's statistics depend on its training config: expected modality.config_name and "
+            f"modality.action_chunk, found {modality.config_name} and {modality.action_chunk}. Type both to bake."
+        )
+    parts = [feature.part for feature in action]
+    if state.sources[0].part != parts[0] or [feature.shape[0] for feature in action] != [ARM_DIM, 1]:
+        raise PositronicError(
+            f"openpi takes the first {ARM_DIM} numbers of the state from those of the action, so both must be the same "
+            f"quantity: found state {state.sources[0].name}, action {', '.join(parts)} of {recipe.codec.action_size}. "
+            "Choose one of the openpi codecs of docs/codecs.md."
+        )
+    return f"assets/{modality.config_name}/{REPO_ID}/{FILE_NAME}"
+
+
+def norm_stats_json(root: Path, recipe: Recipe) -> str:
+    """The file's text for the dataset in ``root``. Rows are summed episode by episode, so no format changes a bit."""
+    state, action, chunk = _state(recipe).name, recipe.modality.action_column.name, recipe.modality_config.action_chunk
+    stats = {
+        "state": statistics.of_blocks(lambda: (each[state] for each in episode_columns(root, [state]))),
+        "actions": statistics.of_blocks(lambda: action_rows(root, state, action, chunk)),
+    }
+    content = {"norm_stats": {name: _padded(each) for name, each in stats.items()}}
+    return json.dumps(content, indent=2) + "\n"
+
+
+def action_rows(root: Path, state: str, action: str, chunk: int) -> Iterator[NDArray[np.float32]]:
+    """Every step of every frame's action chunk, relative to the frame's state, (frames x chunk, A) at a time."""
+    for columns in episode_columns(root, [state, action]):
+        states, actions = columns[state], columns[action]
+        origins = np.zeros_like(actions)
+        origins[:, :ARM_DIM] = states[:, :ARM_DIM]
+        for first in range(0, len(actions), BLOCK_FRAMES):
+            frames = np.arange(first, min(first + BLOCK_FRAMES, len(actions)))
+            steps = np.minimum(frames[:, None] + np.arange(chunk), len(actions) - 1)
+            yield (actions[steps] - origins[frames, None]).reshape(-1, actions.shape[1])
+
+
+def _state(recipe: Recipe) -> Column:
+    return next(column for column in recipe.modality.vector_columns if not column.is_action)
+
+
+def _padded(stats: Stats) -> dict[str, list[float]]:
+    return {name: [*stats[name].tolist(), *[0.0] * (MODEL_DIM - len(stats[name]))] for name in WRITTEN}
