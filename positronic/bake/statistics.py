@@ -17,6 +17,7 @@ Stats = dict[str, NDArray]
 """min, max, mean, std (float64), count (int64 (1,)), q01, q10, q50, q90, q99; one value per dimension."""
 
 QUANTILES = {"q01": 0.01, "q10": 0.10, "q50": 0.50, "q90": 0.90, "q99": 0.99}
+STD_FLOOR = 0.01  # training's, SI and quaternion units: without it, noise in a nearly constant dimension becomes signal
 LEVELS = np.arange(256) / 255  # of an 8-bit image, scaled to 0..1
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,44 +11,25 @@ import numpy as np
 from positronic import keys
 from positronic.rollout.report import ERRORS, Rollouts
 from positronic.rollout.results import EpisodeResult, wilson_interval
+from positronic.utils.plotting import BAD, GOOD, png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-GOOD, BAD, INK, FAINT = "#1f9d74", "#d64550", "#22303c", "#9aa7b2"
-STYLE = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": FAINT,
-    "axes.titlelocation": "left",
-    "axes.titleweight": "bold",
-    "axes.titlesize": 10,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "legend.frameon": False,
-}
+    from matplotlib.figure import Figure
 
 
 def plot_png(rollouts: Rollouts) -> bytes:
     """The report's picture as PNG: success against time and seeds, or a replay's errors over time."""
-    import matplotlib
-    from matplotlib.figure import Figure  # without pyplot there is no display and no global state
+    return png(partial(_replay_figure if rollouts.is_replay else _success_figure, rollouts=rollouts))
 
-    with matplotlib.rc_context(STYLE):
-        if rollouts.is_replay:
-            figure = _replay_figure(Figure, rollouts)
-        else:
-            figure = Figure(figsize=(9, 7.2), layout="constrained")
-            strip, curve, course = figure.subplots(3, 1, height_ratios=[1.1, 1, 1])
-            _draw_strip(strip, rollouts)
-            _draw_curve(curve, rollouts)
-            _draw_course(course, rollouts)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=150)
-    return buffer.getvalue()
+
+def _success_figure(figure_type: type[Figure], rollouts: Rollouts) -> Figure:
+    figure = figure_type(figsize=(9, 7.2), layout="constrained")
+    strip, curve, course = figure.subplots(3, 1, height_ratios=[1.1, 1, 1])
+    _draw_strip(strip, rollouts)
+    _draw_curve(curve, rollouts)
+    _draw_course(course, rollouts)
+    return figure
 
 
 def _draw_strip(axes: Axes, rollouts: Rollouts) -> None:
@@ -96,7 +77,7 @@ def _draw_series(
         axes.plot(times, factor * values, color=color, alpha=alpha, linewidth=1.1, drawstyle="steps-post")
 
 
-def _replay_figure(figure_type: type, rollouts: Rollouts) -> object:
+def _replay_figure(figure_type: type[Figure], rollouts: Rollouts) -> Figure:
     """One row per kind of error, one line per recording."""
     names = [name for name in ERRORS if any(name in result.metrics for result in rollouts.judged)]
     figure = figure_type(figsize=(9, 0.6 + 2 * max(len(names), 1)), layout="constrained")

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from positronic.bake.statistics import STD_FLOOR
 from positronic.codecs.build import Recipe
 from positronic.errors import PositronicError
 from positronic.training.baked import Stats
@@ -25,7 +26,6 @@ from positronic.vendors.lerobot.policy_config import described, make_config
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
-STD_FLOOR = 0.01  # SI and quaternion units: without it, noise in a nearly constant dimension becomes signal
 BACKBONE_WEIGHTS = "pretrained_backbone_weights"
 
 # Policies that read the task; from the others it is kept away.

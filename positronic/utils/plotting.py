@@ -1,0 +1,38 @@
+"""How our pictures look."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+GOOD, BAD, INK, FAINT = "#1f9d74", "#d64550", "#22303c", "#9aa7b2"
+RED, GREEN, BLUE = "#d64550", "#1f9d74", "#3b7dd8"
+STYLE = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": FAINT,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+    "axes.titlesize": 10,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.frameon": False,
+}
+
+
+def png(draw: Callable[[type[Figure]], Figure]) -> bytes:
+    """The figure that ``draw`` makes of the given class, in our style; there is no display and no global state."""
+    import matplotlib
+    from matplotlib.figure import Figure  # not pyplot
+
+    with matplotlib.rc_context(STYLE):
+        figure, buffer = draw(Figure), io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=150)
+    return buffer.getvalue()
