@@ -17,10 +17,20 @@ BLOCK_ROWS = 1 << 16
 
 
 def column_blocks(root: Path, name: str) -> Iterator[NDArray]:
-    """A vector column of the dataset in ``root`` in blocks of rows (T_i, D), as they were written."""
+    """A vector column of the dataset in ``root`` in blocks of rows (T_i, D).
+
+    Blocks do not depend on how the rows lie in files, so that sums over them do not either, to the last bit.
+    """
+    waiting: list[NDArray] = []
     for path in data_files(root):
         for batch in pq.ParquetFile(path).iter_batches(BLOCK_ROWS, columns=[name]):
-            yield rows_of(batch.column(0))
+            waiting.append(rows_of(batch.column(0)))
+            if sum(map(len, waiting)) >= BLOCK_ROWS:
+                rows = np.concatenate(waiting)
+                yield rows[:BLOCK_ROWS]
+                waiting = [rows[BLOCK_ROWS:]]
+    if left := [rows for rows in waiting if len(rows)]:
+        yield np.concatenate(left)
 
 
 def episode_columns(root: Path, names: Sequence[str]) -> Iterator[dict[str, NDArray]]:

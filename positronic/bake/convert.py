@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -11,37 +9,43 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from positronic.bake.append import require_appendable, take_over, take_rest
 from positronic.bake.config import VideoConfig
-from positronic.bake.episode import BakedEpisode, EpisodeBaker, Rejected
+from positronic.bake.episode import BakedEpisode, Duplicate, EpisodeBaker, Rejected
 from positronic.bake.features import lerobot_features
-from positronic.bake.manifest import Manifest, write_manifest
+from positronic.bake.ledger import Ledger
+from positronic.bake.manifest import Manifest, read_manifest, write_manifest
 from positronic.bake.parallel import FrameCounter, Job, bake_in_order
-from positronic.bake.report import BakeReport, bad_episodes_error, write_report
+from positronic.bake.pieces import Pieces
+from positronic.bake.report import BakeReport, bad_episodes_error, duplicates_error, read_bad, write_report
 from positronic.bake.sampling import require_signals
 from positronic.bake.sidecar import Sidecar
 from positronic.bake.video import check_encoder
+from positronic.bake.writer_v21 import WriterV21
 from positronic.bake.writer_v30 import WriterV30
 from positronic.codecs.build import Recipe
 from positronic.errors import PositronicError
 from positronic.raw.dataset import Dataset
 from positronic.storage import exists, local_path, publish_folder
 
+WRITERS: dict[str, type[WriterV30 | WriterV21]] = {"v3.0": WriterV30, "v2.1": WriterV21}
 SKIP, STOP = "skip", "stop"
 Companion = Callable[[Path], None]
 """Writes a vendor's own files into the folder of a dataset that is whole but for its manifest."""
 
-SCRATCH_PREFIX = ".scratch-"  # pieces of episodes, inside the folder that is being built; a name for each run
-
 
 @dataclass(frozen=True)
 class BakeOptions:
-    """``task`` replaces every episode's own. ``num_workers`` 0 means one per core. ``vendor``: for the manifest."""
+    """``task`` replaces every episode's own. ``num_workers`` 0 means one per core. ``vendor``: for the manifest.
+    ``append``: add to the dataset that is there. ``on_duplicate``: what to do with an episode that is in it."""
 
     vendor: str
     dataset_format: str = "v3.0"
     task: str | None = None
     max_staleness_sec: float | None = 1.0
     on_bad_episode: str = STOP
+    append: bool = False
+    on_duplicate: str = STOP
     num_workers: int = 0
     video: VideoConfig = field(default_factory=VideoConfig)
 
@@ -70,115 +74,175 @@ def bake(
 ) -> BakeReport:
     """Bake every episode of ``dataset`` at the codec's fps and publish the result at ``output``, or nothing.
 
-    ``companions`` add a vendor's own files.
-    Raises PositronicError for a codec that cannot be baked, an output that exists, a signal that is missing, an encoder
-    that refuses its settings, and for bad episodes unless they are to be skipped.
+    With ``options.append`` the dataset at ``output`` is replaced, in one step, by one that has these episodes too. What
+    an interrupted bake of the same recipe to the same place had done is taken from there. ``companions`` add a
+    vendor's own files.
+
+    Raises PositronicError for a codec that cannot be baked, an output that exists (to append to: that is missing, or
+    was baked otherwise), a signal that is missing, an encoder that refuses its settings, and for bad episodes and
+    duplicates unless they are to be skipped.
     """
     started = time.monotonic()
-    _refuse(dataset, recipe, output)
+    planned = _plan(dataset, recipe, options, provenance)
+    before = _check(dataset, recipe, output, options, planned)
+    asked = {name: getattr(planned, name) for name in ("recipe", "fps", "reader", "video", "provenance")}
     with (
-        publish_folder(output) as folder,
-        closing(_Run(dataset, recipe, options, folder, progress or Progress())) as run,
+        publish_folder(output, replace=before is not None) as folder,
+        Pieces(output, asked) as pieces,
+        closing(_Run(dataset, recipe, options, folder, pieces.folder, progress or Progress())) as run,
     ):
-        rejected = run.episodes()
-        manifest = run.finish(provenance, companions)
-        report = BakeReport(
-            local_path(output), manifest.episodes, manifest.frames, manifest.fps, run.frames_by_task, rejected
-        )
+        if before is not None:
+            run.go_on(local_path(output))
+        run.episodes()
+        manifest = run.finish(planned if before is None else before, planned, companions)
+        report = run.report(output, manifest)
         write_report(folder, report)
+        if before is not None:
+            take_rest(local_path(output), folder)
     return replace(report, seconds=time.monotonic() - started)
 
 
-def _refuse(dataset: Dataset, recipe: Recipe, output: str | Path) -> None:
+def _check(
+    dataset: Dataset, recipe: Recipe, output: str | Path, options: BakeOptions, planned: Manifest
+) -> Manifest | None:
+    """Refuse what cannot be baked. Returns the manifest of the dataset to append to."""
     codec = recipe.codec
     if codec.inference_only:
         raise PositronicError(f"Codec '{codec.name}' cannot be converted with: {codec.inference_only}")
-    if exists(output):
-        raise PositronicError(f"{output} exists already. Remove it, or bake elsewhere with output_dir=<folder>.")
+    if not options.append and exists(output):
+        raise PositronicError(
+            f"{output} exists already. Remove it, add to it with append=true, or bake elsewhere with output_dir=..."
+        )
     require_signals(dataset, codec.signals, codec.name, str(dataset.root))
+    if not options.append:
+        return None
+    before = read_manifest(output)
+    require_appendable(before, planned, output)
+    return before
+
+
+def _plan(dataset: Dataset, recipe: Recipe, options: BakeOptions, provenance: Mapping[str, Any]) -> Manifest:
+    """The manifest, all but what is counted."""
+    return Manifest(
+        recipe=recipe.to_dict(),
+        fps=recipe.codec.timing.fps,
+        dataset_format=options.dataset_format,
+        vendor=options.vendor,
+        episodes=0,
+        frames=0,
+        digest="",
+        signals=list(recipe.codec.signals),
+        reader=asdict(dataset.naming),
+        task=options.task,
+        max_staleness_sec=options.max_staleness_sec,
+        video=asdict(options.video),
+        provenance=dict(provenance),
+    )
 
 
 class _Run:
     """One bake in progress."""
 
     def __init__(
-        self, dataset: Dataset, recipe: Recipe, options: BakeOptions, folder: Path, progress: Progress
+        self, dataset: Dataset, recipe: Recipe, options: BakeOptions, folder: Path, pieces: Path, progress: Progress
     ) -> None:
         codec, modality, video, fps = recipe.codec, recipe.modality, options.video, recipe.codec.timing.fps
-        self.dataset, self.recipe, self.options, self.folder, self.progress = dataset, recipe, options, folder, progress
-        self.scratch = Path(tempfile.mkdtemp(prefix=SCRATCH_PREFIX, dir=folder))
+        self.dataset, self.options, self.folder, self.pieces, self.progress = dataset, options, folder, pieces, progress
         for image in codec.images[:1]:
-            check_encoder(self.scratch / "probe.mp4", image.height, image.width, fps, video)
+            check_encoder(folder / "probe.mp4", image.height, image.width, fps, video)
+        self.ledger = Ledger(lerobot_features(modality, fps, video), fps)
+        self.sidecar = Sidecar(folder, self.ledger.cameras)
         self.baker = EpisodeBaker(codec, modality, video, options.task, options.max_staleness_sec)
-        self.writer = WriterV30(folder, fps, lerobot_features(modality, fps, video))
-        self.sidecar = Sidecar(folder, [column.name for column in modality.image_columns])
+        self.writer: WriterV30 | WriterV21 | None = None
+        self.bad_before: list[dict[str, Any]] = []
         self.rejected: list[Rejected] = []
+        self.duplicates: list[Duplicate] = []
+        self.added = self.resumed = 0
 
-    def episodes(self) -> tuple[Rejected, ...]:
-        """Bake all. Returns the bad ones; raises PositronicError when they are not to be skipped, or are all.
+    def go_on(self, old: Path) -> None:
+        """Begin with what is in the dataset ``old``."""
+        take_over(old, self.folder, WRITERS[self.options.dataset_format].kept)
+        self.sidecar.go_on(old, self.ledger)
+        self.baker = replace(self.baker, known=dict(self.sidecar.fingerprints))
+        self.bad_before = read_bad(old)
 
-        Once a bad one has been found that stops the bake, the others are only checked, so that all can be named.
+    def episodes(self) -> None:
+        """Bake all. Raises PositronicError for bad ones or duplicates when they are not to be skipped, or when
+        there is no good one.
+
+        Once one has been found that stops the bake, the others are only checked, so that all can be named.
         """
+        self.writer = WRITERS[self.options.dataset_format](self.folder, self.ledger)
         total, counter = len(self.dataset), self.progress.counter
         self.progress.begin(total)
-        results = bake_in_order(self.baker, self.scratch, self._job, total, self.options.num_workers, counter)
-        for number, result in enumerate(results):
-            if isinstance(result, Rejected):
-                self.rejected.append(result)
-            elif isinstance(result, BakedEpisode) and not self._failed:
-                self._add(result, number)
-            self.progress.episode_done(number + 1)
-        if self._failed or len(self.rejected) == total:
+        results = bake_in_order(self.baker, self.pieces, self._job, total, self.options.num_workers, counter)
+        with closing(results):
+            for number, result in enumerate(results):
+                self._take(result)
+                self.progress.episode_done(number + 1)
+        if self.options.on_duplicate == STOP and self.duplicates:
+            raise duplicates_error(self.duplicates, total)
+        if self._has_failed or len(self.rejected) == total:
             raise bad_episodes_error(self.rejected, total)
-        return tuple(self.rejected)
 
     @property
-    def _failed(self) -> bool:
-        return bool(self.rejected) and self.options.on_bad_episode == STOP
+    def _has_failed(self) -> bool:
+        options = self.options
+        bad, known = options.on_bad_episode == STOP and self.rejected, options.on_duplicate == STOP and self.duplicates
+        return bool(bad or known)
 
     def _job(self, number: int) -> Job:
         self.dataset.prefetch(number + 1)
-        return Job(number, self.dataset[number], self._failed)
+        return Job(number, self.dataset[number], self._has_failed)
 
-    def _add(self, episode: BakedEpisode, number: int) -> None:
-        self.writer.add(episode)
-        self.sidecar.add(episode)
-        shutil.rmtree(self.scratch / str(number))
+    def _take(self, result: BakedEpisode | Duplicate | Rejected | None) -> None:
+        if isinstance(result, Rejected):
+            self.rejected.append(result)
+        elif isinstance(result, Duplicate):
+            self.duplicates.append(result)
+        elif isinstance(result, BakedEpisode) and not self._has_failed:
+            self._add(result)
 
-    @property
-    def frames_by_task(self) -> dict[str, int]:
-        return dict(zip(self.writer.tasks, self.writer.task_frames, strict=True))
+    def _add(self, episode: BakedEpisode) -> None:
+        source = episode.source
+        self.writer.write(self.ledger.enter(episode))
+        self.sidecar.add(source.uid, source.fingerprint, episode.length, episode.task, episode.histograms)
+        self.added += 1
+        self.resumed += episode.was_there
 
     def close(self) -> None:
         """Close all files."""
-        self.writer.close()
+        if self.writer is not None:
+            self.writer.close()
         self.sidecar.close()
 
-    def finish(self, provenance: Mapping[str, Any], companions: Sequence[Companion]) -> Manifest:
-        """Write everything that says something of the whole."""
-        self.writer.finish()
+    def finish(self, first: Manifest, this: Manifest, companions: Sequence[Companion]) -> Manifest:
+        """Write everything that says something of the whole. ``first``: what the dataset's first bake said."""
+        self.writer.finish(self.ledger)
         for write in companions:
             write(self.folder)
-        manifest = _manifest(self, self.sidecar.finish(), provenance)
+        added = {"episodes": self.added, "task": this.task, "provenance": this.provenance}
+        manifest = replace(
+            first,
+            episodes=len(self.ledger.lengths),
+            frames=self.ledger.frames,
+            digest=self.sidecar.finish(),
+            appended=first.appended + ([added] if first is not this and self.added else []),
+        )
         write_manifest(self.folder, manifest)
-        shutil.rmtree(self.scratch)
         return manifest
 
-
-def _manifest(run: _Run, digest: str, provenance: Mapping[str, Any]) -> Manifest:
-    options, writer = run.options, run.writer
-    return Manifest(
-        recipe=run.recipe.to_dict(),
-        fps=writer.fps,
-        dataset_format=options.dataset_format,
-        vendor=options.vendor,
-        episodes=len(writer.lengths),
-        frames=writer.frames,
-        digest=digest,
-        signals=list(run.recipe.codec.signals),
-        reader=asdict(run.dataset.naming),
-        task=options.task,
-        max_staleness_sec=options.max_staleness_sec,
-        video=asdict(options.video),
-        provenance=dict(provenance),
-    )
+    def report(self, output: str | Path, manifest: Manifest) -> BakeReport:
+        """What is told at the end."""
+        return BakeReport(
+            output=local_path(output),
+            episodes=manifest.episodes,
+            frames=manifest.frames,
+            fps=manifest.fps,
+            tasks=self.ledger.frames_by_task,
+            rejected=tuple(self.rejected),
+            duplicates=tuple(self.duplicates),
+            bad_before=self.bad_before,
+            added_frames=sum(self.ledger.lengths[-self.added :]) if self.added else 0,
+            resumed=self.resumed,
+        )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from positronic import keys
 from positronic.bake.config import VideoConfig
 from positronic.bake.frames import FramePreparer, Histogram, empty_histogram
+from positronic.bake.pieces import Piece, file_name
 from positronic.bake.sampling import Times, camera_indices, episode_grid, sample_vectors
 from positronic.bake.video import piece_writer
 from positronic.codecs.codec import Codec
@@ -28,13 +29,17 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True)
 class EpisodeBaker:
-    """What every episode of a bake has in common. ``task`` None takes the episode's own, which may be empty."""
+    """What every episode of a bake has in common. ``task`` None takes the episode's own, which may be empty.
+
+    ``known``: fingerprint -> index of the episodes that are in the dataset already.
+    """
 
     codec: Codec
     modality: Modality
     video: VideoConfig
     task: str | None
     max_staleness_sec: float | None
+    known: Mapping[str, int] = field(default_factory=dict)
 
 
 class Source(NamedTuple):
@@ -45,7 +50,8 @@ class Source(NamedTuple):
 
 
 class BakedEpisode(NamedTuple):
-    """``columns``: (T, D) float32 by name. ``pieces``: mp4 by column. ``histograms``: by column."""
+    """``columns``: (T, D) float32 by name. ``pieces``: mp4 by column. ``histograms``: by column. ``was_there``: its
+    pieces were left by an interrupted bake."""
 
     source: Source
     task: str
@@ -53,6 +59,16 @@ class BakedEpisode(NamedTuple):
     columns: dict[str, NDArray[np.float32]]
     pieces: dict[str, Path]
     histograms: dict[str, Histogram]
+    was_there: bool
+
+
+class Duplicate(NamedTuple):
+    """An episode whose content is in the dataset already, as episode ``index``."""
+
+    id: int
+    uid: str
+    path: str
+    index: int
 
 
 class Rejected(NamedTuple):
@@ -71,23 +87,32 @@ class _Plan(NamedTuple):
     columns: dict[str, NDArray[np.float32]]
 
 
-def bake_episode(baker: EpisodeBaker, episode: Episode, folder: Path, progress: Progress) -> BakedEpisode | Rejected:
-    """Bake into ``folder``, which is made; a bad episode is returned as Rejected."""
+def bake_episode(
+    baker: EpisodeBaker, episode: Episode, folder: Path, progress: Progress
+) -> BakedEpisode | Duplicate | Rejected:
+    """Bake, or take from the pieces in ``folder`` what was baked before; a bad episode is returned as Rejected."""
     try:
         plan = _plan(baker, episode)
-        folder.mkdir()
-        return _bake(baker, episode, plan, folder, progress)
+        source = Source(episode.uid, episode.fingerprint())
+        if source.fingerprint in baker.known:
+            return _duplicate(episode, baker.known[source.fingerprint])
+        return _bake(baker, episode, plan, source, folder, progress)
     except PositronicError as error:
         return _rejected(episode, error)
 
 
-def check_episode(baker: EpisodeBaker, episode: Episode) -> Rejected | None:
+def check_episode(baker: EpisodeBaker, episode: Episode) -> Duplicate | Rejected | None:
     """Everything that can be found wrong without decoding video."""
     try:
         _plan(baker, episode)
+        index = baker.known.get(episode.fingerprint()) if baker.known else None
     except PositronicError as error:
         return _rejected(episode, error)
-    return None
+    return None if index is None else _duplicate(episode, index)
+
+
+def _duplicate(episode: Episode, index: int) -> Duplicate:
+    return Duplicate(episode.id, episode.uid, str(episode.place), index)
 
 
 def _rejected(episode: Episode, error: PositronicError) -> Rejected:
@@ -114,16 +139,27 @@ def _task(baker: EpisodeBaker, episode: Episode) -> str:
     return task
 
 
-def _bake(baker: EpisodeBaker, episode: Episode, plan: _Plan, folder: Path, progress: Progress) -> BakedEpisode:
-    length, cameras = len(plan.times_ns), baker.modality.image_columns
-    pieces, histograms = {}, {}
+def _bake(
+    baker: EpisodeBaker, episode: Episode, plan: _Plan, source: Source, folder: Path, progress: Progress
+) -> BakedEpisode:
+    length, columns = len(plan.times_ns), baker.modality.image_columns
+    piece = Piece(folder, source.fingerprint, [column.name for column in columns])
+    was_there = piece.exists
+    if was_there:
+        progress(length)
+    else:
+        _encode(baker, episode, plan, piece, progress)
+    return BakedEpisode(source, plan.task, length, plan.columns, piece.paths, piece.histograms(), was_there)
+
+
+def _encode(baker: EpisodeBaker, episode: Episode, plan: _Plan, piece: Piece, progress: Progress) -> None:
+    length, cameras, folder = len(plan.times_ns), baker.modality.image_columns, piece.begin()
+    histograms = {}
     for number, column in enumerate(cameras):
-        image, path = column.sources[0], folder / f"{number}.mp4"
+        image, path = column.sources[0], folder / file_name(number)
         histograms[column.name] = _encode_camera(baker, episode, image, plan.frames[image.name], path)
-        pieces[column.name] = path
         progress(length * (number + 1) // len(cameras) - length * number // len(cameras))
-    source = Source(episode.uid, episode.fingerprint())
-    return BakedEpisode(source, plan.task, length, plan.columns, pieces, histograms)
+    piece.store(folder, histograms)
 
 
 def _encode_camera(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,12 +43,29 @@ def place(root: Path, template: str, slot: Slot, **fields: str) -> Path:
     return path
 
 
+def count_files(root: Path, template: str, **fields: str) -> int:
+    """How many files of a kind there are in ``root``."""
+    pattern = re.sub(r"{\w+(:\w+)?}", "*", template.replace("{video_key}", fields.get("video_key", "")))
+    return sum(1 for _ in root.glob(pattern))
+
+
+def link(source: Path, target: Path) -> None:
+    """The same file under a second name, or a copy where the file system has no such thing."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
 class ParquetFiles:
-    """Tables one after another, each a row group; a file that has reached ``limit_bytes`` is followed by the next."""
+    """Tables one after another, each a row group; a file that has reached ``limit_bytes`` is followed by the next.
+
+    Files that are there already are left alone and counted.
+    """
 
     def __init__(self, root: Path, template: str, schema: pa.Schema, limit_bytes: int = DATA_FILE_MB * MB) -> None:
         self._root, self._template, self._schema, self._limit = root, template, schema, limit_bytes
-        self._number = -1
+        self._number = count_files(root, template) - 1
         self._writer: pq.ParquetWriter | None = None
         self._sink: pa.NativeFile | None = None
 
@@ -80,11 +100,11 @@ class VideoSpan(NamedTuple):
 
 
 class VideoFiles:
-    """Pieces of one camera joined into files of up to ``limit_bytes`` and MAX_VIDEO_SEC."""
+    """Pieces of one camera joined into files of up to ``limit_bytes`` and MAX_VIDEO_SEC; others are left alone."""
 
     def __init__(self, root: Path, column: str, fps: int, limit_bytes: int = VIDEO_FILE_MB * MB) -> None:
         self._root, self._column, self._fps, self._limit = root, column, fps, limit_bytes
-        self._number = -1
+        self._number = count_files(root, VIDEO_PATH, video_key=column) - 1
         self._joiner: Joiner | None = None
 
     def append(self, piece: Path, frames: int) -> VideoSpan:

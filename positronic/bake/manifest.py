@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ BAKE_HINT = "Bake one with `python run.py stage=convert dataset.path=<raw datase
 @dataclass(frozen=True)
 class Manifest:
     """What a baked dataset says of itself. ``recipe``: ``Recipe.to_dict()``. ``reader``: what was mended while reading.
+    ``appended``: for each time that episodes were added later, how many and where from; the rest is of the first bake.
 
     ``digest``: sha256 over the source episodes in order, so that equal digests mean equal data under equal recipes.
     """
@@ -43,6 +44,7 @@ class Manifest:
     max_staleness_sec: float | None
     video: dict[str, Any]
     provenance: dict[str, Any]
+    appended: list[dict[str, Any]] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""

@@ -9,7 +9,7 @@ from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 from typing import NamedTuple
 
-from positronic.bake.episode import BakedEpisode, EpisodeBaker, Rejected, bake_episode, check_episode
+from positronic.bake.episode import BakedEpisode, Duplicate, EpisodeBaker, Rejected, bake_episode, check_episode
 from positronic.raw.episode import Episode
 from positronic.utils.pool import WorkerPool, worker_count
 
@@ -24,7 +24,7 @@ class Job(NamedTuple):
     check_only: bool
 
 
-Result = BakedEpisode | Rejected | None
+Result = BakedEpisode | Duplicate | Rejected | None
 """None: nothing was found wrong, and nothing was to be baked."""
 
 
@@ -47,23 +47,23 @@ class FrameCounter:
 
 def bake_in_order(
     baker: EpisodeBaker,
-    scratch: Path,
+    pieces: Path,
     make_job: Callable[[int], Job],
     total: int,
     num_workers: int,
     counter: FrameCounter,
 ) -> Iterator[Result]:
-    """Results of ``make_job(0)`` ... ``make_job(total - 1)`` in this order; pieces go to ``scratch/<number>``.
+    """Results of ``make_job(0)`` ... ``make_job(total - 1)`` in this order; what is encoded goes to folder ``pieces``.
 
     A job is made when there is room for it: at most a few per worker are held. One worker is this process itself.
     Raises what ``WorkerPool.results`` raises. Closing the iterator ends the workers.
     """
     count = worker_count(num_workers, total)
     if count == 1:
-        with _working(baker, scratch, counter) as work:
+        with _working(baker, pieces, counter) as work:
             yield from (work(make_job(number))[1] for number in range(total))
         return
-    with WorkerPool(count, _working, baker, scratch, counter) as pool:
+    with WorkerPool(count, _working, baker, pieces, counter) as pool:
         yield from _in_order(pool, make_job, total, WINDOW * count)
 
 
@@ -84,12 +84,10 @@ def _in_order(pool: WorkerPool, make_job: Callable[[int], Job], total: int, wind
 
 
 @contextmanager
-def _working(
-    baker: EpisodeBaker, scratch: Path, counter: FrameCounter
-) -> Iterator[Callable[[Job], tuple[int, Result]]]:
+def _working(baker: EpisodeBaker, pieces: Path, counter: FrameCounter) -> Iterator[Callable[[Job], tuple[int, Result]]]:
     def work(job: Job) -> tuple[int, Result]:
         if job.check_only:
             return job.number, check_episode(baker, job.episode)
-        return job.number, bake_episode(baker, job.episode, scratch / str(job.number), counter.add)
+        return job.number, bake_episode(baker, job.episode, pieces, counter.add)
 
     yield work

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Group
 from rich.table import Table
 
-from positronic.bake.episode import Rejected
+from positronic.bake.episode import Duplicate, Rejected
 from positronic.errors import PositronicError
 
 REPORT_FILE = "meta/bake_report.json"
@@ -20,7 +20,12 @@ SHOWN = 20
 
 @dataclass(frozen=True)
 class BakeReport:
-    """``tasks``: frames by task. ``seconds``: how long it took, not in the file."""
+    """What the dataset holds, and how this bake went.
+
+    ``tasks``: frames by task. ``bad_before``: what was left out when the dataset that was appended to was baked, as
+    ``read_bad`` gives it. ``added_frames``: of this bake, of which ``resumed`` episodes had been baked before.
+    ``seconds``: how long it took; with the last two, not in the file.
+    """
 
     output: str | Path
     episodes: int
@@ -28,25 +33,34 @@ class BakeReport:
     fps: int
     tasks: dict[str, int]
     rejected: tuple[Rejected, ...]
+    duplicates: tuple[Duplicate, ...]
+    bad_before: list[dict[str, Any]]
+    added_frames: int
+    resumed: int
     seconds: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; nothing of time, machine or path."""
         bad = [{"episode": each.id, "uid": each.uid, "reason": each.reason} for each in self.rejected]
+        bad = self.bad_before + bad
         counts = {"episodes": self.episodes, "frames": self.frames, "fps": self.fps, "bad_episodes": len(bad)}
         return counts | {"tasks": self.tasks, "bad": bad}
 
     def __rich__(self) -> Group:
         """The table shown at the end."""
         table = Table(title=f"Baked {self.output}", show_header=False)
-        rate = f"{self.frames / self.seconds:.0f} frames/s" if self.seconds else ""
+        rate = f"{self.added_frames / self.seconds:.0f} frames/s" if self.seconds else ""
         rows = {
             "episodes": self.episodes,
             "frames": f"{self.frames} at {self.fps} fps",
             "took": f"{self.seconds:.1f} s, {rate}",
         }
         rows |= {f"task '{task}'": f"{frames} frames" for task, frames in list(self.tasks.items())[:SHOWN]}
-        for name, value in (rows | {"bad episodes": len(self.rejected)}).items():
+        rows |= {"bad episodes": len(self.rejected)}
+        rows |= {"added": f"{self.added_frames} frames"} if self.added_frames < self.frames else {}
+        rows |= {"left out, there already": f"{len(self.duplicates)} episodes"} if self.duplicates else {}
+        rows |= {"from an interrupted bake": f"{self.resumed} episodes"} if self.resumed else {}
+        for name, value in rows.items():
             table.add_row(name, str(value))
         return Group(table, *([rejected_table(self.rejected)] if self.rejected else []))
 
@@ -55,6 +69,11 @@ def write_report(folder: Path, report: BakeReport) -> None:
     """Write it into a dataset's folder."""
     text = json.dumps(report.to_dict(), indent=2, ensure_ascii=False)
     (folder / REPORT_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def read_bad(folder: Path) -> list[dict[str, Any]]:
+    """The bad episodes that the report in a dataset's folder lists: ``episode``, ``uid``, ``reason``."""
+    return json.loads((folder / REPORT_FILE).read_text(encoding="utf-8"))["bad"]
 
 
 def rejected_table(rejected: Sequence[Rejected]) -> Table:
@@ -67,12 +86,23 @@ def rejected_table(rejected: Sequence[Rejected]) -> Table:
 
 def bad_episodes_error(rejected: Sequence[Rejected], total: int) -> PositronicError:
     """What stops a bake with ``on_bad_episode=stop``, or one that has no good episode."""
-    lines = [f"  {each.path}: {each.reason}" for each in rejected[:SHOWN]]
-    more = [f"  ... and {len(rejected) - SHOWN} more"] if len(rejected) > SHOWN else []
     remedy = (
         "Mend or remove them, or leave them out with on_bad_episode=skip."
         if len(rejected) < total
         else "There is no good episode; mend the recording, or choose a codec that needs other signals."
     )
-    head = f"{len(rejected)} of {total} episodes are bad; nothing was written:"
-    return PositronicError("\n".join([head, *lines, *more, remedy]))
+    lines = [f"{each.path}: {each.reason}" for each in rejected]
+    return _listing(f"{len(rejected)} of {total} episodes are bad; nothing was published:", lines, remedy)
+
+
+def duplicates_error(duplicates: Sequence[Duplicate], total: int) -> PositronicError:
+    """What stops a bake with ``append=true on_duplicate=stop``."""
+    head = f"{len(duplicates)} of {total} episodes are in the dataset already; nothing was added:"
+    lines = [f"{each.path}: the content of episode {each.index}" for each in duplicates]
+    return _listing(head, lines, "Leave them out with on_duplicate=skip.")
+
+
+def _listing(head: str, lines: Sequence[str], remedy: str) -> PositronicError:
+    shown = [f"  {line}" for line in lines[:SHOWN]]
+    more = [f"  ... and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+    return PositronicError("\n".join([head, *shown, *more, remedy]))

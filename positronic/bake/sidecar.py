@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from positronic import keys
-from positronic.bake.episode import BakedEpisode
 from positronic.bake.frames import LEVELS, Histogram
+from positronic.bake.ledger import Ledger
 from positronic.bake.manifest import episodes_digest
 
 HISTOGRAMS_FILE = "meta/positronic_histograms.parquet"
@@ -20,33 +20,45 @@ EPISODES_PER_GROUP = 100
 
 
 class Sidecar:
-    """Collects sources; writes histograms as they come, a row per episode, 3 x 256 numbers per camera."""
+    """Collects sources; writes histograms as they come, a row per episode, 3 x 256 numbers per camera.
 
-    def __init__(self, root: Path, cameras: Sequence[str]) -> None:
+    ``fingerprints``: of every episode, with its index.
+    """
+
+    def __init__(self, root: Path, cameras: list[str]) -> None:
+        self.fingerprints: dict[str, int] = {}
         self._root = root
-        self._sources: list[tuple[str, str, int]] = []
+        self._rows: list[dict[str, str | int]] = []
         self._waiting: dict[str, list[Histogram]] = {name: [] for name in cameras}
         self._schema = pa.schema([(name, pa.list_(pa.int64(), BINS)) for name in cameras])
         path = root / HISTOGRAMS_FILE
         path.parent.mkdir(parents=True, exist_ok=True)
         self._histograms = pq.ParquetWriter(path, self._schema)
 
-    def add(self, episode: BakedEpisode) -> None:
+    def add(self, uid: str, fingerprint: str, length: int, task: str, histograms: dict[str, Histogram]) -> None:
         """Append an episode."""
-        self._sources.append((*episode.source, episode.length))
+        index = len(self._rows)
+        row = {"episode_index": index, "uid": uid, "fingerprint": fingerprint, "length": length, "task": task}
+        self._rows.append(row)
+        self.fingerprints.setdefault(fingerprint, index)
         for name, waiting in self._waiting.items():
-            waiting.append(episode.histograms[name])
-        if len(self._sources) % EPISODES_PER_GROUP == 0:
+            waiting.append(histograms[name])
+        if len(self._rows) % EPISODES_PER_GROUP == 0:
             self._write_histograms()
+
+    def go_on(self, root: Path, ledger: Ledger) -> None:
+        """Begin with the episodes of the dataset in ``root``, and count them in ``ledger``."""
+        rows = pq.read_table(root / keys.EPISODES_SIDECAR).to_pylist()
+        for row, histograms in zip(rows, read_histograms(root), strict=True):
+            ledger.count(row["task"], row["length"], histograms)
+            self.add(row["uid"], row["fingerprint"], row["length"], row["task"], histograms)
 
     def finish(self) -> str:
         """Write everything. Returns the digest of the episodes."""
         self._write_histograms()
         self.close()
-        uids, fingerprints, lengths = (list(column) for column in zip(*self._sources, strict=True))
-        table = {"episode_index": list(range(len(uids))), "uid": uids, "fingerprint": fingerprints, "length": lengths}
-        pq.write_table(pa.table(table), self._root / keys.EPISODES_SIDECAR)
-        return episodes_digest(self._sources)
+        pq.write_table(pa.Table.from_pylist(self._rows), self._root / keys.EPISODES_SIDECAR)
+        return episodes_digest((row["uid"], row["fingerprint"], row["length"]) for row in self._rows)
 
     def close(self) -> None:
         """Close the files; may be called again."""
@@ -58,3 +70,10 @@ class Sidecar:
         self._histograms.write_table(pa.table(arrays, schema=self._schema))
         for waiting in self._waiting.values():
             waiting.clear()
+
+
+def read_histograms(root: Path) -> Iterator[dict[str, Histogram]]:
+    """Each episode's histograms, by camera."""
+    for batch in pq.ParquetFile(root / HISTOGRAMS_FILE).iter_batches(EPISODES_PER_GROUP):
+        counts = {name: batch.column(name).flatten().to_numpy().reshape(-1, 3, LEVELS) for name in batch.schema.names}
+        yield from ({name: each[i] for name, each in counts.items()} for i in range(len(batch)))

@@ -15,17 +15,20 @@ from positronic.utils.fields import above, between, one_of
 class Convert(Parts):
     """``output_dir``: the baked dataset. ``fps``: null takes ``modality.action_fps``. ``task``: replaces every
     episode's own. ``max_staleness_sec``: an image older than this makes a bad episode, null allows any age.
-    ``on_bad_episode``: ``stop`` or ``skip``. ``num_workers``: processes, 0 means one per core.
+    ``on_bad_episode``: ``stop`` or ``skip``. ``append``: add to the dataset that is there, in one step; an episode
+    that it holds already stops that, or is skipped (``on_duplicate``). ``num_workers``: processes, 0: one per core.
     """
 
     uses: ClassVar[tuple[str, ...]] = ("dataset", "codec", "modality", "storage")
 
     output_dir: str = "${paths.root}/baked/${dataset.name}/${vendor.name}/${codec.name}/${dataset_format}"
-    dataset_format: str = one_of("v3.0", default="v3.0")
+    dataset_format: str = one_of("v3.0", "v2.1", default="v3.0")
     fps: int | None = between(1, default=None)
     task: str | None = None
     max_staleness_sec: float | None = above(0, default=1.0)
     on_bad_episode: str = one_of("stop", "skip", default="stop")
+    append: bool = False
+    on_duplicate: str = one_of("stop", "skip", default="stop")
     num_workers: int = between(0, default=0)
     video: VideoConfig = field(default_factory=VideoConfig)
 
@@ -50,6 +53,8 @@ def run(config: Convert) -> None:
         task=config.task,
         max_staleness_sec=config.max_staleness_sec,
         on_bad_episode=config.on_bad_episode,
+        append=config.append,
+        on_duplicate=config.on_duplicate,
         num_workers=config.num_workers,
         video=config.video,
     )

@@ -8,6 +8,7 @@ power cut a published folder may need to be made again.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
 import os
@@ -19,6 +20,8 @@ from pathlib import Path
 
 from positronic.errors import PositronicError
 from positronic.storage.uri import LOCAL_SCHEME, S3_SCHEME, SCHEME_SEPARATOR, is_remote
+
+AT_FDCWD, RENAME_EXCHANGE = -100, 2  # from Linux's fcntl.h and fs.h
 
 
 def local_path(uri: str | Path) -> Path:
@@ -47,18 +50,23 @@ def partial_path(uri: str | Path) -> Path:
 
 
 @contextmanager
-def publish_folder(uri: str | Path) -> Iterator[Path]:
+def publish_folder(uri: str | Path, replace: bool = False) -> Iterator[Path]:
     """An empty folder to fill; leaving the context renames it to ``uri``, an exception removes it.
 
-    Leftovers of a crashed run are removed first. Raises PositronicError when ``uri`` is there already (before or
-    after the work), or when another process is building it.
+    Leftovers of a crashed run are removed first. ``replace``: there is a folder at ``uri``, and the new one takes its
+    place. Raises PositronicError when ``uri`` is there already (before or after the work) and not to be replaced, or
+    when another process is building it.
     """
     target, partial = local_path(uri).absolute(), partial_path(uri)
-    _refuse_existing(target)
+    if not replace:
+        _refuse_existing(target)
     with _locked_folder(partial):
         try:
             yield partial
-            _rename(partial, target)
+            if replace:
+                _exchange(partial, target)
+            else:
+                _rename(partial, target)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 
@@ -75,6 +83,20 @@ def _rename(partial: Path, target: Path) -> None:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
             _refuse_existing(target)
         raise
+
+
+def _exchange(one: Path, other: Path) -> None:
+    """Each gets the other's name: in one step on Linux, else in three, between which ``other`` is missing."""
+    try:
+        swap = ctypes.CDLL(None, use_errno=True).renameat2
+    except AttributeError:
+        swap = None
+    if swap is not None and swap(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE) == 0:
+        return
+    aside = one.with_name(f"{one.name}-replaced")
+    other.rename(aside)
+    one.rename(other)
+    aside.rename(one)
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from positronic.bake.manifest import Manifest, read_manifest
 from positronic.codecs.build import Recipe
 from positronic.errors import PositronicError, listing
 
+DATASET_FORMAT = "v3.0"
 INFO_FILE = "meta/info.json"
 STATS_FILE = "meta/stats.json"
 TASKS_FILE = "meta/tasks.parquet"
@@ -89,6 +90,11 @@ def open_baked(root: Path) -> BakedDataset:
     Raises PositronicError when the dataset is incomplete, holds no frames, or is not what its manifest says.
     """
     manifest = read_manifest(root)
+    if manifest.dataset_format != DATASET_FORMAT:
+        raise PositronicError(
+            f"{root} is in format {manifest.dataset_format}, which other trainers read; training here needs "
+            f"{DATASET_FORMAT}. Convert with dataset_format={DATASET_FORMAT}."
+        )
     recipe = manifest.load_recipe()
     info = json.loads(_required(root / INFO_FILE).read_text())
     rows = _read_rows(root, [column.name for column in recipe.modality.vector_columns])

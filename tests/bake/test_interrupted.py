@@ -1,5 +1,6 @@
-"""Whatever ends a bake early, nothing is left that looks like a dataset."""
+"""Whatever ends a bake early, nothing is left that looks like a dataset, and the next bake goes on from there."""
 
+import json
 import os
 import shutil
 import signal
@@ -11,9 +12,13 @@ import pytest
 
 from positronic import keys
 from positronic.bake.convert import BakeOptions, bake
+from positronic.bake.pieces import pieces_path
+from positronic.errors import PositronicError
 from positronic.raw.dataset import open_dataset
 from positronic.raw.layout import episode_path
 from positronic.storage import partial_path
+
+VERSIONS = {"commit": None, "dirty": None, "versions": {}}
 
 PUBLISHED = Path(__file__).parents[1] / "data" / "raw_v1"
 COPIES = 60
@@ -33,15 +38,18 @@ if __name__ == "__main__":
     raw, output, workers = sys.argv[1:]
     config = positronic.compose(["stage=convert", "vendor=lerobot", "codec=ee", "dataset.path=unused"])
     options = BakeOptions("lerobot", num_workers=int(workers))
-    bake(open_dataset(raw), build(config.codec, config.modality), output, options, {}, Tell())
+    versions = {"commit": None, "dirty": None, "versions": {}}
+    bake(open_dataset(raw), build(config.codec, config.modality), output, options, versions, Tell())
 """
 
 
 @pytest.fixture
 def raw(tmp_path):
-    """More episodes than are baked before the signal comes."""
+    """More episodes than are baked before the signal comes, each with a content of its own."""
     for number in range(COPIES):
-        shutil.copytree(episode_path(PUBLISHED, number % 3), episode_path(tmp_path / "raw", number))
+        folder = episode_path(tmp_path / "raw", number)
+        shutil.copytree(episode_path(PUBLISHED, number % 3), folder)
+        (folder / "static.json").write_text(json.dumps({"task": f"task {number}"}))
     return tmp_path / "raw"
 
 
@@ -65,24 +73,56 @@ def under_way(tmp_path, raw):
         process.communicate()
 
 
+def bake_all(raw, output, recipe):
+    return bake(open_dataset(raw), recipe(side=224), output, BakeOptions("lerobot", num_workers=1), VERSIONS)
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 @pytest.mark.parametrize("workers", [1, 2])
-def test_ctrl_c_leaves_nothing(under_way, tmp_path, workers):
-    """SIGINT to the whole group, as a terminal sends it: no dataset, no temporary folder, no process."""
+def test_ctrl_c_leaves_no_dataset(under_way, tmp_path, workers):
+    """SIGINT to the whole group, as a terminal sends it: finished pieces, but no dataset and no process."""
     process = under_way(workers)
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(120) != 0
-    assert list((tmp_path / "out").iterdir()) == []
+    assert list((tmp_path / "out").iterdir()) == [pieces_path(tmp_path / "out" / "baked")]
     assert process.stdout.read() == ""  # comes to its end when the last process that could write has ended
 
 
-def test_a_kill_leaves_only_what_the_next_bake_removes(under_way, tmp_path, raw, recipe):
-    """SIGKILL: the hidden folder stays, is no dataset, and is gone after the next bake, which succeeds."""
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_the_next_bake_goes_on_and_gives_the_same_bytes(under_way, tmp_path, raw, recipe, how):
+    """It takes over every finished episode, and the result is that of a bake that nobody stopped."""
     process, output = under_way(2), tmp_path / "out" / "baked"
-    os.kill(process.pid, signal.SIGKILL)
+    os.killpg(process.pid, how)
     process.wait()
-    assert list((tmp_path / "out").iterdir()) == [partial_path(output)]
-    assert not (partial_path(output) / keys.MANIFEST_FILE).exists()
-    bake(open_dataset(raw)[:2], recipe(), output, BakeOptions("lerobot", num_workers=1), {})
+    finished = [path for path in pieces_path(output).iterdir() if path.is_dir() and "unfinished" not in path.name]
+    assert 2 <= len(finished) < COPIES
+    report = bake_all(raw, output, recipe)
+    assert report.resumed == len(finished)
+    assert list((tmp_path / "out").iterdir()) == [output]
+    bake_all(raw, tmp_path / "whole", recipe)
+    assert contents(output) == contents(tmp_path / "whole")
+
+
+def test_pieces_of_another_bake_are_not_used(under_way, tmp_path, raw, recipe):
+    """Other settings begin anew: here smaller images."""
+    process, output = under_way(1), tmp_path / "out" / "baked"
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    report = bake(open_dataset(raw)[:2], recipe(), output, BakeOptions("lerobot", num_workers=1), VERSIONS)
+    assert (report.resumed, report.episodes) == (0, 2)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["baked"]
-    assert (output / keys.MANIFEST_FILE).exists()
-    assert not list(output.glob(".*"))
+
+
+def test_a_bad_episode_costs_none_of_the_good_ones(record, recipe, baked, tmp_path):
+    """What was baked before it was found is taken over when it is left out."""
+    record(seed=1)
+    folder = record(seed=2)[1].path
+    (folder / f"{keys.GRIP}.parquet").unlink()
+    with pytest.raises(PositronicError, match="1 of 2 episodes are bad"):
+        baked(open_dataset(tmp_path / "raw"), recipe())
+    options = BakeOptions("lerobot", num_workers=1, on_bad_episode="skip")
+    report = bake(open_dataset(tmp_path / "raw"), recipe(), tmp_path / "baked", options, VERSIONS)
+    assert (report.episodes, report.resumed) == (1, 1)

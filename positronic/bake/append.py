@@ -1,0 +1,58 @@
+"""Adding episodes to a dataset that is baked: what must agree, and what the two have in common on disk."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from positronic.bake.files import link
+from positronic.bake.manifest import Manifest
+from positronic.conventions import require_equal
+from positronic.raw.naming import Naming
+
+HINT = "Convert with the same settings to append, or bake a dataset of its own with output_dir=<another folder>."
+
+
+def require_appendable(before: Manifest, after: Manifest, output: str | Path) -> None:
+    """Raise ConventionError, both sides printed, when episodes baked as ``after`` says do not belong to ``output``."""
+    before.load_recipe().require_same(after.load_recipe(), str(output), "this bake", HINT)
+    require_equal(str(output), _settings(before), "this bake", _settings(after), HINT)
+
+
+def take_over(old: Path, new: Path, kept: Sequence[str]) -> None:
+    """Give ``new`` the files of ``old`` named by ``kept``: those in its folders as links, as nobody writes to them
+    again; lone files as copies."""
+    for name in kept:
+        source = old / name
+        for path in [source] if source.is_file() else sorted(source.rglob("*")):
+            target = new / path.relative_to(old)
+            if path.is_dir():
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            (shutil.copyfile if path == source else link)(path, target)
+
+
+def take_rest(old: Path, new: Path) -> None:
+    """What ``new`` does not have of ``old``: files that somebody added."""
+    for path in old.rglob("*"):
+        target = new / path.relative_to(old)
+        if path.is_file() and not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            link(path, target)
+
+
+def _settings(manifest: Manifest) -> dict[str, str]:
+    gripper = "open at 1, inverted while reading" if _naming(manifest).inverted_gripper else "0=open 1=closed"
+    return {
+        "vendor": manifest.vendor,
+        "dataset_format": manifest.dataset_format,
+        "fps": str(manifest.fps),
+        "gripper in the recording": gripper,
+        "video": json.dumps(manifest.video, sort_keys=True),
+    }
+
+
+def _naming(manifest: Manifest) -> Naming:
+    return Naming(**manifest.reader)

@@ -1,0 +1,115 @@
+"""What a dataset holds so far, whatever its layout: its episodes, their tasks, and what statistics are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from positronic.bake import features, statistics
+from positronic.bake.columns import column_blocks
+from positronic.bake.episode import BakedEpisode, Source
+from positronic.bake.frames import Histogram, empty_histogram
+from positronic.bake.statistics import Stats
+
+
+class Entry(NamedTuple):
+    """An episode in its place. ``first``: the dataset's index of its first frame. ``columns``: (T, D) by name,
+    LeRobot's own among them as (T,). ``stats``: by feature. ``pieces``: mp4 by camera."""
+
+    index: int
+    first: int
+    length: int
+    task: str
+    task_index: int
+    source: Source
+    columns: dict[str, NDArray[Any]]
+    stats: dict[str, Stats]
+    pieces: dict[str, Path]
+
+
+class Ledger:
+    """Episodes are entered in order; ``stats`` speaks of all of them.
+
+    ``features``: as ``features.lerobot_features`` gives them. ``lengths``: frames of each episode. ``tasks``: text ->
+    index. ``task_frames``: frames by task index. ``histograms``: summed, by camera.
+    """
+
+    def __init__(self, feature_info: Mapping[str, dict[str, Any]], fps: int) -> None:
+        self.features, self.fps = dict(feature_info), fps
+        self.frames = 0
+        self.lengths: list[int] = []
+        self.tasks: dict[str, int] = {}
+        self.task_frames: list[int] = []
+        self.cameras = [name for name, feature in self.features.items() if feature["dtype"] == "video"]
+        self.histograms: dict[str, Histogram] = {name: empty_histogram() for name in self.cameras}
+
+    def enter(self, episode: BakedEpisode) -> Entry:
+        """Give the next place to ``episode`` and count it."""
+        index, first = len(self.lengths), self.frames
+        task_index = self.count(episode.task, episode.length, episode.histograms)
+        columns = episode.columns | self._own_columns(index, first, episode.length, task_index)
+        stats = self._episode_stats(columns, episode)
+        return Entry(
+            index, first, episode.length, episode.task, task_index, episode.source, columns, stats, episode.pieces
+        )
+
+    def count(self, task: str, length: int, histograms: Mapping[str, Histogram]) -> int:
+        """Count an episode. Returns the index of its task, a new one for a new task."""
+        task_index = self.tasks.setdefault(task, len(self.tasks))
+        self.task_frames += [0] * (len(self.tasks) - len(self.task_frames))
+        self.task_frames[task_index] += length
+        self.lengths.append(length)
+        self.frames += length
+        for name, counts in histograms.items():
+            self.histograms[name] += counts
+        return task_index
+
+    @property
+    def frames_by_task(self) -> dict[str, int]:
+        """Task -> its frames."""
+        return dict(zip(self.tasks, self.task_frames, strict=True))
+
+    def stats(self, root: Path) -> dict[str, Stats]:
+        """Statistics over all frames; the vectors are read back from the dataset in ``root``."""
+        stats = {name: statistics.of_histograms(self.histograms[name], self.frames) for name in self.cameras}
+        for name in self.features:
+            if name not in stats and name not in features.BOOKKEEPING:
+                stats[name] = statistics.of_blocks(lambda name=name: column_blocks(root, name))
+        stats |= self._own_stats()
+        return {name: stats[name] for name in self.features}
+
+    def _own_columns(self, index: int, first: int, length: int, task_index: int) -> dict[str, NDArray[Any]]:
+        steps = np.arange(length, dtype=np.int64)
+        return {
+            features.TIMESTAMP: (steps / self.fps).astype(np.float32),
+            features.FRAME_INDEX: steps,
+            features.EPISODE_INDEX: np.full(length, index),
+            features.INDEX: first + steps,
+            features.TASK_INDEX: np.full(length, task_index),
+        }
+
+    def _episode_stats(self, columns: Mapping[str, NDArray[Any]], episode: BakedEpisode) -> dict[str, Stats]:
+        images = episode.histograms
+        return {
+            name: statistics.of_histograms(images[name], episode.length)
+            if name in images
+            else statistics.of_rows(columns[name])
+            for name in self.features
+        }
+
+    def _own_stats(self) -> dict[str, Stats]:
+        """Of LeRobot's own columns, from the lengths alone."""
+        lengths = np.array(self.lengths)
+        steps = np.arange(lengths.max())
+        alive = np.array([len(lengths), *(len(lengths) - np.bincount(lengths).cumsum()[1:-1])])
+        return {
+            features.TIMESTAMP: statistics.of_counts((steps / self.fps).astype(np.float32), alive),
+            features.FRAME_INDEX: statistics.of_counts(steps, alive),
+            features.EPISODE_INDEX: statistics.of_counts(np.arange(len(lengths)), lengths),
+            features.INDEX: statistics.of_range(self.frames),
+            features.TASK_INDEX: statistics.of_counts(np.arange(len(self.tasks)), np.array(self.task_frames)),
+        }

@@ -1,0 +1,71 @@
+"""The statistics of a baked dataset once more: from its own files, by what the bake computes them with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from positronic import keys
+from positronic.bake.columns import column_blocks, data_files
+from positronic.bake.config import VideoConfig
+from positronic.bake.features import lerobot_features
+from positronic.bake.ledger import Ledger
+from positronic.bake.manifest import Manifest
+from positronic.bake.sidecar import read_histograms
+from positronic.bake.tables import stats_text
+from positronic.errors import PositronicError
+
+AGAIN = "Convert it again."
+
+
+def stats_json(root: Path, manifest: Manifest) -> str:
+    """The text of ``meta/stats.json`` for the dataset in ``root``: vectors from the data files, images from the
+    histograms, LeRobot's own columns from the lengths and tasks of the episodes.
+
+    Raises PositronicError when a file is missing, unreadable or holds other episodes than the manifest says, and for
+    a number that is not finite.
+    """
+    ledger = read_ledger(root, manifest)
+    with _readable(root):
+        for column in manifest.load_recipe().modality.vector_columns:
+            if not all(np.isfinite(block).all() for block in column_blocks(root, column.name)):
+                raise PositronicError(
+                    f"{root}: column '{column.name}' holds numbers that are not finite; no statistics were written. "
+                    f"See where with report=true. {AGAIN}"
+                )
+        return stats_text(ledger.stats(root))
+
+
+def read_ledger(root: Path, manifest: Manifest) -> Ledger:
+    """The episodes of the dataset in ``root``. Raises PositronicError when its files do not hold all of them."""
+    recipe = manifest.load_recipe()
+    ledger = Ledger(lerobot_features(recipe.modality, manifest.fps, VideoConfig(**manifest.video)), manifest.fps)
+    with _readable(root):
+        for row, histograms in zip(_episodes(root), read_histograms(root), strict=True):
+            ledger.count(row["task"], row["length"], histograms)
+        rows = sum(pq.ParquetFile(path).metadata.num_rows for path in data_files(root))
+    found = {"in meta/": (len(ledger.lengths), ledger.frames), "in data/": (manifest.episodes, rows)}
+    for where, counted in found.items():
+        if counted != (manifest.episodes, manifest.frames):
+            raise PositronicError(
+                f"{root}: expected {manifest.frames} frames of {manifest.episodes} episodes, found {counted[1]} of "
+                f"{counted[0]} {where}. {AGAIN}"
+            )
+    return ledger
+
+
+def _episodes(root: Path) -> Iterator[dict]:
+    yield from pq.read_table(root / keys.EPISODES_SIDECAR).to_pylist()
+
+
+@contextmanager
+def _readable(root: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
+        raise PositronicError(f"{root} is not a whole baked dataset: {error}. {AGAIN}") from error

@@ -1,0 +1,93 @@
+"""The layout of a LeRobot dataset, format v2.1: a parquet file per episode, an mp4 per episode and camera.
+
+Upstream GR00T and openpi read this one. Its readers use releases of Hugging Face's datasets before 4, and a GR00T
+loader wants ``meta/stats.json``, which LeRobot's own v2.1 left out.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from positronic.bake.files import link
+from positronic.bake.ledger import Entry, Ledger
+from positronic.bake.tables import INFO_FILE, data_schema, data_table, listed, write_json, write_stats
+
+VERSION = "v2.1"
+CHUNK_SIZE = 1000  # episodes per folder
+DATA_PATH = "data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet"
+VIDEO_PATH = "videos/chunk-{episode_chunk:03d}/{video_key}/episode_{episode_index:06d}.mp4"
+EPISODES_FILE = "meta/episodes.jsonl"
+EPISODES_STATS_FILE = "meta/episodes_stats.jsonl"
+TASKS_FILE = "meta/tasks.jsonl"
+EPISODE_STATS = ("min", "max", "mean", "std", "count")
+
+
+class WriterV21:
+    """Entries in, one after another, then ``finish``. Files that are in ``root`` already stay as they are."""
+
+    kept = ("data", "videos", EPISODES_FILE, EPISODES_STATS_FILE)
+    """What an appended dataset has in common with what it was before; lines are added to the last two."""
+
+    def __init__(self, root: Path, ledger: Ledger) -> None:
+        self.root = root
+        self._schema = data_schema(ledger.features, list_type="Sequence")
+        (root / "meta").mkdir(exist_ok=True)
+        self._episodes, self._stats = (
+            (root / name).open("a", encoding="utf-8") for name in (EPISODES_FILE, EPISODES_STATS_FILE)
+        )
+
+    def write(self, entry: Entry) -> None:
+        """Write an episode; its pieces may be removed afterwards."""
+        pq.write_table(data_table(self._schema, entry.columns), self._place(DATA_PATH, entry))
+        for name, piece in entry.pieces.items():
+            link(piece, self._place(VIDEO_PATH, entry, video_key=name))
+        _add_line(self._episodes, {"episode_index": entry.index, "tasks": [entry.task], "length": entry.length})
+        stats = {name: {key: listed(each)[key] for key in EPISODE_STATS} for name, each in entry.stats.items()}
+        _add_line(self._stats, {"episode_index": entry.index, "stats": stats})
+
+    def finish(self, ledger: Ledger) -> None:
+        """Write all meta data."""
+        self.close()
+        write_json(self.root / INFO_FILE, _info(ledger))
+        write_stats(self.root, ledger.stats(self.root))
+        with (self.root / TASKS_FILE).open("w", encoding="utf-8") as file:
+            for task, index in ledger.tasks.items():
+                _add_line(file, {"task_index": index, "task": task})
+
+    def close(self) -> None:
+        """Close all files; may be called again."""
+        self._episodes.close()
+        self._stats.close()
+
+    def _place(self, template: str, entry: Entry, **fields: str) -> Path:
+        chunk = entry.index // CHUNK_SIZE
+        path = self.root / template.format(episode_chunk=chunk, episode_index=entry.index, **fields)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+
+def _info(ledger: Ledger) -> dict[str, Any]:
+    episodes = len(ledger.lengths)
+    return {
+        "codebase_version": VERSION,
+        "robot_type": None,
+        "total_episodes": episodes,
+        "total_frames": ledger.frames,
+        "total_tasks": len(ledger.tasks),
+        "total_videos": episodes * len(ledger.cameras),
+        "total_chunks": -(-episodes // CHUNK_SIZE),
+        "chunks_size": CHUNK_SIZE,
+        "fps": ledger.fps,
+        "splits": {"train": f"0:{episodes}"},
+        "data_path": DATA_PATH,
+        "video_path": VIDEO_PATH if ledger.cameras else None,
+        "features": ledger.features,
+    }
+
+
+def _add_line(file: Any, content: Any) -> None:
+    file.write(json.dumps(content, ensure_ascii=False) + "\n")
