@@ -20,17 +20,20 @@ from positronic.stages.collect import Collect
 from positronic.stages.convert import Convert
 from positronic.stages.infer import Infer
 from positronic.stages.serve import Serve
+from positronic.stages.stats import Stats
 from positronic.stages.train import Train
 from positronic.utils.fields import RULE, Rule
 
 STAGES: dict[str, type[Parts]] = {
     "collect": Collect,
     "convert": Convert,
+    "stats": Stats,
     "train": Train,
     "serve": Serve,
     "infer": Infer,
 }
-TRAINABLE_STAGES = ("convert", "train")
+DATASET_STAGES = ("convert", "stats", "train")  # where a codec stands for a dataset that is baked with it
+SAID_BY_DATASET = ("dataset", "vendor", "codec", "modality", "dataset_format")
 PRESETS = ("experiment", "debug", "cluster")
 
 # Names that other documents and other vendors' tools use, and the one that is used here.
@@ -61,8 +64,8 @@ MOVED = {
 # Names for what nobody types any more.
 DERIVED = {
     "modality": "it follows from vendor= and codec=",
-    "modality_config": "it follows from codec=",
-    "variant": "it follows from codec=",
+    "modality_config": "it follows from codec=; docs/codecs.md says which codec has it",
+    "variant": "it follows from codec=; docs/codecs.md says which codec has it",
     "config_name": "it follows from vendor= and codec=",
     "stats_path": "the statistics are computed by stage=convert and travel with the dataset and the checkpoint",
 }
@@ -91,6 +94,11 @@ def check_typed(typed: Mapping[str, str]) -> None:
             raise PositronicError(f"'{key}' is called {_either(names)} here. Type {names[0]}={value}.")
         if key in OLD_NAMES:
             raise PositronicError(f"'{key}' is called '{OLD_NAMES[key]}' here. Type {OLD_NAMES[key]}={value}.")
+        if stage == "stats" and "input_path" in typed and key.split(".")[0] in SAID_BY_DATASET:
+            raise PositronicError(
+                f"'{key}' and 'input_path' both say which dataset: the one at {typed['input_path']} knows what it was "
+                f"baked with. Leave out {key}=, or input_path= to take the dataset that {key}= stands for."
+            )
 
 
 def unknown_key(key: str, stage: str, known: Sequence[str]) -> PositronicError:
@@ -125,7 +133,7 @@ def unknown_pair(vendor: str, codec: str, valid: Sequence[str], others: Sequence
 def check(cfg: DictConfig) -> None:
     """Raise PositronicError when the stage cannot use this codec, or a value breaks its field's rule or is missing."""
     reason = cfg.codec.inference_only
-    if cfg.stage in TRAINABLE_STAGES and reason is not None:
+    if cfg.stage in DATASET_STAGES and reason is not None:
         raise PositronicError(f"codec={cfg.codec.name} cannot be used with stage={cfg.stage}: {reason}.")
     if cfg.stage in ("train", "serve") and cfg.vendor.convert_only is not None:
         raise PositronicError(

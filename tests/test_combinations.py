@@ -12,7 +12,7 @@ from positronic.codecs.table import contract_table
 from positronic.errors import PositronicError
 
 CONF = Path(__file__).parents[1] / "conf"
-STAGES = ("collect", "convert", "train", "serve", "infer")
+STAGES = ("collect", "convert", "stats", "train", "serve", "infer")
 VENDORS = ("lerobot", "gr00t", "openpi")
 CODECS = sorted(
     path.stem for path in (CONF / "codec").glob("*.yaml") if path.stem[0] != "_" and path.stem != "from_checkpoint"
@@ -38,7 +38,7 @@ def refusal(stage, vendor, codec):
     """The beginning of the sentence that refuses this combination; None when it is a valid one."""
     if codec not in VALID[vendor]:
         return f"codec={codec} has no {vendor} modality. Valid codecs for vendor={vendor}: "
-    if codec == "droid" and stage in ("convert", "train"):
+    if codec == "droid" and stage in ("convert", "stats", "train"):
         return f"codec=droid cannot be used with stage={stage}: "
     if vendor in CONVERT_ONLY and stage in ("train", "serve"):
         return f"vendor={vendor} cannot be used with stage={stage}: "

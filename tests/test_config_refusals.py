@@ -24,7 +24,7 @@ REFUSALS = {
     "codec=jonts": f"codec=jonts has no lerobot modality. {CODECS} Did you mean 'joints'?",
     "vendor=lerbot": "vendor=lerbot is not known. Valid choices for vendor: gr00t, lerobot, openpi."
     " Did you mean 'lerobot'?",
-    "stage=trian": "stage=trian is not known. Valid choices for stage: collect, convert, infer, serve, train."
+    "stage=trian": "stage=trian is not known. Valid choices for stage: collect, convert, infer, serve, stats, train."
     " Did you mean 'train'?",
     "stage=infer policy=.remote": "policy=.remote is not known. Valid choices for policy: local, remote, scripted."
     " Did you mean 'remote'?",
@@ -55,8 +55,13 @@ REFUSALS = {
     "stage=serve port=1": "'port' is called 'server.port' here. Type server.port=1.",
     "stage=infer host=x": "'host' is called 'policy.host' here. Type policy.host=x.",
     "stage=train port=1": "'port' is called 'policy.port' or 'server.port' here. Type policy.port=1.",
-    "modality_config=ee_q": "'modality_config' is not typed here: it follows from codec=.",
+    "modality_config=ee_q": "'modality_config' is not typed here: it follows from codec=; docs/codecs.md says which"
+    " codec has it.",
     "modality=lerobot/ee": "'modality' is not typed here: it follows from vendor= and codec=.",
+    "stage=stats codec=joints input_path=x": "'codec' and 'input_path' both say which dataset: the one at x knows what"
+    " it was baked with. Leave out codec=, or input_path= to take the dataset that codec= stands for.",
+    "stage=stats dataset=local": f"stage=stats needs dataset.path. Type dataset.path={FOLDER}, or dataset=demo for the"
+    " demonstrations of stage=collect.",
     "stage=convert dataset=local": f"stage=convert needs dataset.path. Type dataset.path={FOLDER}, or dataset=demo for"
     " the demonstrations of stage=collect.",
     "dataset=local": f"stage=train needs dataset.path. Type dataset.path={FOLDER}, or dataset=demo for the"
@@ -112,7 +117,7 @@ def test_a_value_outside_its_rule_is_named_with_what_was_expected(typed):
 
 def test_without_a_stage_the_stages_are_listed():
     """Nothing runs that was not typed."""
-    with pytest.raises(PositronicError, match=r"Type a stage: stage=collect\|convert\|train\|serve\|infer"):
+    with pytest.raises(PositronicError, match=r"Type a stage: stage=collect\|convert\|stats\|train\|serve\|infer"):
         positronic.compose([])
 
 

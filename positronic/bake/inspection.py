@@ -1,13 +1,15 @@
 """What a baked dataset's numbers look like, and which of them look wrong.
 
-Limits are wide on purpose: they find other units (millimetres, degrees), other layouts and damage, not bad demonstrations.
+Limits are wide on purpose: they find other units (millimetres, degrees), other layouts and damage, not bad
+demonstrations.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,10 +19,10 @@ from numpy.typing import NDArray
 from positronic.bake import statistics
 from positronic.bake.columns import column_blocks, episode_columns
 from positronic.bake.features import element_names
-from positronic.bake.frames import Histogram
+from positronic.bake.frames import LEVELS, Histogram
 from positronic.bake.manifest import Manifest
-from positronic.bake.recompute import read_ledger
-from positronic.bake.statistics import STD_FLOOR, Stats
+from positronic.bake.recompute import read_ledger, readable
+from positronic.bake.statistics import STD_FLOOR
 from positronic.codecs.features import VectorFeature
 from positronic.codecs.modality import Column
 
@@ -30,44 +32,49 @@ GRIP_SLACK = 0.01  # measured widths overshoot by a sensor's step
 REACH_M = 3.0  # from the robot's base; arms on a table reach about 1 m, and millimetres come as hundreds
 JOINT_LIMIT_RAD = 2 * math.pi  # no joint here turns further; degrees come as tens
 ROTATION_SLACK = 1e-3  # of lengths and angles of unit vectors, far above float32's rounding
-BINS = 60
+BINS = 60  # of a dimension's histogram
+SHOWN = ("min", "q01", "mean", "q99", "max", "std")
+CHANNELS = ("red", "green", "blue")
 
 
 class Check(NamedTuple):
-    """``measure``: the numbers of one feature (T, D) -> (T, M), each of which should lie in ``low`` to ``high``."""
+    """``measure``: the feature's numbers ``dims`` (T, d) -> (T, d) or (T, 1), which should lie in ``low`` to ``high``.
 
-    what: str
-    expected: str
+    ``says``: what is wrong, with the worst of them in braces.
+    """
+
+    dims: slice
     low: float
     high: float
     measure: Callable[[Floats], Floats]
+    says: str
 
 
 class Finding(NamedTuple):
-    """Something that looks wrong. ``dimensions``: names of those that it is about."""
+    """Something that looks wrong with dimensions ``names`` of a column."""
 
     column: str
-    dimensions: tuple[str, ...]
+    names: tuple[str, ...]
     text: str
-
-    def __str__(self) -> str:
-        return f"{self.column}, {self.text}"
 
 
 class Dimension(NamedTuple):
-    """One number of a column, or one channel of a camera. ``stats`` None: it has no finite value. ``counts``: how many
-    values lie between neighbouring ``edges``."""
+    """One number of a column, or one channel of a camera, in 0..1.
+
+    ``stats``: SHOWN; empty when no value is finite. ``counts``: how many values lie between neighbouring ``edges``.
+    """
 
     column: str
     name: str
-    stats: dict[str, float] | None
+    is_image: bool
+    stats: dict[str, float]
     edges: Floats
     counts: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """Everything about one dataset. Images are in 0..1."""
+    """Everything about one dataset."""
 
     manifest: Manifest
     dimensions: list[Dimension]
@@ -75,94 +82,154 @@ class Inspection:
 
     def flagged(self, dimension: Dimension) -> bool:
         """Whether a finding is about this dimension."""
-        return any(dimension.column == f.column and dimension.name in f.dimensions for f in self.findings)
+        return any(dimension.column == f.column and dimension.name in f.names for f in self.findings)
+
+
+def is_needed(name: str) -> bool:
+    """Whether ``inspect`` reads the dataset's file ``name``: all but the videos."""
+    return not name.startswith("videos/")
 
 
 def inspect(root: Path, manifest: Manifest) -> Inspection:
-    """Look at every number of the dataset in ``root``; its frames by their histograms.
+    """Look at every number of the dataset in ``root``; at its frames by their histograms.
 
     Raises PositronicError when it is not whole.
     """
     ledger, modality = read_ledger(root, manifest), manifest.load_recipe().modality
-    dimensions = [d for column in modality.vector_columns for d in _vector_dimensions(root, column)]
-    dimensions += [d for name in ledger.cameras for d in _camera_dimensions(name, ledger.histograms[name])]
-    wrong = _wrong_values(root, modality.vector_columns, manifest.frames)
-    return Inspection(manifest, dimensions, [*wrong, *_constants(dimensions)])
+    with readable(root):
+        dimensions = [d for column in modality.vector_columns for d in _vector_dimensions(root, column)]
+        wrong = _wrong_values(root, modality.vector_columns, manifest.frames)
+    for name in ledger.cameras:
+        dimensions += _camera_dimensions(name, ledger.histograms[name], ledger.frames)
+    return Inspection(manifest, dimensions, [*wrong, *_near_constant(dimensions)])
 
 
 def checks(feature: VectorFeature) -> tuple[Check, ...]:
-    """What the numbers of ``feature`` must satisfy."""
-    if feature.part == "grip":
-        return (Check("gripper", "0 (open) to 1 (closed)", -GRIP_SLACK, 1 + GRIP_SLACK, lambda grip: grip),)
-    if feature.part == "joint_position":
-        turn = JOINT_LIMIT_RAD
-        return (Check("joint", "at most 2 pi either way: radians, not degrees", -turn, turn, lambda joints: joints),)
-    if feature.part == "ee_pose":
-        near = Check(
-            "distance from the base", f"at most {REACH_M:g} m: metres, not millimetres", 0, REACH_M, _distance
-        )
-        return near, *ROTATION_CHECKS.get(feature.convention.rotation, ())
-    return ()
+    """What every number of ``feature`` must satisfy."""
+    every = slice(0, feature.shape[0])
+    finite = Check(every, 1, 1, lambda rows: np.isfinite(rows).astype(float), "not a finite number")
+    return finite, *PART_CHECKS.get(feature.part, ()), *ROTATION_CHECKS.get(feature.convention.rotation, ())
 
 
-def _distance(pose: Floats) -> Floats:
-    return np.linalg.norm(pose[:, :3], axis=1, keepdims=True)
+def _itself(rows: Floats) -> Floats:
+    return rows
 
 
-def _quat_norm(pose: Floats) -> Floats:
-    return np.linalg.norm(pose[:, 3:7], axis=1, keepdims=True)
+def _norm(rows: Floats) -> Floats:
+    return np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def _rows_error(pose: Floats) -> Floats:
-    """How far the two rows are from unit length and from a right angle."""
-    first, second = pose[:, 3:6], pose[:, 6:9]
-    lengths = [np.linalg.norm(row, axis=1) - 1 for row in (first, second)]
-    return np.abs(np.stack([*lengths, (first * second).sum(axis=1)], axis=1)).max(axis=1, keepdims=True)
+def _skewness(rows: Floats) -> Floats:
+    """How far two rows of three, side by side, are from unit length and from a right angle."""
+    first, second = rows[:, :3], rows[:, 3:]
+    errors = [_norm(first) - 1, _norm(second) - 1, (first * second).sum(axis=1, keepdims=True)]
+    return np.abs(np.hstack(errors)).max(axis=1, keepdims=True)
 
 
+GRIP_SAYS = "gripper at {:.4g}, expected 0 (open) to 1 (closed)"
+JOINT_SAYS = "joint at {:.4g}, expected at most 2 pi either way: radians, not degrees"
+REACH_SAYS = f"{{:.4g}} m from the base, expected at most {REACH_M:g}: metres, not millimetres"
+PART_CHECKS = {
+    "grip": (Check(slice(0, 1), -GRIP_SLACK, 1 + GRIP_SLACK, _itself, GRIP_SAYS),),
+    "joint_position": (Check(slice(0, None), -JOINT_LIMIT_RAD, JOINT_LIMIT_RAD, _itself, JOINT_SAYS),),
+    "ee_pose": (Check(slice(0, 3), 0, REACH_M, _norm, REACH_SAYS),),
+}
+QUAT_SAYS, ROWS_SAYS = "quaternion of norm {:.4g}, expected 1", "rotation rows {:.4g} away from orthonormal"
 ROTATION_CHECKS = {
-    "quat_wxyz": (Check("quaternion's norm", "1", 1 - ROTATION_SLACK, 1 + ROTATION_SLACK, _quat_norm),),
-    "rot6d_rows": (
-        Check("rotation rows' distance from orthonormal", "0", -ROTATION_SLACK, ROTATION_SLACK, _rows_error),
-    ),
+    "quat_wxyz": (Check(slice(3, 7), 1 - ROTATION_SLACK, 1 + ROTATION_SLACK, _norm, QUAT_SAYS),),
+    "rot6d_rows": (Check(slice(3, 9), 0, ROTATION_SLACK, _skewness, ROWS_SAYS),),
 }
 
 
-@dataclass
 class _Tally:
-    """Frames of one feature that fail one check."""
+    """The frames of one feature that fail one check. ``start``: where the feature begins in its column."""
 
-    column: str
-    feature: VectorFeature
-    check: Check | None  # None: that they are finite
-    frames: int = 0
-    first: tuple[int, int] = (0, 0)
-    worst: float = 0.0
-    failing: set[int] = field(default_factory=set)
+    def __init__(self, column: str, feature: VectorFeature, start: int, check: Check) -> None:
+        self.column, self.feature, self.check = column, feature, check
+        self.frames, self.first, self.worst, self.beyond = 0, "", 0.0, 0.0
+        self._names = np.array(element_names(feature)[check.dims])
+        self._place = slice(start, start + feature.shape[0])
+        self._failing = np.zeros(len(self._names), bool)
 
     def look(self, episode: int, rows: Floats) -> None:
-        """Count the rows (T, D) of an episode."""
-        finite = np.isfinite(rows)
-        whole = finite.all(axis=1)
-        if self.check is None:
-            self._count(episode, ~finite)
+        """Count an episode's rows of the column, (T, D)."""
+        check = self.check
+        measured = check.measure(rows[:, self._place][:, check.dims].astype(np.float64))
+        beyond = np.nan_to_num(np.maximum(check.low - measured, measured - check.high), nan=0.0)
+        bad = beyond > 0
+        frames = np.flatnonzero(bad.any(axis=1))
+        if not len(frames):
             return
-        measured = np.full((len(rows), 1), self.check.low)
-        measured = self.check.measure(rows.astype(np.float64))
-        beyond = np.maximum(self.check.low - measured, measured - self.check.high)
-        beyond[~whole] = 0
-        self._count(episode, beyond > 0)
-        if (beyond > 0).any():
-            place = np.unravel_index(beyond.argmax(), beyond.shape)
-            self.worst = max(self.worst, float(measured[place]), key=self._distance)
+        self.first = self.first or f"episode {episode}, frame {frames[0]}"
+        self.frames += len(frames)
+        self._failing |= bad.any(axis=0)
+        if beyond.max() > self.beyond:
+            self.beyond, self.worst = beyond.max(), measured.flat[beyond.argmax()]
 
     def finding(self, total: int) -> Finding:
         """In one sentence."""
-        count = f"{self.frames} of {total} frames, first in episode {self.first[0]}, frame {self.first[1]}"
-        names = element_names(self.feature)
-        if self.check is None:
-            text = f"{self.feature.name}: not a finite number in {count}"
-        else:
-            check = self.check
-            text = f"{self.feature.name}: {check.what} {self.worst:.4g}, expected {check.expected}; {count}"
-        return Finding(self.column, tuple(names[i] for i in sorted(self.failing)) or tuple(names), text)
+        names = tuple(self._names[self._failing].tolist())
+        what = self.check.says.format(self.worst)
+        where = f"in {self.frames} of {total} frames, first in {self.first}"
+        return Finding(self.column, names, f"{what} ({where})")
+
+
+def _wrong_values(root: Path, columns: Sequence[Column], total: int) -> list[Finding]:
+    tallies = []
+    for column in columns:
+        start = 0
+        for feature in column.sources:
+            tallies += [_Tally(column.name, feature, start, check) for check in checks(feature)]
+            start += feature.shape[0]
+    with np.errstate(invalid="ignore", over="ignore"):
+        for episode, rows in enumerate(episode_columns(root, [column.name for column in columns])):
+            for tally in tallies:
+                tally.look(episode, rows[tally.column])
+    return [tally.finding(total) for tally in tallies if tally.frames]
+
+
+def _vector_dimensions(root: Path, column: Column) -> list[Dimension]:
+    """Over the rows whose numbers are all finite."""
+
+    def blocks() -> Iterator[NDArray[np.float32]]:
+        return (block[np.isfinite(block).all(axis=1)] for block in column_blocks(root, column.name))
+
+    names = [name for feature in column.sources for name in element_names(feature)]
+    if not any(len(block) for block in blocks()):
+        nothing = np.zeros(1), np.zeros(0, np.int64)
+        return [Dimension(column.name, name, False, {}, *nothing) for name in names]
+    stats = statistics.of_blocks(blocks)
+    edges = [_edges(low, high) for low, high in zip(stats["min"], stats["max"], strict=True)]
+    counts = [np.zeros(BINS, np.int64) for _ in names]
+    for block in blocks():
+        for i, each in enumerate(counts):
+            each += np.histogram(block[:, i], edges[i])[0]
+    return [
+        Dimension(column.name, name, False, {key: float(stats[key][i]) for key in SHOWN}, edges[i], counts[i])
+        for i, name in enumerate(names)
+    ]
+
+
+def _edges(low: float, high: float) -> Floats:
+    """Around a constant, as wide as the floor under its standard deviation."""
+    return np.linspace(low, high, BINS + 1) if high > low else np.linspace(low - STD_FLOOR, low + STD_FLOOR, BINS + 1)
+
+
+def _camera_dimensions(column: str, histogram: Histogram, frames: int) -> list[Dimension]:
+    stats = statistics.of_histograms(histogram, frames)
+    edges = (np.arange(LEVELS + 1) - 0.5) / (LEVELS - 1)
+    return [
+        Dimension(column, name, True, {key: float(stats[key][i, 0, 0]) for key in SHOWN}, edges, histogram[i])
+        for i, name in enumerate(CHANNELS)
+    ]
+
+
+def _near_constant(dimensions: list[Dimension]) -> Iterator[Finding]:
+    for (column, is_image), group in groupby(dimensions, lambda d: (d.column, d.is_image)):
+        still = {d.name: d.stats["std"] for d in group if d.stats and d.stats["std"] < STD_FLOOR}
+        if still:
+            reason = (
+                "pictures without contrast" if is_image else "training takes that floor, so noise stays small in it"
+            )
+            text = f"near constant: std {max(still.values()):.2g} at most, below {STD_FLOOR} ({reason})"
+            yield Finding(column, tuple(still), text)

@@ -31,7 +31,7 @@ def stats_json(root: Path, manifest: Manifest) -> str:
     a number that is not finite.
     """
     ledger = read_ledger(root, manifest)
-    with _readable(root):
+    with readable(root):
         for column in manifest.load_recipe().modality.vector_columns:
             if not all(np.isfinite(block).all() for block in column_blocks(root, column.name)):
                 raise PositronicError(
@@ -45,7 +45,7 @@ def read_ledger(root: Path, manifest: Manifest) -> Ledger:
     """The episodes of the dataset in ``root``. Raises PositronicError when its files do not hold all of them."""
     recipe = manifest.load_recipe()
     ledger = Ledger(lerobot_features(recipe.modality, manifest.fps, VideoConfig(**manifest.video)), manifest.fps)
-    with _readable(root):
+    with readable(root):
         for row, histograms in zip(_episodes(root), read_histograms(root), strict=True):
             ledger.count(row["task"], row["length"], histograms)
         rows = sum(pq.ParquetFile(path).metadata.num_rows for path in data_files(root))
@@ -64,7 +64,8 @@ def _episodes(root: Path) -> Iterator[dict]:
 
 
 @contextmanager
-def _readable(root: Path) -> Iterator[None]:
+def readable(root: Path) -> Iterator[None]:
+    """What goes wrong while the files in ``root`` are read, as PositronicError."""
     try:
         yield
     except (OSError, KeyError, ValueError, pa.ArrowException) as error:

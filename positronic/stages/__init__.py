@@ -1,1 +1,1 @@
-"""The stages: collect, convert, train, serve, infer. From a typed config to calls of the rooms below."""
+"""The stages: collect, convert, stats, train, serve, infer. From a typed config to calls of the rooms below."""

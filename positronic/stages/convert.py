@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from positronic import keys
 from positronic.bake.config import VideoConfig
+from positronic.errors import PositronicError
 from positronic.stages.base import Parts
 from positronic.utils.fields import above, between, one_of
 
@@ -41,9 +42,16 @@ def run(config: Convert) -> None:
     from positronic.bake.progress import Bar
     from positronic.codecs.build import build
     from positronic.raw.dataset import open_from_config
+    from positronic.storage import is_remote
     from positronic.storage.outgoing import local_output
     from positronic.utils.provenance import provenance
+    from positronic.vendors.registry import companions
 
+    if config.append and is_remote(config.output_dir):
+        raise PositronicError(
+            f"append=true replaces a dataset in one step, which {config.output_dir} cannot do. Append to a local copy, "
+            "and publish that under another name; or bake all episodes with output_dir=s3://<elsewhere>."
+        )
     recipe = build(config.codec, config.modality)
     if config.fps is not None:
         recipe = recipe.at_fps(config.fps)
@@ -60,5 +68,6 @@ def run(config: Convert) -> None:
     )
     dataset, console = open_from_config(config.dataset), Console(stderr=True)
     with local_output(config.output_dir, config.storage, keys.MANIFEST_FILE) as output, Bar(console) as progress:
-        report = bake(dataset, recipe, output, options, provenance(), progress)
+        extra = companions(config.vendor.name, recipe, config.dataset_format)
+        report = bake(dataset, recipe, output, options, provenance(), progress, extra)
     Console().print(replace(report, output=config.output_dir))

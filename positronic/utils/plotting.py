@@ -6,6 +6,8 @@ import io
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from positronic.errors import PositronicError
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -29,8 +31,11 @@ STYLE = {
 
 def png(draw: Callable[[type[Figure]], Figure]) -> bytes:
     """The figure that ``draw`` makes of the given class, in our style; there is no display and no global state."""
-    import matplotlib
-    from matplotlib.figure import Figure  # not pyplot
+    try:
+        import matplotlib
+        from matplotlib.figure import Figure  # not pyplot
+    except ModuleNotFoundError:
+        raise PositronicError("Pictures need matplotlib. Type `uv pip install matplotlib`.") from None
 
     with matplotlib.rc_context(STYLE):
         figure, buffer = draw(Figure), io.BytesIO()
