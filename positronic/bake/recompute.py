@@ -49,13 +49,12 @@ def read_ledger(root: Path, manifest: Manifest) -> Ledger:
         for row, histograms in zip(_episodes(root), read_histograms(root), strict=True):
             ledger.count(row["task"], row["length"], histograms)
         rows = sum(pq.ParquetFile(path).metadata.num_rows for path in data_files(root))
-    found = {"in meta/": (len(ledger.lengths), ledger.frames), "in data/": (manifest.episodes, rows)}
-    for where, counted in found.items():
-        if counted != (manifest.episodes, manifest.frames):
-            raise PositronicError(
-                f"{root}: expected {manifest.frames} frames of {manifest.episodes} episodes, found {counted[1]} of "
-                f"{counted[0]} {where}. {AGAIN}"
-            )
+    counted = len(ledger.lengths), ledger.frames, rows
+    if counted != (manifest.episodes, manifest.frames, manifest.frames):
+        raise PositronicError(
+            f"{root}: expected {manifest.frames} frames of {manifest.episodes} episodes, found {rows} frames in data/ "
+            f"and {ledger.frames} of {len(ledger.lengths)} episodes in meta/. {AGAIN}"
+        )
     return ledger
 
 

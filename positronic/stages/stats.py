@@ -1,0 +1,98 @@
+"""stage=stats: the statistics of a baked dataset once more, or a report on its numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from positronic import keys
+from positronic.errors import PositronicError
+from positronic.stages.base import Parts
+from positronic.utils.fields import one_of
+
+
+@dataclass
+class Stats(Parts):
+    """``input_path``: the baked dataset, which says itself what it was baked with; typed, it stands for ``dataset``,
+    ``vendor``, ``codec`` and ``dataset_format``, which only find the default one. ``report``: change nothing; print
+    every dimension and what looks wrong, and draw their histograms into ``picture``, null: a PNG beside the dataset.
+    """
+
+    uses: ClassVar[tuple[str, ...]] = ("storage",)
+
+    input_path: str = "${paths.root}/baked/${dataset.name}/${vendor.name}/${codec.name}/${dataset_format}"
+    dataset_format: str = one_of("v3.0", "v2.1", default="v3.0")
+    report: bool = False
+    picture: str | None = None
+
+
+def run(config: Stats) -> None:
+    """Write the statistics anew, or report. Raises PositronicError for what is no whole dataset of ours."""
+    if config.report:
+        _report(config)
+    else:
+        _recompute(config)
+
+
+def _recompute(config: Stats) -> None:
+    """Every file of statistics, each replaced in one step and only when it says something else."""
+    from rich.console import Console
+
+    from positronic.bake.manifest import read_manifest
+    from positronic.bake.recompute import stats_json
+    from positronic.bake.tables import STATS_FILE
+    from positronic.storage import is_remote, local_path
+    from positronic.utils.files import replace_text
+    from positronic.vendors import registry
+
+    if is_remote(config.input_path):
+        raise PositronicError(
+            f"input_path: {config.input_path} is in a bucket, where no file of a dataset is changed. Look at it with "
+            "report=true, or recompute a local copy: input_path=<folder>."
+        )
+    root, console = local_path(config.input_path), Console()
+    manifest = read_manifest(root)
+    own = registry.dataset_files(manifest.vendor, manifest.load_recipe(), manifest.dataset_format)
+    for name, text in {STATS_FILE: lambda root: stats_json(root, manifest), **own}.items():
+        was_there = (root / name).exists()
+        changed = replace_text(root / name, text(root))
+        state = "unchanged" if not changed else "was different, written anew" if was_there else "was missing, written"
+        console.print(f"{root / name}: {state}", highlight=False, soft_wrap=True)
+
+
+def _report(config: Stats) -> None:
+    from rich.console import Console
+
+    from positronic.bake.inspection import inspect, is_needed
+    from positronic.bake.inspection_plot import inspection_png
+    from positronic.bake.inspection_table import inspection_table
+    from positronic.bake.manifest import read_manifest
+    from positronic.storage.folder import local_input
+
+    console, needs = Console(), keys.MANIFEST_FILE
+    with local_input(config.input_path, config.storage, needs, is_needed) as root:
+        manifest = read_manifest(root)
+        inspection = inspect(root, manifest)
+    codec = manifest.load_recipe().codec.name
+    title = f"{config.input_path} ({manifest.vendor}, {codec}, {manifest.dataset_format})"
+    console.print(inspection_table(inspection, title))
+    picture = _picture(config)
+    if picture is None:
+        console.print("For the histograms of a dataset in a bucket, type picture=<file>.png.")
+        return
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    picture.write_bytes(inspection_png(inspection, title))
+    console.print(f"Histograms: {picture}", highlight=False, soft_wrap=True)
+
+
+def _picture(config: Stats) -> Path | None:
+    """Beside the dataset, not in it: a dataset's files depend on nothing but what was recorded."""
+    from positronic.storage import is_remote, local_path
+
+    if config.picture is not None:
+        return local_path(config.picture)
+    if is_remote(config.input_path):
+        return None
+    root = local_path(config.input_path).absolute()
+    return root.with_name(f"{root.name}_stats.png")

@@ -1,0 +1,132 @@
+"""stage=stats: what a dataset says of its numbers is mended, or reported."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+import positronic
+from positronic import keys
+from positronic.errors import PositronicError
+from positronic.stages import convert
+from positronic.stages.stats import run
+
+PUBLISHED = Path(__file__).parents[1] / "data" / "raw_v1"
+STATS = "meta/stats.json"
+NORM_STATS = "assets/pi05_positronic_lowmem/lerobot/norm_stats.json"
+MODALITY = "meta/modality.json"
+OWN_FILES = {
+    ("lerobot", "v3.0"): [STATS],
+    ("lerobot", "v2.1"): [STATS],
+    ("gr00t", "v3.0"): [STATS],
+    ("gr00t", "v2.1"): [STATS, MODALITY],
+    ("openpi", "v3.0"): [STATS, NORM_STATS],
+    ("openpi", "v2.1"): [STATS, NORM_STATS],
+}
+
+
+def bake(folder, vendor, dataset_format):
+    overrides = [f"vendor={vendor}", f"dataset_format={dataset_format}", "modality.image_size=[32,32]", "fps=5"]
+    paths = [f"dataset.path={PUBLISHED}", f"output_dir={folder}", "num_workers=1"]
+    convert.run(positronic.compose(["stage=convert", *overrides, *paths]))
+    return folder
+
+
+@pytest.fixture(scope="module", params=OWN_FILES, ids="-".join)
+def kind(request):
+    """A vendor and a format."""
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory, kind):
+    """A dataset as convert leaves it; not to be changed."""
+    return bake(tmp_path_factory.mktemp("baked") / "fresh", *kind)
+
+
+@pytest.fixture
+def folder(fresh, tmp_path):
+    """A copy of it."""
+    return Path(shutil.copytree(fresh, tmp_path / "cups"))
+
+
+def stats(folder, *overrides):
+    run(positronic.compose(["stage=stats", f"input_path={folder}", *overrides]))
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_of_a_fresh_dataset_every_file_is_unchanged(folder, fresh, kind, capsys):
+    """The vendor's own too; not a byte is written."""
+    stats(folder)
+    assert capsys.readouterr().out.splitlines() == [f"{folder / name}: unchanged" for name in OWN_FILES[kind]]
+    assert contents(folder) == contents(fresh)
+
+
+def test_what_was_damaged_or_lost_is_mended(folder, fresh, kind, capsys):
+    """To the bytes that the bake wrote; the next time nothing has to be done."""
+    for name in OWN_FILES[kind]:
+        (folder / name).write_text("{")
+    (folder / STATS).unlink()
+    stats(folder)
+    first = capsys.readouterr().out.splitlines()
+    assert first[0] == f"{folder / STATS}: was missing, written"
+    assert first[1:] == [f"{folder / name}: was different, written anew" for name in OWN_FILES[kind][1:]]
+    assert contents(folder) == contents(fresh)
+    stats(folder)
+    assert all(line.endswith(": unchanged") for line in capsys.readouterr().out.splitlines())
+
+
+def test_a_report_changes_nothing_and_puts_its_picture_beside(folder, fresh, kind, capsys):
+    """Wherever statistics are damaged: it looks at the numbers themselves."""
+    (folder / STATS).write_text("{")
+    before = contents(folder)
+    stats(folder, "report=true")
+    assert contents(folder) == before
+    assert [path.name for path in folder.parent.iterdir() if path != folder] == ["cups_stats.png"]
+    text = capsys.readouterr().out
+    assert f"{kind[0]}," in text
+    assert "3 episodes, 60 frames at 5 fps" in text
+    assert "ee_pose.x" in text
+
+
+class TestOfOneKind:
+    """What does not depend on vendor and format."""
+
+    @pytest.fixture(scope="class")
+    def kind(self):
+        return "lerobot", "v3.0"
+
+    def test_the_picture_goes_where_it_is_typed(self, folder, tmp_path):
+        """Its folder is made."""
+        stats(folder, "report=true", f"picture={tmp_path}/pictures/cups.png")
+        assert (tmp_path / "pictures" / "cups.png").read_bytes().startswith(b"\x89PNG")
+
+    def test_the_default_is_the_dataset_that_convert_writes(self, fresh, tmp_path, capsys):
+        """Found by the same choices."""
+        shutil.copytree(fresh, tmp_path / "baked/raw_v1/lerobot/ee/v3.0")
+        run(positronic.compose(["stage=stats", f"dataset.path={PUBLISHED}", f"paths.root={tmp_path}"]))
+        assert capsys.readouterr().out.endswith("/raw_v1/lerobot/ee/v3.0/meta/stats.json: unchanged\n")
+
+    def test_no_dataset_is_answered_with_how_to_make_one(self, tmp_path):
+        """As everywhere."""
+        for how in ([], ["report=true"]):
+            with pytest.raises(PositronicError, match=r"no baked dataset at .*nowhere\. Bake one with"):
+                stats(tmp_path / "nowhere", *how)
+
+    def test_a_dataset_in_a_bucket_is_not_changed(self):
+        """Before anything is fetched."""
+        with pytest.raises(PositronicError, match="s3://lab/cups is in a bucket, .*report=true"):
+            stats("s3://lab/cups")
+
+    def test_openpi_s_statistics_need_what_its_config_needs(self, folder):
+        """A manifest without it is refused, and nothing is written."""
+        manifest = json.loads((folder / keys.MANIFEST_FILE).read_text())
+        (folder / keys.MANIFEST_FILE).write_text(json.dumps(manifest | {"vendor": "openpi"}))
+        (folder / STATS).unlink()
+        with pytest.raises(PositronicError, match=r"expected modality.config_name and modality.action_chunk"):
+            stats(folder)
+        assert not (folder / STATS).exists()
