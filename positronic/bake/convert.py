@@ -43,6 +43,7 @@ class BakeOptions:
     dataset_format: str = "v3.0"
     task: str | None = None
     max_staleness_sec: float | None = 1.0
+    max_state_staleness_sec: float | None = None
     on_bad_episode: str = STOP
     append: bool = False
     on_duplicate: str = STOP
@@ -135,6 +136,7 @@ def _plan(dataset: Dataset, recipe: Recipe, options: BakeOptions, provenance: Ma
         reader=asdict(dataset.naming),
         task=options.task,
         max_staleness_sec=options.max_staleness_sec,
+        max_state_staleness_sec=options.max_state_staleness_sec,
         video=asdict(options.video),
         provenance=dict(provenance),
     )
@@ -152,7 +154,9 @@ class _Run:
             check_encoder(folder / "probe.mp4", image.height, image.width, fps, video)
         self.ledger = Ledger(lerobot_features(modality, fps, video), fps)
         self.sidecar = Sidecar(folder, self.ledger.cameras)
-        self.baker = EpisodeBaker(codec, modality, video, options.task, options.max_staleness_sec)
+        self.baker = EpisodeBaker(
+            codec, modality, video, options.task, options.max_staleness_sec, options.max_state_staleness_sec
+        )
         self.writer: WriterV30 | WriterV21 | None = None
         self.bad_before: list[dict[str, Any]] = []
         self.rejected: list[Rejected] = []

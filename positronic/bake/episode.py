@@ -14,7 +14,7 @@ from positronic import keys
 from positronic.bake.config import VideoConfig
 from positronic.bake.frames import FramePreparer, Histogram, empty_histogram
 from positronic.bake.pieces import Piece, file_name
-from positronic.bake.sampling import Times, camera_indices, episode_grid, sample_vectors
+from positronic.bake.sampling import Times, camera_indices, episode_grid, require_fresh_states, sample_vectors
 from positronic.bake.video import piece_writer
 from positronic.codecs.codec import Codec
 from positronic.codecs.features import ImageFeature
@@ -39,6 +39,7 @@ class EpisodeBaker:
     video: VideoConfig
     task: str | None
     max_staleness_sec: float | None
+    max_state_staleness_sec: float | None = None
     known: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -124,6 +125,9 @@ def _plan(baker: EpisodeBaker, episode: Episode) -> _Plan:
     codec = baker.codec
     episode.validate(codec.signals)
     times = episode_grid(episode, codec.signals, codec.timing.fps)
+    if baker.max_state_staleness_sec is not None:
+        states = [feature.signal for feature in codec.state]
+        require_fresh_states(episode, states, times, baker.max_state_staleness_sec)
     frames = {
         image.name: camera_indices(episode, image.signal, times, baker.max_staleness_sec) for image in codec.images
     }

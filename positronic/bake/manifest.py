@@ -44,6 +44,7 @@ class Manifest:
     max_staleness_sec: float | None
     video: dict[str, Any]
     provenance: dict[str, Any]
+    max_state_staleness_sec: float | None = None
     appended: list[dict[str, Any]] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:

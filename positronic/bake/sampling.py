@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from positronic.errors import PositronicError, did_you_mean, listing
 from positronic.raw.episode import Episode
 from positronic.raw.faults import BadEpisode
+from positronic.raw.timeline import index_at
 from positronic.raw.video import VideoSignal
 
 NS = 10**9
@@ -45,15 +46,30 @@ def camera_indices(
     if not isinstance(signal, VideoSignal):
         raise BadEpisode(episode.path, f"'{camera}' was recorded as numbers, a camera was expected.")
     indices = signal.index_at(times_ns)
-    ages = times_ns - signal.times_ns[indices]
+    if max_staleness_sec is not None:
+        _require_fresh(episode, camera, signal.times_ns[indices], times_ns, max_staleness_sec, "max_staleness_sec")
+    return indices
+
+
+def require_fresh_states(episode: Episode, names: Sequence[str], times_ns: Times, max_staleness_sec: float) -> None:
+    """Raise BadEpisode when a measured value is older than ``max_staleness_sec`` at a grid time."""
+    for name in names:
+        stamps = episode[name].times_ns
+        current = stamps[index_at(stamps, times_ns, name)]
+        _require_fresh(episode, name, current, times_ns, max_staleness_sec, "max_state_staleness_sec")
+
+
+def _require_fresh(
+    episode: Episode, name: str, current_ns: Times, times_ns: Times, limit_sec: float, option: str
+) -> None:
+    ages = times_ns - current_ns
     worst = int(ages.argmax())
-    if max_staleness_sec is not None and ages[worst] > max_staleness_sec * NS:
+    if ages[worst] > limit_sec * NS:
         raise BadEpisode(
             episode.path,
-            f"'{camera}' stands still: its frame is {ages[worst] / NS:.2f} s old at "
-            f"{(times_ns[worst] - times_ns[0]) / NS:.2f} s (allowed: max_staleness_sec={max_staleness_sec}).",
+            f"'{name}' stands still: its last sample is {ages[worst] / NS:.2f} s old at "
+            f"{(times_ns[worst] - times_ns[0]) / NS:.2f} s (allowed: {option}={limit_sec}).",
         )
-    return indices
 
 
 def sample_vectors(episode: Episode, names: Sequence[str], times_ns: Times) -> dict[str, NDArray[Any]]:

@@ -15,7 +15,8 @@ from positronic.utils.fields import above, between, one_of
 @dataclass
 class Convert(Parts):
     """``output_dir``: the baked dataset. ``fps``: null takes ``modality.action_fps``. ``task``: replaces every
-    episode's own. ``max_staleness_sec``: an image older than this makes a bad episode, null allows any age.
+    episode's own. ``max_staleness_sec``: an image older than this makes a bad episode, null allows any age;
+    ``max_state_staleness_sec``: likewise for what was measured of the robot, which some recorders write only on change.
     ``on_bad_episode``: ``stop`` or ``skip``. ``append``: add to the dataset that is there, in one step; an episode
     that it holds already stops that, or is skipped (``on_duplicate``). ``num_workers``: processes, 0: one per core.
     """
@@ -27,6 +28,7 @@ class Convert(Parts):
     fps: int | None = between(1, default=None)
     task: str | None = None
     max_staleness_sec: float | None = above(0, default=1.0)
+    max_state_staleness_sec: float | None = above(0, default=None)
     on_bad_episode: str = one_of("stop", "skip", default="stop")
     append: bool = False
     on_duplicate: str = one_of("stop", "skip", default="stop")
@@ -60,6 +62,7 @@ def run(config: Convert) -> None:
         dataset_format=config.dataset_format,
         task=config.task,
         max_staleness_sec=config.max_staleness_sec,
+        max_state_staleness_sec=config.max_state_staleness_sec,
         on_bad_episode=config.on_bad_episode,
         append=config.append,
         on_duplicate=config.on_duplicate,
