@@ -70,6 +70,26 @@ def trained(shared_bucket, baked, compose):
     return folder(shared_bucket.uri("lab/checkpoints/lerobot/lerobot_ee"), shared_bucket.config())
 
 
+def test_an_interrupted_convert_to_a_bucket_goes_on(shared_bucket, compose, capsys):
+    """What was baked before the episode that stopped it is not baked again; afterwards nothing is left here."""
+    shared_bucket.put_folder(PUBLISHED, "broken/raw")
+    grip = next(path for path in sorted(PUBLISHED.rglob("grip.parquet")) if path.parent.name.endswith("2"))
+    shared_bucket.put_key(f"broken/raw/{grip.relative_to(PUBLISHED)}", b"not parquet")
+    what = [f"dataset.path={shared_bucket.uri('broken/raw')}", f"paths.root={shared_bucket.uri('broken')}", *BAKE]
+    with pytest.raises(PositronicError, match="1 of 3 episodes are bad"):
+        convert.run(compose("convert", *what, "num_workers=1", machine="broken"))
+    convert.run(compose("convert", *what, "num_workers=1", "on_bad_episode=skip", machine="broken"))
+    printed = capsys.readouterr().out
+    assert re.search(r"from an interrupted bake\W+2 episodes", printed)
+    assert not list((shared_bucket.cache / "broken" / "outgoing").glob("*/*"))
+
+
+def test_appending_to_a_bucket_is_refused(shared_bucket, compose):
+    """Nothing there can be replaced in one step."""
+    with pytest.raises(PositronicError, match=r"append=true replaces a dataset in one step.*local copy"):
+        convert.run(compose("convert", *BAKE, "append=true"))
+
+
 def test_convert_reads_and_writes_a_bucket(shared_bucket, compose, baked, tmp_path):
     """What is baked there from there is, byte for byte, what is baked here from here."""
     local = tmp_path / "baked"
