@@ -14,6 +14,7 @@ import positronic
 from positronic.codecs.build import Recipe, build
 from positronic.codecs.modality import Column
 from positronic.stages.base import Parts
+from positronic.vendors.gr00t.modality import modality_name
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 MODALITIES = REPOSITORY / "conf" / "modality"
@@ -59,7 +60,8 @@ def row(vendor: str, codec: str) -> str:
     command = decoded[parts.codec.action] + (" (relative inside the model)" if parts.modality.relative_actions else "")
     labels = "none: inference only" if parts.codec.inference_only else parts.codec.label
     layout = arm.rotation or arm.unit
-    return f"| `{codec}` | {states} | {vector(recipe.modality.action_column)} | {layout} | {labels} | {command} |"
+    cells = [f"`{codec}`", states, vector(recipe.modality.action_column), layout, labels, command]
+    return f"| {' | '.join(cells + ([f'`{modality_name(recipe)}`'] if vendor == 'gr00t' else []))} |"
 
 
 def section(vendor: str) -> Iterator[str]:
@@ -77,8 +79,10 @@ def section(vendor: str) -> Iterator[str]:
     yield f"\n## {vendor}\n"
     yield f"`vendor={vendor}` alone takes `codec={default.codec.name}`. Images {images}; instruction as"
     yield f"`{first.task_key}`; {first.action_fps} steps/s; {horizon} is played.\n"
-    yield "| codec | state columns | action column | layout | labels | robot command |"
-    yield "|---|---|---|---|---|---|"
+    headings = ["codec", "state columns", "action column", "layout", "labels", "robot command"]
+    headings += ["GR00T modality"] if vendor == "gr00t" else []
+    yield f"| {' | '.join(headings)} |"
+    yield "|" + "---|" * len(headings)
     yield from (row(vendor, codec) for codec in codecs)
 
 

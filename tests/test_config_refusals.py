@@ -77,7 +77,7 @@ RULES = {
     "warmup_fraction=3": "warmup_fraction=3.0: expected a number from 0 to 1.",
     "modality.image_size=[224]": "modality.image_size=[224]: expected a height and a width in pixels: [height,width].",
     "lr_schedule=cos": "lr_schedule=cos: expected one of cosine, constant. Did you mean 'cosine'?",
-    "dataset_format=v2.0": "dataset_format=v2.0: expected one of v3.0. Did you mean 'v3.0'?",
+    "dataset_format=v2.0": "dataset_format=v2.0: expected one of v3.0, v2.1. Did you mean 'v3.0'?",
     "on_bad_episode=skp": "on_bad_episode=skp: expected one of stop, skip. Did you mean 'skip'?",
     "dataset.layout=locl": "dataset.layout=locl: expected one of local, local_all. Did you mean 'local'?",
     "codec.label=mesured": "codec.label=mesured: expected one of commanded, measured. Did you mean 'measured'?",

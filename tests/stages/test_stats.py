@@ -51,6 +51,12 @@ def folder(fresh, tmp_path):
     return Path(shutil.copytree(fresh, tmp_path / "cups"))
 
 
+@pytest.fixture
+def plain(tmp_path):
+    """Of vendor lerobot, in v3.0."""
+    return bake(tmp_path / "cups", "lerobot", "v3.0")
+
+
 def stats(folder, *overrides):
     run(positronic.compose(["stage=stats", f"input_path={folder}", *overrides]))
 
@@ -93,40 +99,38 @@ def test_a_report_changes_nothing_and_puts_its_picture_beside(folder, fresh, kin
     assert "ee_pose.x" in text
 
 
-class TestOfOneKind:
-    """What does not depend on vendor and format."""
+def test_the_picture_goes_where_it_is_typed(plain, tmp_path):
+    """Its folder is made."""
+    stats(plain, "report=true", f"picture={tmp_path}/pictures/cups.png")
+    assert (tmp_path / "pictures" / "cups.png").read_bytes().startswith(b"\x89PNG")
 
-    @pytest.fixture(scope="class")
-    def kind(self):
-        return "lerobot", "v3.0"
 
-    def test_the_picture_goes_where_it_is_typed(self, folder, tmp_path):
-        """Its folder is made."""
-        stats(folder, "report=true", f"picture={tmp_path}/pictures/cups.png")
-        assert (tmp_path / "pictures" / "cups.png").read_bytes().startswith(b"\x89PNG")
+def test_the_default_is_the_dataset_that_convert_writes(plain, tmp_path, capsys):
+    """Found by the same choices."""
+    shutil.copytree(plain, tmp_path / "baked/raw_v1/lerobot/ee/v3.0")
+    capsys.readouterr()
+    run(positronic.compose(["stage=stats", f"dataset.path={PUBLISHED}", f"paths.root={tmp_path}"]))
+    assert capsys.readouterr().out.endswith("/raw_v1/lerobot/ee/v3.0/meta/stats.json: unchanged\n")
 
-    def test_the_default_is_the_dataset_that_convert_writes(self, fresh, tmp_path, capsys):
-        """Found by the same choices."""
-        shutil.copytree(fresh, tmp_path / "baked/raw_v1/lerobot/ee/v3.0")
-        run(positronic.compose(["stage=stats", f"dataset.path={PUBLISHED}", f"paths.root={tmp_path}"]))
-        assert capsys.readouterr().out.endswith("/raw_v1/lerobot/ee/v3.0/meta/stats.json: unchanged\n")
 
-    def test_no_dataset_is_answered_with_how_to_make_one(self, tmp_path):
-        """As everywhere."""
-        for how in ([], ["report=true"]):
-            with pytest.raises(PositronicError, match=r"no baked dataset at .*nowhere\. Bake one with"):
-                stats(tmp_path / "nowhere", *how)
+def test_no_dataset_is_answered_with_how_to_make_one(tmp_path):
+    """As everywhere."""
+    for how in ([], ["report=true"]):
+        with pytest.raises(PositronicError, match=r"no baked dataset at .*nowhere\. Bake one with"):
+            stats(tmp_path / "nowhere", *how)
 
-    def test_a_dataset_in_a_bucket_is_not_changed(self):
-        """Before anything is fetched."""
-        with pytest.raises(PositronicError, match="s3://lab/cups is in a bucket, .*report=true"):
-            stats("s3://lab/cups")
 
-    def test_openpi_s_statistics_need_what_its_config_needs(self, folder):
-        """A manifest without it is refused, and nothing is written."""
-        manifest = json.loads((folder / keys.MANIFEST_FILE).read_text())
-        (folder / keys.MANIFEST_FILE).write_text(json.dumps(manifest | {"vendor": "openpi"}))
-        (folder / STATS).unlink()
-        with pytest.raises(PositronicError, match=r"expected modality.config_name and modality.action_chunk"):
-            stats(folder)
-        assert not (folder / STATS).exists()
+def test_a_dataset_in_a_bucket_is_not_changed():
+    """Before anything is fetched."""
+    with pytest.raises(PositronicError, match="s3://lab/cups is in a bucket, .*report=true"):
+        stats("s3://lab/cups")
+
+
+def test_openpi_s_statistics_need_what_its_config_needs(plain):
+    """A manifest without it is refused, and nothing is written."""
+    manifest = json.loads((plain / keys.MANIFEST_FILE).read_text())
+    (plain / keys.MANIFEST_FILE).write_text(json.dumps(manifest | {"vendor": "openpi"}))
+    (plain / STATS).unlink()
+    with pytest.raises(PositronicError, match=r"expected modality.config_name and modality.action_chunk"):
+        stats(plain)
+    assert not (plain / STATS).exists()
