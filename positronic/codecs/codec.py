@@ -15,6 +15,8 @@ from positronic.commands import ActionStep, CartesianPosition, Command, JointDel
 from positronic.conventions import Convention
 from positronic.errors import PositronicError, did_you_mean, listing
 
+MAX_PIXEL = 255
+
 
 @dataclass(frozen=True)
 class Timing:
@@ -136,10 +138,24 @@ def _live(observation: Mapping[str, Any], key: str) -> Any:
 
 def _live_image(observation: Mapping[str, Any], key: str) -> Any:
     image = _live(observation, key)
+    if not isinstance(image, list):
+        return image
     try:
-        return np.asarray(image, np.uint8) if isinstance(image, list) else image
-    except (OverflowError, TypeError, ValueError):
-        raise PositronicError(f"Observation '{key}': expected numbers 0..255 (height, width, 3).") from None
+        pixels = np.asarray(image)
+    except ValueError:
+        raise PositronicError(f"{_pixels_expected(key)}, found rows of different lengths.") from None
+    if pixels.dtype.kind not in "iu" or pixels.min() < 0 or pixels.max() > MAX_PIXEL:
+        raise PositronicError(f"{_pixels_expected(key)}, found {_described(pixels)}.")
+    return pixels.astype(np.uint8)
+
+
+def _pixels_expected(key: str) -> str:
+    return f"Observation '{key}': expected whole numbers 0..{MAX_PIXEL} (height, width, 3)"
+
+
+def _described(pixels: NDArray[Any]) -> str:
+    spread = f", {pixels.min():g} to {pixels.max():g}" if pixels.size and pixels.dtype.kind in "iuf" else ""
+    return f"{pixels.dtype} of shape {pixels.shape}{spread}"
 
 
 def _live_vector(observation: Mapping[str, Any], key: str) -> NDArray[np.float64]:

@@ -116,12 +116,28 @@ def test_a_chunk_is_cut_at_the_horizon_and_stamped_in_seconds():
         ({keys.EE_POSE: "home"}, "expected numbers, found str"),
         ({keys.IMAGE_WRIST: np.zeros((4, 4, 3))}, "expected uint8 RGB"),
         ({keys.IMAGE_WRIST: np.zeros((3, 4, 4), np.uint8)}, "found uint8 of shape"),
+        (
+            {keys.IMAGE_WRIST: [[[0.25, 0.5, 1.0]] * 4] * 4},
+            r"'image.wrist': expected whole numbers 0..255 \(height, width, 3\), found float64 of shape .* 0.25 to 1",
+        ),
+        ({keys.IMAGE_WRIST: [[[0, 0, 256]]]}, r"found int64 of shape \(1, 1, 3\), 0 to 256"),
+        ({keys.IMAGE_WRIST: [[[0, -1, 0]]]}, r"found int64 of shape \(1, 1, 3\), -1 to 0"),
+        ({keys.IMAGE_WRIST: [[[0, 0, 0]], [[0]]]}, "found rows of different lengths"),
+        ({keys.IMAGE_WRIST: []}, r"found float64 of shape \(0,\)"),
+        ({keys.IMAGE_WRIST: [["a"]]}, "found <U1 of shape"),
     ],
 )
 def test_a_bad_observation_is_refused_with_its_key(change, says):
     """Wrong shape, dtype or value names the key and what was expected."""
     with pytest.raises(PositronicError, match=says):
         make_recipe().codec.encode({**observation(), **change})
+
+
+def test_an_image_may_come_as_a_list():
+    """Clients without numpy send whole numbers."""
+    seen = observation()
+    listed = make_recipe().codec.encode({**seen, keys.IMAGE_WRIST: seen[keys.IMAGE_WRIST].tolist()})
+    np.testing.assert_array_equal(listed[keys.IMAGE_WRIST], make_recipe().codec.encode(seen)[keys.IMAGE_WRIST])
 
 
 def test_a_missing_key_names_the_nearest_present():
