@@ -8,7 +8,6 @@ keeps ``POST /predict`` away, and ``LitLoop.run`` is the worker's life. Its own 
 from __future__ import annotations
 
 import logging
-import os
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from positronic.serving.policy import ServedPolicy, Typed, find_loader, load_pol
 from positronic.serving.session import Sessions, WorkerLink
 from positronic.serving.token import TokenGuard
 from positronic.training.checkpoints import list_checkpoints
+from positronic.utils.threads import wait_quietly
 
 if TYPE_CHECKING:
     from positronic.serving.scheduler import Scheduler
@@ -61,8 +61,7 @@ class _Worker(litserve.LitAPI):
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the main process ends us
         die_with_parent()
         _log_to_stderr()
-        # torch's idle threads spin otherwise; on two busy cores that cost 1.1 s of CPU an answer instead of 0.26 s
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        wait_quietly()  # torch is imported when a checkpoint is loaded
         settings = self.settings
 
         def load(checkpoint: str) -> ServedPolicy:

@@ -41,7 +41,9 @@ def run(config: Infer) -> None:
     from positronic.rollout.campaign import Campaign
     from positronic.rollout.policies import open_policy
     from positronic.utils.provenance import provenance
+    from positronic.utils.threads import wait_quietly
 
+    wait_quietly()
     with contextlib.ExitStack() as parts:
         place = config.output_dir
         if place is not None:  # taken before a server is looked for or a model is loaded
