@@ -11,7 +11,7 @@ import os
 import pstats
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +29,12 @@ from positronic.hardware.sim.config import SimConfig
 from positronic.refusals import STAGES
 from positronic.rollout.config import LocalPolicyConfig, RemotePolicyConfig, ScriptedPolicyConfig
 from positronic.stages.base import Parts
+from positronic.utils.files import replace_text
 from positronic.utils.provenance import provenance
+from positronic.utils.secrets import secrets_in, without_secrets
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 MISSING_TEXT = "???"
-SECRETS = ("token",)
 PROVENANCE_FILE = "provenance.json"
 PROFILE_FILE = "profile.txt"
 INTERRUPTED = 130  # what a shell reports for Ctrl-C
@@ -77,6 +78,7 @@ def run_stage(cfg: DictConfig) -> None:
     hydra = HydraConfig.get()
     config = typed(cfg)
     folder = Path(hydra.runtime.output_dir)
+    _hide_secrets(hydra, config)
     _write_provenance(folder, config, list(hydra.overrides.task))
     stage: Callable[[Parts], None] = importlib.import_module(f"positronic.stages.{config.stage}").run
     try:
@@ -120,21 +122,26 @@ def _plain_child(node: DictConfig, name: Any) -> Any:
 
 
 def _write_provenance(folder: Path, config: Parts, overrides: list[str]) -> None:
-    hidden = [_without_secret(override) for override in overrides]
-    record = {"overrides": hidden, **provenance(), "config": _without_secrets(dataclasses.asdict(config))}
+    record = {"overrides": overrides, **provenance(), "config": dataclasses.asdict(config)}
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / PROVENANCE_FILE).write_text(json.dumps(record, indent=1) + "\n")
+    (folder / PROVENANCE_FILE).write_text(json.dumps(without_secrets(record), indent=1) + "\n")
 
 
-def _without_secret(override: str) -> str:
-    key = override.partition("=")[0]
-    return f"{key}=..." if key.rpartition(".")[2] in SECRETS else override
+def _hide_secrets(hydra: DictConfig, config: Parts) -> None:
+    """Hydra wrote what was typed beside the results, secrets included: write those files again without them."""
+    known = set(secrets_in(dataclasses.asdict(config)))
+    if not known:
+        return
+    for path in _written_by(hydra):
+        wrote = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+        with suppress(FileNotFoundError):  # another job of this multirun has just put the same there
+            replace_text(path, OmegaConf.to_yaml(OmegaConf.create(without_secrets(wrote, known))))
 
 
-def _without_secrets(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: "..." if k in SECRETS and v else _without_secrets(v) for k, v in value.items()}
-    return [_without_secrets(item) for item in value] if isinstance(value, list) else value
+def _written_by(hydra: DictConfig) -> list[Path]:
+    paths = list((Path(hydra.runtime.output_dir) / (hydra.output_subdir or "")).glob("*.yaml"))
+    sweep = Path(hydra.sweep.dir) / "multirun.yaml"
+    return [*paths, sweep] if hydra.mode == RunMode.MULTIRUN and sweep.exists() else paths
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
 from hydra.types import RunMode
 
+from positronic import config
 from positronic.composition import Loader
 from positronic.errors import PositronicError
 from positronic.stages import train
@@ -131,11 +132,45 @@ def test_a_run_saves_where_it_came_from(run_py, trained):
     assert (folder / ".hydra" / "overrides.yaml").exists()
 
 
+SECRET = "server.token='hunter2,x'"
+
+
+def files_of(folder):
+    """Every file below ``folder`` by its name there, as lines."""
+    return {str(p.relative_to(folder)): p.read_text().splitlines() for p in folder.rglob("*") if p.is_file()}
+
+
 def test_a_token_is_not_saved(run_py, trained):
-    """Secrets do not end up beside the results."""
-    run_py("stage=train", "server.token=hunter2")
-    (record,) = Path.cwd().glob("outputs/*/*/provenance.json")
-    assert "hunter2" not in record.read_text()
+    """Secrets do not end up beside the results, neither in our file nor in Hydra's."""
+    run_py("stage=train", "seed=3", "server.token=public", "hydra.run.dir=other")
+    run_py("stage=train", "seed=3", SECRET, "hydra.run.dir=this")
+    with_other, hidden = files_of(Path("other")), files_of(Path("this"))
+    assert trained[1].server.token == "hunter2,x"
+    assert "hunter2" not in json.dumps(hidden)
+    assert hidden["provenance.json"] == with_other["provenance.json"]
+    assert hidden[".hydra/config.yaml"] == with_other[".hydra/config.yaml"]
+    assert hidden[".hydra/overrides.yaml"] == ["- stage=train", "- seed=3", "- server.token=..."]
+    assert "    override_dirname: seed=3,server.token=...,stage=train" in hidden[".hydra/hydra.yaml"]
+
+
+def test_hiding_a_token_changes_nothing_else(run_py, trained, monkeypatch):
+    """Line for line what Hydra wrote."""
+    run_py("stage=train", "learning_rate=1e-4", SECRET, "hydra.run.dir=run")
+    hidden = files_of(Path("run/.hydra"))
+    monkeypatch.setattr(config, "_hide_secrets", lambda *unused: None)
+    run_py("stage=train", "learning_rate=1e-4", SECRET, "hydra.run.dir=run")
+    for name, lines in files_of(Path("run/.hydra")).items():
+        pairs = list(zip(hidden[name], lines, strict=True))
+        assert all(mine == theirs or ("token" in mine and "hunter2" in theirs) for mine, theirs in pairs)
+        assert any(mine != theirs for mine, theirs in pairs)
+
+
+def test_a_multirun_hides_a_token_too(run_py, trained):
+    """In each job's folder, and in the sweep's own file."""
+    assert run_py("-m", "stage=train", "seed=1,2", "server={token: hunter2}")[0] == 0
+    assert [job.server.token for job in trained] == ["hunter2", "hunter2"]
+    assert len(list(Path("multirun").rglob("*.yaml"))) == 7
+    assert "hunter2" not in json.dumps(files_of(Path("multirun")))
 
 
 def test_a_mistake_found_by_the_stage_is_its_message_and_exit_code_1(run_py, monkeypatch):
