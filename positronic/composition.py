@@ -103,7 +103,10 @@ class Loader(ConfigLoaderImpl):
         overrides: list[str] | None = None,
     ) -> list[str]:
         """What help and tab completion list: no schemas, no shared bases, no older names."""
-        options = super().get_group_options(group_name, results_filter, config_name, overrides)
+        if config_name is None and not overrides:  # Hydra's own way copies the whole repository first
+            options = self.repository.get_group_options(group_name, results_filter)
+        else:
+            options = super().get_group_options(group_name, results_filter, config_name, overrides)
         return [option for option in options if not self._hidden(group_name, option)]
 
     def _hidden(self, group: str, option: str) -> bool:

@@ -1,6 +1,7 @@
 """Every stage x vendor x codec: each valid one composes and prints its contract, each other one is refused."""
 
 import io
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -27,8 +28,10 @@ VALID = {
     "openpi": {"ee", "ee_joints", "ee_traj", "ee_joints_traj", "joints_traj", "droid"},
 }
 CONVERT_ONLY = {"gr00t", "openpi"}
+ONE_OF_EACH_KIND = ("train", "infer")  # the default codec is the vendor's; or the checkpoint's
 
 
+@cache
 def compose(stage, vendor, codec):
     needed = ["checkpoints_dir=x"] if stage == "serve" else []
     return positronic.compose([f"stage={stage}", f"vendor={vendor}", f"codec={codec}", *needed])
@@ -55,7 +58,8 @@ def contract(config):
 @pytest.mark.parametrize("vendor", VENDORS)
 def test_every_stage_composes_or_refuses(vendor, codec):
     """Valid: the contract names every column. Invalid: one sentence, before anything runs."""
-    for stage in STAGES:
+    stages = STAGES if codec in VALID[vendor] else ONE_OF_EACH_KIND
+    for stage in stages:
         expected = refusal(stage, vendor, codec)
         if expected is None:
             config = compose(stage, vendor, codec)
