@@ -94,7 +94,7 @@ def test_a_preset_s_section_reaches_its_stage_only():
     """``stages.train`` is folded into train, and collect does not see it."""
     train = positronic.compose(["stage=train", "+experiment=quickstart"])
     collect = positronic.compose(["stage=collect", "+experiment=quickstart"])
-    assert (train.num_train_steps, train.exp_name, train.stages) == (1300, "quickstart", {})
+    assert (train.num_train_steps, train.exp_name, train.stages) == (1400, "quickstart", {})
     assert (collect.num_episodes, collect.seed, collect.hardware.image_size) == (300, 100000, [64, 64])
 
 
