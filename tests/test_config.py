@@ -95,7 +95,7 @@ def test_a_preset_s_section_reaches_its_stage_only():
     train = positronic.compose(["stage=train", "+experiment=quickstart"])
     collect = positronic.compose(["stage=collect", "+experiment=quickstart"])
     assert (train.num_train_steps, train.exp_name, train.stages) == (1400, "quickstart", {})
-    assert (collect.num_episodes, collect.seed, collect.hardware.image_size) == (300, 100000, [64, 64])
+    assert (collect.num_episodes, collect.seed, collect.hardware.image_size) == (400, 100000, [64, 64])
 
 
 def test_the_command_line_wins_over_a_preset_s_section():
