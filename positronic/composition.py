@@ -18,7 +18,7 @@ import hydra._internal.hydra
 from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import IConfigRepository
-from hydra._internal.utils import create_config_search_path
+from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.default_element import ResultDefault
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -175,7 +175,17 @@ def stop(error: PositronicError) -> BaseException:
 
 def install() -> None:
     """Make ``hydra.main`` of this process compose with our loader. For ``run.py`` only."""
+    _refuse_dashes(sys.argv[1:])
     hydra._internal.hydra.ConfigLoaderImpl = CommandLineLoader
+
+
+def _refuse_dashes(arguments: Sequence[str]) -> None:
+    """Answer ``--seed=1`` and ``--stage train`` ourselves: argparse would print its usage and no advice."""
+    known = [flag for action in get_args_parser()._actions for flag in action.option_strings]
+    for argument in arguments:
+        flag, _, value = argument.partition("=")
+        if flag.startswith("--") and not any(option.startswith(flag) for option in known):
+            raise stop(refusals.with_dashes(flag, value))
 
 
 def compose_config(overrides: Sequence[str], conf_dir: Path) -> DictConfig:
@@ -190,6 +200,8 @@ def compose_config(overrides: Sequence[str], conf_dir: Path) -> DictConfig:
 
 
 def _parse(overrides: Sequence[str]) -> list[Override]:
+    for override in overrides:
+        refusals.check_form(override)
     try:
         return OverridesParser.create().parse_overrides(list(overrides))
     except HydraException as error:

@@ -78,6 +78,23 @@ WANTED = {
 }
 
 
+def check_form(override: str) -> None:
+    """Raise PositronicError when ``override`` is a word without ``=``."""
+    if "=" in override or override.startswith("~"):
+        return
+    if override in STAGES:
+        raise PositronicError(f"Found '{override}', expected key=value. Type stage={override}.")
+    raise PositronicError(
+        f"Found '{override}', expected key=value: no spaces around the =, and quotes around a value that holds spaces."
+    )
+
+
+def with_dashes(flag: str, value: str) -> PositronicError:
+    """``--key=value`` or ``--key`` was typed."""
+    key = flag.lstrip("-").replace("-", "_")
+    return PositronicError(f"Parameters are typed without dashes: {key}={value or '<value>'}, not {flag}.")
+
+
 def check_typed(typed: Mapping[str, str]) -> None:
     """Raise PositronicError when no stage was typed, or a parameter by a name that is not used here.
 
@@ -163,6 +180,8 @@ def _first_missing(node: DictConfig, name: str, key: str) -> str | None:
     except (MissingMandatoryValue, InterpolationToMissingValueError) as error:
         source = re.search(r"Missing mandatory value: (\S+)", str(error))
         return source[1] if source and isinstance(error, InterpolationToMissingValueError) else key
+    if key in WANTED and child == "":  # dataset.path=$UNSET
+        return key
     below = child if isinstance(child, DictConfig) else ()
     found = (_first_missing(child, str(inner), f"{key}.{inner}") for inner in below)
     return next((missing for missing in found if missing is not None), None)

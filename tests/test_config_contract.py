@@ -6,7 +6,7 @@ from importlib import metadata
 import hydra._internal.hydra
 import pytest
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.utils import create_config_search_path
+from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.default_element import ResultDefault
 from hydra.core.override_parser.types import Override
 from hydra.errors import MissingConfigException
@@ -18,6 +18,7 @@ SIGNATURES = {
     ConfigLoaderImpl.get_group_options: "self group_name results_filter config_name overrides",
     ConfigLoaderImpl.compute_defaults_list: "self config_name overrides run_mode",
     create_config_search_path: "search_path_dir",
+    get_args_parser: "",
     MissingConfigException.__init__: "self message missing_cfg_file options",
     Override.sweep_string_iterator: "self",
 }

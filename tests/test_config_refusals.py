@@ -31,6 +31,12 @@ REFUSALS = {
     "+debug=tniy": "debug=tniy is not known. Valid choices for debug: overfit, profile, tiny. Did you mean 'tiny'?",
     "codec=from_checkpoint": "codec=from_checkpoint cannot be used with stage=train: it stands for the codec of a"
     " checkpoint, and there is none yet.",
+    "stage=train seed": "Found 'seed', expected key=value: no spaces around the =, and quotes around a value that holds"
+    " spaces.",
+    "stage=x train": "Found 'train', expected key=value. Type stage=train.",
+    "stage=convert dataset.path=": f"stage=convert needs dataset.path. Type dataset.path={FOLDER}, or dataset=demo"
+    " for the demonstrations of stage=collect.",
+    "stage=serve checkpoints_dir=": f"stage=serve needs checkpoints_dir. Type checkpoints_dir={EXPERIMENT}.",
     "learning_rat=1e-4": "Key 'learning_rat' is not a parameter of stage=train. Did you mean 'learning_rate'?",
     "polcy=remote": "Key 'polcy' is not a parameter of stage=train. Did you mean 'policy'?",
     "server.prot=1": "Key 'server.prot' is not a parameter of stage=train. Did you mean 'server.port'?",

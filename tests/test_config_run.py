@@ -94,6 +94,18 @@ def test_as_a_program_a_refusal_is_one_line_and_exit_code_1(tmp_path):
     assert (done.returncode, done.stderr, done.stdout) == (1, WRONG["codec=droid"] + "\n", "")
 
 
+@pytest.mark.parametrize(
+    ("typed", "instead"),
+    [("--seed=1", "seed=1, not --seed"), ("--num-workers", "num_workers=<value>, not --num-workers")],
+)
+def test_dashes_are_refused_with_what_to_type(run_py, trained, typed, instead):
+    """As other programs have them; Hydra's own flags are known."""
+    refused = f"Parameters are typed without dashes: {instead}.\n"
+    assert run_py("stage=train", typed) == (1, "", refused)
+    assert run_py("stage=train", "--cfg=job", "--res")[0] == 0
+    assert trained == []
+
+
 def test_a_multirun_s_own_config_is_that_of_its_first_job():
     """A part that is swept may decide whether the rest is right: seed is no parameter of the default stage."""
     overrides = ["stage=train,infer", "seed=3"]
