@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, overload
 
+from positronic import keys
 from positronic.errors import PositronicError, did_you_mean
 from positronic.raw.config import DatasetConfig
 from positronic.raw.edits import Edits, read_edits
@@ -98,6 +99,8 @@ def open_dataset(
         raise PositronicError(f"Raw dataset {root} {what}. {COLLECT_HINT}")
     roots = list(_tree(root)) if layout == LOCAL_ALL else [root]
     refs = [ref for each in roots for ref in _episodes(each)]
+    if not refs and (root / keys.MANIFEST_FILE).is_file():
+        raise PositronicError(f"{root} is a baked dataset, raw recordings were expected. {_baked_hint(root)}")
     if not refs:
         raise PositronicError(f"Raw dataset {root} has no finished episode{_why_empty(root, roots)}. {COLLECT_HINT}")
     return Dataset(name or root.resolve().name, root, refs, found)
@@ -136,6 +139,11 @@ def _why_empty(root: Path, roots: Sequence[Path]) -> str:
         return f": this folder is inside a dataset. Open that: dataset.path={_above(root)}"
     below = next((each for each in _tree(root) if next(episode_paths(each), None)), None)
     return f", but {below} has: read the tree with dataset.layout={LOCAL_ALL}" if below else ""
+
+
+def _baked_hint(root: Path) -> str:
+    train = f"python run.py stage=train input_path={root}"
+    return f"Train from it with '{train}', or name another dataset with dataset.path=<folder>."
 
 
 def _above(path: Path) -> Path:

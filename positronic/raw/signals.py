@@ -59,7 +59,7 @@ class VectorSignal:
         finite = np.isfinite(values) if values.dtype.kind == "f" else np.ones(values.shape, bool)
         if not finite.all():
             row = int(np.argwhere(~finite)[0][0])
-            reason = f"{self.path.name}: row {row} of {len(values)} is not finite ({values[row]})."
+            reason = f"{self.path.name}: row {row} of {len(values)} is not finite: {values[row].tolist()}."
             raise BadEpisode(self.path.parent, reason)
 
     @cached_property

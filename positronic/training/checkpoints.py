@@ -180,17 +180,32 @@ def write_info(folder: Path, info: dict[str, Any]) -> None:
 
 def _none_there(experiment_dir: Path) -> str:
     if not experiment_dir.exists():
-        near = listing(path.name for path in experiment_dir.parent.iterdir()) if experiment_dir.parent.is_dir() else ""
-        beside = f" Beside it there are: {near}." if near else ""
+        near = _experiments_in(experiment_dir.parent)
+        beside = f" Beside it there are: {listing(near)}." if near else ""
         return f"No experiment folder {experiment_dir}.{beside} Train one with `python run.py stage=train`."
-    if experiment_dir.name == CHECKPOINTS or experiment_dir.parent.name == CHECKPOINTS:
-        above = experiment_dir.parent if experiment_dir.name == CHECKPOINTS else experiment_dir.parent.parent
+    around = (path.parent for path in (experiment_dir, *experiment_dir.parents) if path.name == CHECKPOINTS)
+    above = next(filter(list_checkpoints, around), None)
+    if above is not None:
         return f"{experiment_dir} lies inside an experiment's folder; give the experiment's folder itself: {above}."
+    below = _experiments_in(experiment_dir)
+    if below:
+        there = listing(str(experiment_dir / name) for name in below)
+        return f"{experiment_dir} is not an experiment's folder, but has some below. Give one of them: {there}."
+    if (experiment_dir / keys.MANIFEST_FILE).is_file():
+        train = f"`python run.py stage=train input_path={experiment_dir}`"
+        return f"{experiment_dir} is a baked dataset, an experiment's folder was expected. Train from it with {train}."
     inside = listing(path.name for path in experiment_dir.iterdir()) if experiment_dir.is_dir() else "a file"
     return (
         f"No checkpoints in {experiment_dir}: expected {CHECKPOINTS}/<step>/{keys.CHECKPOINT_FILE}, found: {inside}. "
         "Train with `python run.py stage=train`."
     )
+
+
+def _experiments_in(folder: Path) -> list[str]:
+    """Paths below ``folder``, at most two levels down, of the experiments that have a checkpoint."""
+    found = [*folder.glob(f"*/{CHECKPOINTS}/*/{keys.CHECKPOINT_FILE}")]
+    found += folder.glob(f"*/*/{CHECKPOINTS}/*/{keys.CHECKPOINT_FILE}")
+    return sorted({str(file.parents[2].relative_to(folder)) for file in found})
 
 
 def _none_in(folder: RemoteFolder) -> str:

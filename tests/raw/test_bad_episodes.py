@@ -140,7 +140,7 @@ def test_the_camera_is_not_asked_for(episode):
 def test_a_value_that_is_not_finite(episode, bad):
     """The row is named."""
     vectors(episode, [0, 1, 2], [[0.0, 1.0], [0.0, bad], [0.0, 1.0]])
-    assert f"{JOINTS}: row 1 of 3 is not finite" in refused(episode).reason
+    assert refused(episode).reason == f"{JOINTS}: row 1 of 3 is not finite: [0.0, {bad}]."
 
 
 def test_ragged_vectors(episode):

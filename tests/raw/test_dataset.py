@@ -157,6 +157,13 @@ def test_a_path_that_is_a_file(tmp_path):
     assert "is a file, not a folder of episodes" in refusal(tmp_path / "x")
 
 
+def test_a_baked_dataset_is_not_a_raw_one(tmp_path):
+    """It is told what one does with it."""
+    (tmp_path / "meta").mkdir()
+    (tmp_path / keys.MANIFEST_FILE).write_text("{}")
+    assert f"stage=train input_path={tmp_path}" in refusal(tmp_path)
+
+
 def test_an_empty_folder(tmp_path):
     """The same advice as without a folder."""
     message = refusal(tmp_path)

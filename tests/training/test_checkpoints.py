@@ -46,8 +46,31 @@ def test_an_experiment_that_is_not_there_names_its_neighbours(tmp_path):
     save(tmp_path / "run_a", 10)
     with pytest.raises(PositronicError, match="Beside it there are: run_a"):
         find_checkpoint(tmp_path / "run_b")
-    with pytest.raises(PositronicError, match="give the experiment's folder itself"):
-        find_checkpoint(tmp_path / "run_a" / "checkpoints")
+
+
+@pytest.mark.parametrize("inside", ["checkpoints", "checkpoints/000010", "checkpoints/000010/pretrained_model"])
+def test_a_folder_inside_an_experiment_names_the_experiment(tmp_path, inside):
+    """The checkpoint itself is what a person finds first."""
+    save(tmp_path / "run_a", 10)
+    (tmp_path / "run_a" / inside).mkdir(exist_ok=True)
+    with pytest.raises(PositronicError, match=rf"give the experiment's folder itself: {tmp_path}/run_a\.$"):
+        find_checkpoint(tmp_path / "run_a" / inside)
+
+
+@pytest.mark.parametrize("above", ["checkpoints", "checkpoints/lerobot"])
+def test_a_folder_above_experiments_names_them(tmp_path, above):
+    """Experiments lie below a folder that is called checkpoints, too, and no experiment is above that one."""
+    save(tmp_path / "checkpoints/lerobot/run_a", 10)
+    with pytest.raises(PositronicError, match=rf"Give one of them: {tmp_path}/checkpoints/lerobot/run_a\.$"):
+        find_checkpoint(tmp_path / above)
+
+
+def test_a_baked_dataset_is_no_experiment(tmp_path):
+    """It is told what one does with it."""
+    (tmp_path / "meta").mkdir()
+    (tmp_path / keys.MANIFEST_FILE).write_text("{}")
+    with pytest.raises(PositronicError, match=rf"is a baked dataset.*stage=train input_path={tmp_path}"):
+        find_checkpoint(tmp_path)
 
 
 def test_a_checkpoint_that_was_not_finished_is_none(tmp_path):
