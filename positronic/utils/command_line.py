@@ -11,6 +11,7 @@ SCRIPT = "run.py"
 RUN = f"python {SCRIPT}"
 # Overrides that mean the same to every stage.
 SHARED = ("+experiment", "+debug", "vendor", "codec", "dataset", "modality", "paths")
+NOT_SHARED = ("vendor.policy", "vendor.backend")  # what training makes of it
 
 
 def again(*more: str) -> str:
@@ -21,10 +22,14 @@ def again(*more: str) -> str:
 
 def instead(stage: str, values: Mapping[str, str], last: Mapping[str, str]) -> str:
     """The command of another stage: what was typed and means the same there, else ``values``; and ``last``."""
-    typed = [argument for argument in _typed() if argument.partition("=")[0].partition(".")[0] in SHARED]
+    typed = [argument for argument in _typed() if _is_shared(argument.partition("=")[0])]
     chosen = typed or [f"{name}={value}" for name, value in values.items()]
     arguments = [f"stage={stage}", *chosen, *(f"{name}={value}" for name, value in last.items())]
     return " ".join([RUN, *map(shlex.quote, arguments)])
+
+
+def _is_shared(key: str) -> bool:
+    return key.partition(".")[0] in SHARED and not key.startswith(NOT_SHARED)
 
 
 def _typed() -> list[str]:

@@ -1,0 +1,34 @@
+"""Commands in messages."""
+
+import sys
+
+import pytest
+
+from positronic.utils.command_line import again, instead
+
+
+@pytest.fixture
+def typed(monkeypatch):
+    """What was typed behind run.py."""
+    return lambda *arguments: monkeypatch.setattr(sys, "argv", ["run.py", *arguments])
+
+
+def test_the_same_command_with_more(typed):
+    """Quoted for a shell where it must be."""
+    typed("stage=train", "modality.image_size=[64,64]")
+    assert again("resume=true") == "python run.py stage=train 'modality.image_size=[64,64]' resume=true"
+
+
+def test_another_stage_takes_what_means_the_same_there(typed):
+    """The codec is meant for both stages, the network and the batch size for training alone."""
+    typed("stage=train", "codec=joints", "vendor.policy.dim_model=64", "vendor.backend=native", "batch_size=8")
+    assert instead("convert", {"vendor": "x"}, {"output_dir": "b c"}) == (
+        "python run.py stage=convert codec=joints 'output_dir=b c'"
+    )
+
+
+def test_without_a_command_line_the_values_are_spelt_out(monkeypatch):
+    """In a notebook nothing was typed."""
+    monkeypatch.setattr(sys, "argv", ["notebook"])
+    assert instead("convert", {"vendor": "x"}, {}) == "python run.py stage=convert vendor=x"
+    assert again("resume=true") == "python run.py ... resume=true"
