@@ -1,5 +1,10 @@
 """One command line for every stage: ``python run.py stage=collect|convert|stats|train|serve|infer``; see ``--help``."""
 
+import signal
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until a stage runs, Ctrl-C just ends us, without a traceback
+
 import hydra
 from omegaconf import DictConfig
 

@@ -9,6 +9,7 @@ import io
 import json
 import os
 import pstats
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -75,6 +76,8 @@ def run_stage(cfg: DictConfig) -> None:
     A PositronicError ends the process with its message and exit code 1, Ctrl-C with 130. In a multirun a
     PositronicError fails its own job only.
     """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as run.py leaves it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     hydra = HydraConfig.get()
     config = typed(cfg)
     folder = Path(hydra.runtime.output_dir)

@@ -1,7 +1,9 @@
 """run.py: the same refusals in every way of composing, exit codes, what a run leaves behind."""
 
 import json
+import os
 import runpy
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +18,17 @@ from positronic import config
 from positronic.composition import Loader
 from positronic.errors import PositronicError
 from positronic.stages import train
+
+# A module of this name is imported at every start of Python; it presses Ctrl-C as soon as another one is asked for.
+PRESSES_CTRL_C = """
+import os, signal, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "{}":
+            os.kill(os.getpid(), signal.SIGINT)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Finder())
+"""
 
 ROOT = Path(__file__).resolve().parents[1]
 WRONG = {
@@ -45,7 +58,8 @@ def run_py(monkeypatch, tmp_path, capsys):
         # The interpreter prints a code that is a text on stderr, and exits with 1.
         return (1, out, f"{error}{code}\n") if isinstance(code, str) else (code, out, error)
 
-    return run
+    yield run
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # run.py resets it until its stage begins
 
 
 @pytest.fixture
@@ -211,6 +225,21 @@ def test_ctrl_c_is_one_line_and_exit_code_130(run_py, monkeypatch):
     """What a shell expects of an interrupted program."""
     monkeypatch.setattr(train, "run", fail_with(KeyboardInterrupt()))
     assert run_py("stage=train") == (130, "", "Interrupted: stage=train.\n")
+
+
+@pytest.mark.parametrize("imported", ["hydra", "positronic.composition", "positronic.bake.convert"])
+def test_ctrl_c_before_the_stage_runs_ends_without_a_traceback(tmp_path, imported):
+    """While modules are imported and the config is composed. Once the stage runs, it says that it was interrupted."""
+    (tmp_path / "sitecustomize.py").write_text(PRESSES_CTRL_C.format(imported))
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "run.py"), "stage=convert"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    expected = (130, "Interrupted: stage=convert.\n") if "bake" in imported else (-signal.SIGINT, "")
+    assert (done.returncode, done.stderr) == expected
 
 
 def test_the_profile_preset_writes_where_the_time_went(run_py, trained):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from contextlib import closing
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from positronic.errors import PositronicError
 from positronic.stages.base import Parts
+from positronic.utils.command_line import RUN
 from positronic.utils.fields import between
 
 if TYPE_CHECKING:
@@ -55,9 +57,7 @@ def run(config: Collect) -> None:
             require_empty(root)
             _record(config, root, done)
     except KeyboardInterrupt:
-        kept = sum(demonstration.success for demonstration in done)
-        place = config.output_dir
-        print(f"Interrupted. {kept} finished episodes are in {place}; to start again, remove them: rm -r {place}")
+        print(_interrupted(sum(demonstration.success for demonstration in done), config.output_dir))
         raise
     print(summary(done, config.hardware.control_fps, config.output_dir, time.monotonic() - begin))
 
@@ -83,9 +83,15 @@ def summary(done: list[Demonstration], fps: int, root: str | Path, wall_sec: flo
         f"{len(kept)} demonstrations, {frames} frames, {frames / fps:.0f} s of robot time, in {wall_sec:.1f} s",
         *([f"{failed} more failed and were not kept"] if failed else []),
         f"  dataset: {root}",
-        f"  next:    python run.py stage=convert dataset=local dataset.path={root}",
+        f"  next:    {RUN} stage=convert dataset=local {shlex.quote(f'dataset.path={root}')}",
     ]
     return "\n".join(lines)
+
+
+def _interrupted(kept: int, place: str) -> str:
+    if not kept:
+        return f"No episode was finished; nothing is in {place}. The same command starts again."
+    return f"{kept} finished episodes are in {place}. To start again, remove them: rm -r {shlex.quote(str(place))}"
 
 
 def _record(config: Collect, root: Path, done: list[Demonstration]) -> None:

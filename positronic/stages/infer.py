@@ -152,10 +152,12 @@ def _report(
     )
     publish(rollouts)
     chosen = choose(results, campaign.driver.save_videos) if problem is None else []
-    if chosen:
-        rollouts = film_all(rollouts, chosen, campaign.hardware)
-        publish(rollouts)
-    print(closing_words(rollouts, campaign.place))
+    try:
+        if chosen:
+            rollouts = film_all(rollouts, chosen, campaign.hardware)
+            publish(rollouts)
+    finally:  # the numbers are there, even if filming is interrupted
+        print(closing_words(rollouts, campaign.place))
 
 
 def reason(problem: BaseException | None) -> str | None:

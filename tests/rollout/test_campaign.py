@@ -88,6 +88,19 @@ def test_ctrl_c_keeps_the_finished_episodes_and_their_report(point_robot, approa
     assert len(open_dataset(tmp_path)) == 2
 
 
+def test_ctrl_c_while_filming_keeps_the_report(point_robot, approach, tmp_path, capsys, monkeypatch):
+    """The numbers are there already, and it is said where."""
+
+    def interrupted(*unused):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("positronic.rollout.publish.film_all", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        play(campaign(tmp_path, num_episodes=2, save_videos=1), point_robot, approach())
+    assert f"report:   {tmp_path}/report.html" in capsys.readouterr().out
+    assert report(tmp_path)["n"] == 2
+
+
 def test_a_lost_server_stops_the_run_and_keeps_the_report(point_robot, approach, serving, tmp_path):
     """The server hangs up in the second episode: that one is recorded as aborted and counts for nothing."""
     server = serving(approach(steps=2), answers=7)

@@ -6,6 +6,7 @@ from positronic import keys
 from positronic.errors import PositronicError
 from positronic.hardware.config import HardwareConfig
 from positronic.raw.dataset import open_dataset
+from positronic.rollout import demonstration
 from positronic.stages.collect import Collect, run
 
 
@@ -20,6 +21,23 @@ def test_it_records_demonstrations_in_parallel_and_says_what_is_next(sim_config,
     said = capsys.readouterr().out
     assert "2 demonstrations" in said
     assert f"python run.py stage=convert dataset=local dataset.path={tmp_path}/demo" in said
+
+
+@pytest.mark.parametrize(
+    ("finished", "said"),
+    [(0, "No episode was finished; nothing is in"), (3, "3 finished episodes are in {place}. To start again, remove")],
+)
+def test_ctrl_c_says_what_there_is(sim_config, tmp_path, capsys, monkeypatch, finished, said):
+    """How many episodes are kept, where, and how to remove them; a failed attempt does not count."""
+
+    def interrupted(*unused):
+        yield from (demonstration.Demonstration(i, i, 9 if i < finished else 0) for i in range(finished + 1))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demonstration, "demonstrate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(Collect(hardware=sim_config, output_dir=str(tmp_path)))
+    assert said.format(place=tmp_path) in capsys.readouterr().out
 
 
 def test_an_output_that_holds_episodes_is_refused(sim_config, tmp_path):
