@@ -125,9 +125,8 @@ class InferenceClient:
 
     def _judge(self, http_status: int) -> Exception:
         if http_status in HTTP_TOKEN_REFUSED:
-            return SessionRefused(
-                f"{self._authority} does not accept the token (HTTP {http_status}). Set policy.token=..."
-            )
+            what = "does not accept this token" if self._headers else "asks for a token, and none was given"
+            return SessionRefused(f"{self._authority} {what} (HTTP {http_status}). Set policy.token=<the server's>.")
         if http_status >= HTTP_SERVER_ERROR or http_status == HTTP_TOO_MANY:
             return _NotYetError(f"HTTP {http_status}")
         return PositronicError(

@@ -54,7 +54,8 @@ class VectorFeature:
         return "float32"
 
     def encode(self, values: NDArray[np.floating]) -> Array:
-        """Raw values (T, raw size), or (T,) for a scalar -> (T, D) float32. Raises PositronicError on another shape."""
+        """Raw values (T, raw size), or (T,) for a scalar -> (T, D) float32. Raises PositronicError on another shape,
+        and on a quaternion of length 0."""
         size = RAW_SIZE[self.part]
         rows = np.asarray(values, np.float64)
         rows = rows[:, None] if rows.ndim == 1 and size == 1 else rows
@@ -63,10 +64,16 @@ class VectorFeature:
                 f"Signal '{self.signal}': expected {size} numbers a sample, found shape {rows.shape[1:]}."
             )
         if self.part == "ee_pose":
-            rows = geometry.pose_to(self.convention.rotation, rows)
+            rows = self._turned(rows)
         if self.binarise:
             rows = (rows > GRIP_THRESHOLD).astype(np.float64)
         return rows.astype(np.float32)
+
+    def _turned(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        try:
+            return geometry.pose_to(self.convention.rotation, rows)
+        except PositronicError as error:  # a quaternion without a direction
+            raise PositronicError(f"Signal '{self.signal}': {error}") from None
 
 
 @dataclass(frozen=True)

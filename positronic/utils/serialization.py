@@ -54,7 +54,7 @@ def deserialise(data: bytes) -> Any:
         return msgpack.unpackb(data, object_hook=_decode)
     except (ValueError, TypeError, ArithmeticError, SyntaxError, RecursionError, msgpack.UnpackException) as error:
         raise PositronicError(
-            f"Not a message of this protocol (msgpack expected): {error or type(error).__name__}."
+            f"Not a message of this protocol (msgpack expected): {str(error) or type(error).__name__}."
         ) from error
 
 

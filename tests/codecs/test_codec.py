@@ -114,6 +114,7 @@ def test_a_chunk_is_cut_at_the_horizon_and_stamped_in_seconds():
         ({keys.GRIP: None}, "Observation 'grip': expected finite"),
         ({keys.EE_POSE: [0.0] * 6}, "expected 7 numbers a sample, found shape"),
         ({keys.EE_POSE: "home"}, "expected numbers, found str"),
+        ({keys.EE_POSE: [0.0] * 7}, "Signal 'robot_state.ee_pose': Quaternion has no direction"),
         ({keys.IMAGE_WRIST: np.zeros((4, 4, 3))}, "expected uint8 RGB"),
         ({keys.IMAGE_WRIST: np.zeros((3, 4, 4), np.uint8)}, "found uint8 of shape"),
         (
