@@ -30,6 +30,7 @@ from positronic.hardware.sim.config import SimConfig
 from positronic.refusals import STAGES
 from positronic.rollout.config import LocalPolicyConfig, RemotePolicyConfig, ScriptedPolicyConfig
 from positronic.stages.base import Parts
+from positronic.utils.disk import refused_by_disk
 from positronic.utils.files import replace_text
 from positronic.utils.provenance import provenance
 from positronic.utils.secrets import secrets_in, without_secrets
@@ -83,15 +84,27 @@ def run_stage(cfg: DictConfig) -> None:
     folder = Path(hydra.runtime.output_dir)
     _hide_secrets(hydra, config)
     _write_provenance(folder, config, list(hydra.overrides.task))
-    stage: Callable[[Parts], None] = importlib.import_module(f"positronic.stages.{config.stage}").run
     try:
         with _profiled(folder) if config.profile else _plainly():
-            stage(config)
+            _call_stage(config)
     except KeyboardInterrupt:
         print(f"Interrupted: stage={config.stage}.", file=sys.stderr)
         raise SystemExit(INTERRUPTED) from None
     except PositronicError as error:
         raise (StageFailedError(str(error)) if hydra.mode == RunMode.MULTIRUN else stop(error)) from None
+
+
+def _call_stage(config: Parts) -> None:
+    stage: Callable[[Parts], None] = importlib.import_module(f"positronic.stages.{config.stage}").run
+    try:
+        stage(config)
+    except PositronicError:
+        raise
+    except Exception as error:
+        refused = refused_by_disk(error)
+        if refused is None:
+            raise
+        raise refused from error
 
 
 def _register() -> None:

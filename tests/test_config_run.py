@@ -1,5 +1,6 @@
 """run.py: the same refusals in every way of composing, exit codes, what a run leaves behind."""
 
+import errno
 import json
 import os
 import runpy
@@ -203,6 +204,13 @@ def test_a_mistake_found_by_the_stage_is_its_message_and_exit_code_1(run_py, mon
     """The same manners as at composition."""
     monkeypatch.setattr(train, "run", fail_with(PositronicError("No dataset there. Type this.")))
     assert run_py("stage=train") == (1, "", "No dataset there. Type this.\n")
+
+
+def test_a_full_disk_is_a_message_and_exit_code_1(run_py, monkeypatch):
+    """Whatever the stage was about to write."""
+    monkeypatch.setattr(train, "run", fail_with(OSError(errno.ENOSPC, "", "/data/x")))
+    code, _, error = run_py("stage=train")
+    assert (code, error.startswith("No space left on device (/data/x). What")) == (1, True)
 
 
 def test_a_mistake_in_one_job_leaves_the_other_jobs_running(run_py, monkeypatch):

@@ -135,7 +135,7 @@ def _report(
     wall_sec: float,
 ) -> None:
     from positronic.rollout.publish import closing_words, film_all, publish
-    from positronic.rollout.report import Rollouts
+    from positronic.rollout.report import Rollouts, headline
     from positronic.rollout.video import choose
 
     rollouts = Rollouts(
@@ -150,7 +150,11 @@ def _report(
         wall_sec=wall_sec,
         stopped=reason(problem),
     )
-    publish(rollouts)
+    try:
+        publish(rollouts)
+    except OSError:  # a full disk: the number at least is told
+        print(headline(rollouts))
+        raise
     chosen = choose(results, campaign.driver.save_videos) if problem is None else []
     try:
         if chosen:

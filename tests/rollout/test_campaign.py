@@ -101,6 +101,18 @@ def test_ctrl_c_while_filming_keeps_the_report(point_robot, approach, tmp_path, 
     assert report(tmp_path)["n"] == 2
 
 
+def test_a_disk_that_is_full_for_the_report_keeps_the_result(point_robot, approach, tmp_path, capsys, monkeypatch):
+    """What an hour of rollouts has shown is printed."""
+    monkeypatch.setattr("positronic.rollout.publish.publish", full)
+    with pytest.raises(OSError, match="full"):
+        play(campaign(tmp_path, num_episodes=2), point_robot, approach())
+    assert "stacked 2/2" in capsys.readouterr().out
+
+
+def full(rollouts):
+    raise OSError("full")
+
+
 def test_a_lost_server_stops_the_run_and_keeps_the_report(point_robot, approach, serving, tmp_path):
     """The server hangs up in the second episode: that one is recorded as aborted and counts for nothing."""
     server = serving(approach(steps=2), answers=7)

@@ -1,0 +1,50 @@
+"""What a disk refuses, in a sentence: it is full, read-only, or not ours."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from positronic.errors import PositronicError
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+FORBIDDEN = (errno.EROFS, errno.EACCES)
+# Libraries in other languages, and workers in other processes, say it in a text only.
+IN_TEXTS = (*FULL, errno.EROFS)
+
+
+def require_writable(folder: Path) -> None:
+    """Raise PositronicError unless ``folder`` is, or can be made, a folder that this process may write into."""
+    place = folder.absolute()
+    there = next(path for path in (place, *place.parents) if path.exists())
+    if not there.is_dir():
+        raise PositronicError(f"{folder} cannot be a folder: {there} is a file. Write elsewhere: output_dir=<folder>.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PositronicError(f"Cannot write into {there}, where {folder} is to be. {_advice(errno.EACCES)}")
+
+
+def refused_by_disk(error: BaseException) -> PositronicError | None:
+    """The sentence for an error that comes, at whatever remove, from a disk that is full or not to be written to."""
+    for cause in _causes(error):
+        if isinstance(cause, OSError) and cause.errno in (*FULL, *FORBIDDEN):
+            where = f" ({cause.filename})" if cause.filename else ""
+            return PositronicError(f"{os.strerror(cause.errno)}{where}. {_advice(cause.errno)}")
+        for number in IN_TEXTS:
+            if os.strerror(number) in str(cause):
+                return PositronicError(f"{os.strerror(number)}. {_advice(number)}")
+    return None
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _advice(number: int) -> str:
+    elsewhere = "write elsewhere: output_dir=<folder>"
+    if number in FULL:
+        return f"What was finished before is kept. Make room (`df -h` tells where there is some), or {elsewhere}."
+    return f"Ask for the right to, or {elsewhere}."
