@@ -41,7 +41,8 @@ OWN_FOLDER = {"train": "${hydra:runtime.output_dir}", "infer": "${hydra:runtime.
 FOLLOWING_STAGES = ("serve", "infer")
 UNKNOWN = re.compile(r"(In '.*': )?Could not (override|delete) '(?P<key>[^']+)'")
 NOISE = re.compile(r"\s*(full_key|object_type|reference_type|Search path|provider)\b")
-# No shell expands `dataset.path=~/x`, and Hydra\'s grammar refuses it.
+STRUCTURED = "[{'\""  # what begins a value that is no plain text
+# No shell expands `dataset.path=~/x`, and Hydra's grammar refuses it.
 HOME = re.compile(r"(?<=[=,\[])~(?=/)")
 ASKING = {"--help", "-h", "--shell-completion", "-sc", "--info", "-i"}
 
@@ -61,7 +62,7 @@ class Loader(ConfigLoaderImpl):
     ) -> DictConfig:
         if config_name is None:  # `--hydra-help` composes Hydra's own config alone
             return super().load_configuration(None, overrides, run_mode, from_shell, validate_sweep_overrides)
-        overrides = [HOME.sub(os.path.expanduser("~"), override) for override in overrides]
+        overrides = [_quoted(HOME.sub(os.path.expanduser("~"), override)) for override in overrides]
         parsed = _parse(overrides)
         typed = _typed(parsed)
         refusals.check_typed(typed)
@@ -205,7 +206,24 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
     try:
         return OverridesParser.create().parse_overrides(list(overrides))
     except HydraException as error:
-        raise PositronicError(" ".join(str(error).split())) from None
+        raise PositronicError(" ".join(str(error).split()).replace("\\'", "'")) from None
+
+
+def _quoted(override: str) -> str:
+    """``override``, its value quoted when Hydra's grammar has no such text: ``dataset.path=/data/Übung (1)``."""
+    key, sign, value = override.partition("=")
+    if not value or value[0] in STRUCTURED or "${" in value or _can_be_read(override):
+        return override
+    quoted = f"{key}{sign}'{value.replace("'", r'\'')}'"
+    return quoted if _can_be_read(quoted) else override
+
+
+def _can_be_read(override: str) -> bool:
+    try:
+        OverridesParser.create().parse_override(override)
+    except HydraException:
+        return False
+    return True
 
 
 def _typed(parsed: Sequence[Override]) -> dict[str, str]:
@@ -257,7 +275,7 @@ def _complete(cfg: DictConfig, typed: Mapping[str, str]) -> None:
 def _one_line(error: Exception) -> str:
     text = re.sub("Error merging override (.*)", r"\1:", str(error))
     lines = f"{text}\n{error.__cause__ or ''}".splitlines()
-    return " ".join(line.strip() for line in lines if line.strip() and not NOISE.match(line))
+    return " ".join(line.strip() for line in lines if line.strip() and not NOISE.match(line)).replace("\\'", "'")
 
 
 def _unknown_key(error: Exception) -> str | None:

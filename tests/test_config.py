@@ -149,3 +149,12 @@ def test_another_conf_folder_can_be_composed(tmp_path):
     shutil.copytree(CONF, tmp_path, dirs_exist_ok=True)
     (tmp_path / "dataset" / "mine.yaml").write_text("# Mine.\ndefaults:\n  - local\n  - _self_\n\npath: /mine\n")
     assert positronic.compose(["stage=convert", "dataset=mine"], conf_dir=tmp_path).dataset.path == "/mine"
+
+
+@pytest.mark.parametrize("path", ["/data/Übung", "/data/cups (1)", "/a=b/c", "/it's/here", "/two words", "a:b", "/1e3"])
+def test_a_path_may_hold_any_character(path):
+    """Hydra's grammar knows letters of ASCII; the rest is quoted for it. Datasets are named after their folder."""
+    config = positronic.compose(["stage=convert", "dataset=local", f"dataset.path={path}", f"paths.root={path}/root"])
+    name = path.rpartition("/")[2]
+    assert (config.dataset.path, config.dataset.name) == (path, name)
+    assert config.output_dir == f"{path}/root/baked/{name}/lerobot/ee/v3.0"
