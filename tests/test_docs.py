@@ -1,11 +1,14 @@
 """The pages say what the code does."""
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+import positronic
 
 REPOSITORY = Path(__file__).parents[1]
 PITFALLS = (REPOSITORY / "docs" / "pitfalls.md").read_text()
@@ -29,6 +32,21 @@ def test_every_pitfall_has_its_guard():
     """Each row of the table ends with a test."""
     rows = [line for line in PITFALLS.splitlines() if line.startswith("| ")][1:]
     assert len(rows) == len(GUARDS) > 10
+
+
+def commands():
+    """The overrides of each command of the pages' bash blocks, sweeps excepted; a placeholder is some value."""
+    for page in (REPOSITORY / "README.md", *sorted(REPOSITORY.glob("docs/*.md"))):
+        for block in re.findall(r"```bash\n(.*?)```", page.read_text(), re.DOTALL):
+            for line in re.findall(r"python run\.py (stage=\w.*)", block):
+                typed = [word for word in shlex.split(line, comments=True) if word != "..."]
+                yield shlex.join(re.sub(r"\.\.\.$|<.*>", "x", word) for word in typed)
+
+
+@pytest.mark.parametrize("line", sorted(set(commands())))
+def test_every_command_of_the_pages_composes(line):
+    """Names of parameters and choices are those of the code."""
+    assert positronic.compose(shlex.split(line)).stage in line
 
 
 @pytest.mark.parametrize("page", ["README.md", *(str(p.relative_to(REPOSITORY)) for p in REPOSITORY.glob("docs/*.md"))])
