@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from positronic.errors import PositronicError
 from positronic.serving.banner import print_banner
 from positronic.serving.lifetime import end_children, end_on_signals
-from positronic.serving.litserve_host import WorkerSettings, make_server, run_server
 from positronic.serving.policy import REGISTRY, Typed, read_checkpoint
 from positronic.serving.token import check_token
 from positronic.training.checkpoints import find_checkpoint
@@ -49,6 +48,8 @@ def serve(settings: ServerSettings) -> None:
     recipe, vendor, _ = read_checkpoint(checkpoint, settings.typed)
     token = None if settings.token is None else check_token(settings.token)
     port = usable_port(settings.host, settings.port)
+    from positronic.serving.litserve_host import WorkerSettings, make_server, run_server  # a second, after the refusals
+
     print_banner(checkpoint, vendor, recipe, settings.host, port, token is not None)
     end_on_signals()
     with tempfile.TemporaryDirectory(prefix="positronic-") as private:  # mode 0700: nobody else reaches the worker
