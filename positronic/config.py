@@ -63,6 +63,8 @@ def compose(overrides: Sequence[str], conf_dir: str | Path | None = None) -> Par
     ``"???"``. May be called anywhere and any number of times; Hydra's global state stays as it is. Raises
     PositronicError for everything that ``run.py`` refuses.
     """
+    if isinstance(overrides, str):
+        raise PositronicError(f"compose() takes a list, one text for each override: compose({overrides.split()}).")
     return typed(compose_config(overrides, Path(conf_dir) if conf_dir is not None else CONF))
 
 

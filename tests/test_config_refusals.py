@@ -121,6 +121,12 @@ def test_a_value_outside_its_rule_is_named_with_what_was_expected(typed):
     assert str(refusal.value) == RULES[typed]
 
 
+def test_one_text_instead_of_a_list_is_refused():
+    """A text is a sequence too, of letters."""
+    with pytest.raises(PositronicError, match=r"compose\(\['stage=train', 'codec=ee'\]\)"):
+        positronic.compose("stage=train codec=ee")
+
+
 def test_without_a_stage_the_stages_are_listed():
     """Nothing runs that was not typed."""
     with pytest.raises(PositronicError, match=r"Type a stage: stage=collect\|convert\|stats\|train\|serve\|infer"):
