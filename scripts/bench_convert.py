@@ -49,8 +49,7 @@ from rich.console import Console
 from rich.table import Table
 
 TABLE_WIDTH = 110
-ALL_EPISODES_MEMORY = 40
-ALL_EPISODES_MANIFEST = 100_000
+SPLIT_ROUNDS = 2
 FORMATS = ["v3.0", "v2.1"]
 CORES = len(os.sched_getaffinity(0))
 
@@ -76,13 +75,12 @@ def main() -> None:
     quiet()
     with tempfile.TemporaryDirectory(prefix="bench_convert_") as name:
         scratch, tables, ratios = Path(name), [], {}
-        for source in sources(options, scratch):
-            turns = compare(source, options, scratch)
+        for number, source in enumerate(sources(options, scratch)):
+            turns = compare(source, options, max(1, options.rounds - number), scratch)
             tables.append(speed_table(source, turns))
             ratios = ratios or main_case(turns)
             if options.split:
-                seconds = split.measure_split(source, scratch, options.rounds)
-                tables.append(split.split_table(seconds, source))
+                tables.append(split.split_table(split.measure_split(source, scratch, SPLIT_ROUNDS), source))
         if options.memory:
             workers = max(options.workers)
             tables.append(memory.memory_table(memory.measure_memory(scratch, options.memory, workers), workers))
@@ -102,20 +100,20 @@ def parse() -> argparse.Namespace:
     add("--episodes", type=int, default=12, help="of the synthetic dataset; fewer when pictures are large")
     add("--seconds", type=float, default=10.0, help="of each synthetic episode")
     add("--sources", type=sizes, help="picture sizes to record, 320x240,1280x720")
-    add("--rounds", type=int, default=3)
+    add("--rounds", type=int, default=3, help="turns at the first source; one less at each further one")
     add("--workers", type=counts, help="numbers of processes, 1,2; one per core when left out")
     add("--formats", type=names, help="dataset formats, v3.0,v2.1")
     add("--lerobot", action=argparse.BooleanOptionalAction, default=True, help="LeRobot's writer too")
     add("--published", type=Path, metavar="PYTHON", help="interpreter of an environment with the published release")
     add("--split", action=argparse.BooleanOptionalAction, help="where the time goes")
-    add("--memory", type=int, nargs="?", const=ALL_EPISODES_MEMORY, metavar="N", help="peak, of N and 4 N episodes")
-    add("--manifest", type=int, nargs="?", const=ALL_EPISODES_MANIFEST, metavar="N", help="open N made-up episodes")
+    add("--memory", type=int, nargs="?", const=memory.FEW, metavar="N", help="peak, of N and 4 N episodes")
+    add("--manifest", type=int, nargs="?", const=opening.MANY, metavar="N", help="open N made-up episodes")
     add("--all", action="store_true", help="all of these; LeRobot and the published release have one turn")
     options = parser.parse_args()
     usual = {"sources": sizes("320x240"), "workers": [CORES], "formats": FORMATS[:1]}
     if options.all:
         usual = {"sources": sizes("320x240,1280x720"), "workers": sorted({1, CORES}), "formats": FORMATS}
-        usual |= {"split": True, "memory": ALL_EPISODES_MEMORY, "manifest": ALL_EPISODES_MANIFEST}
+        usual |= {"split": True, "memory": memory.FEW, "manifest": opening.MANY}
     for name, value in usual.items():
         if getattr(options, name) is None:
             setattr(options, name, value)
@@ -157,7 +155,7 @@ def sources(options: argparse.Namespace, scratch: Path) -> Iterator[Source]:
 # Turns
 
 
-def compare(source: Source, options: argparse.Namespace, scratch: Path) -> list[Turns]:
+def compare(source: Source, options: argparse.Namespace, rounds: int, scratch: Path) -> list[Turns]:
     """Let all contenders bake one source."""
     print(f"{source.name}: {len(source.dataset)} episodes, {source.timesteps} timesteps of 2 cameras, load {load()}")
     contenders = make_contenders(source, options.workers, options.formats)
@@ -166,7 +164,7 @@ def compare(source: Source, options: argparse.Namespace, scratch: Path) -> list[
     if options.lerobot:
         contenders += lerobot_contenders(source, only_once=options.all)
     warm_up(source, scratch)
-    turns = take_turns([Turns(each, source.timesteps) for each in contenders], options.rounds, scratch)
+    turns = take_turns([Turns(each, source.timesteps) for each in contenders], rounds, scratch)
     outputs = {turn.contender.title: scratch / turn.contender.title for turn in turns if turn.contender.has_output}
     quality = psnr(outputs, source)
     for turn in turns:
@@ -247,16 +245,7 @@ def speed_table(source: Source, turns: Sequence[Turns]) -> Table:
     """A row per contender. CPU ms: of all processes, per timestep."""
     table = Table(title=f"Baking {source.name}: {len(source.dataset)} episodes, {source.timesteps} timesteps")
     table.add_column("", no_wrap=True)
-    for title in (
-        "format",
-        "processes",
-        "timesteps/s",
-        "turns",
-        "CPU ms",
-        "of bound",
-        "x LeRobot",
-        "PSNR dB",
-    ):
+    for title in ("format", "processes", "timesteps/s", "turns", "CPU ms", "of bound", "x LeRobot", "PSNR dB"):
         table.add_column(title, justify="right")
     lerobot = find(turns, LEROBOT_DEFAULT)
     for turn in turns:

@@ -5,6 +5,7 @@ A contender's time begins when its modules are imported, for all alike; starting
 
 from __future__ import annotations
 
+import ctypes
 import json
 import multiprocessing
 import os
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.recordings import Source
+from bench.recordings import PROVENANCE, Source
 
 if TYPE_CHECKING:
     from multiprocessing.synchronize import Barrier
@@ -32,6 +33,7 @@ OURS, BOUND = "positronic", "bound"
 LEROBOT_DEFAULT, LEROBOT_FASTEST = "lerobot_default", "lerobot_fastest"
 PUBLISHED = "published"
 LONGEST_EPISODE = 100_000  # frames; LeRobot's streaming writer drops frames from a queue that is too short
+MALLOPT = {-1: 1 << 29, -3: 1 << 25}  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD: bytes
 PUBLISHED_SCRIPT = Path(__file__).with_name("published.py")
 
 
@@ -77,7 +79,7 @@ def ours_with(source: Source, workers: int, dataset_format: str) -> Contender:
     options = BakeOptions(vendor="lerobot", dataset_format=dataset_format, num_workers=workers)
 
     def run(output: Path) -> None:
-        bake(source.dataset, source.recipe, output, options, provenance={})
+        bake(source.dataset, source.recipe, output, options, provenance=PROVENANCE)
 
     return Contender(OURS, run, workers, dataset_format)
 
@@ -202,6 +204,7 @@ def bare(episodes: list[Episode], codec: Any, video: VideoConfig, ready: Barrier
     from positronic.bake.sampling import episode_grid
     from positronic.bake.video import piece_writer
 
+    keep_memory()
     fps = codec.timing.fps
     frames = {}
     for episode in episodes:
@@ -217,3 +220,10 @@ def bare(episodes: list[Episode], codec: Any, video: VideoConfig, ready: Barrier
                     for picture in episode[image.signal].frames_as(indices, preparer.picture):
                         writer.write(to_encoder.reformat(av.VideoFrame.from_image(picture), format=video.pix_fmt))
         finished.wait()
+
+
+def keep_memory() -> None:
+    """Let glibc hold on to what is freed: giving large frames back to the system each time costs up to a tenth."""
+    if hasattr(ctypes.CDLL(None), "mallopt"):
+        for option, value in MALLOPT.items():
+            ctypes.CDLL(None).mallopt(option, value)

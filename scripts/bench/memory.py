@@ -12,12 +12,13 @@ from typing import NamedTuple
 
 from rich.table import Table
 
-from bench.recordings import Size, make_raw, open_source
+from bench.recordings import PROVENANCE, Size, make_raw, open_source
 
-MANY = 4  # times as many episodes
-SECONDS = 1.0
+FEW = 120  # episodes; more than the 100 that writers hold before they write a row group
+MANY = 4  # times as many
+SECONDS = 0.4
 SIZE = Size(320, 240)
-EVERY_SEC = 0.01
+EVERY_SEC = 0.05
 MB = 1 << 20
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -61,7 +62,7 @@ def bake_first(raw: Path, episodes: int, output: Path, workers: int) -> None:
 
     source = open_source(raw)
     options = BakeOptions(vendor="lerobot", num_workers=workers)
-    bake(source.dataset[:episodes], source.recipe, output, options, provenance={})
+    bake(source.dataset[:episodes], source.recipe, output, options, provenance=PROVENANCE)
 
 
 def family(pid: int) -> list[int]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.table import Table
 
-from bench.recordings import make_recipe
+from bench.recordings import PROVENANCE, make_recipe
 from bench.silence import without_stderr
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from positronic.bake.ledger import Ledger
     from positronic.codecs.build import Recipe
 
+MANY = 100_000
 TEMPLATE = 1000  # episodes that are written one by one
 LENGTH = 10  # frames of each
 EPISODES_PER_GROUP = 100
@@ -206,7 +207,7 @@ def manifest_of(recipe: Recipe, fps: int, episodes: int) -> Any:
         task=None,
         max_staleness_sec=None,
         video=asdict(VideoConfig()),
-        provenance={},
+        provenance=PROVENANCE,
     )
 
 

@@ -12,7 +12,7 @@ from bench.recordings import Source
 if TYPE_CHECKING:
     import numpy as np
 
-EPISODES = 2
+EPISODES = 1
 VIDEO_PATTERNS = ("videos/{name}/*/*.mp4", "videos/*/{name}/*.mp4")  # v3.0, v2.1
 
 

@@ -23,6 +23,7 @@ VECTORS_LATER_NS = 5_000_000  # the grid begins with them, so that no frame's st
 NOISE_FRAMES = 8
 BACKGROUNDS = 4
 CHEAP_PIXELS = 4 * 320 * 240  # larger pictures get fewer episodes
+PROVENANCE = {"commit": None, "dirty": None, "versions": {}}  # of the bakes here
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 from rich.table import Table
 
-from bench.recordings import Source
+from bench.recordings import PROVENANCE, Source
 from bench.silence import without_stderr
 
 # What runs under each heading, as <module>:<attribute>; a part that runs inside another is taken out of it.
@@ -102,11 +102,10 @@ def measure_split(source: Source, scratch: Path, rounds: int) -> dict[str, float
     """Heading -> seconds, of the quickest of ``rounds`` bakes."""
     from positronic.bake.convert import BakeOptions, bake
 
-    results = []
+    output, options, results = scratch / "split", BakeOptions(vendor="lerobot", num_workers=1), []
     for _ in range(rounds):
-        output = scratch / "split"
         with without_stderr(), stopwatch() as watch:
-            bake(source.dataset, source.recipe, output, BakeOptions(vendor="lerobot", num_workers=1), provenance={})
+            bake(source.dataset, source.recipe, output, options, provenance=PROVENANCE)
         shutil.rmtree(output)
         results.append(watch.seconds)
     return min(results, key=lambda seconds: sum(seconds.values()))

@@ -1,0 +1,78 @@
+"""The benchmark runs and says what it promises; how fast anything is, is not looked at."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TINY = ["--episodes=2", "--seconds=0.4", "--rounds=1", "--sources=64x48", "--workers=1", "--no-lerobot"]
+HEADINGS = [
+    *("decode", "letterbox", "histogram", "to the encoder", "encode", "vectors", "statistics", "parquet"),
+    *("everything else", "all"),
+]
+
+
+@pytest.fixture(scope="module")
+def printed() -> list[str]:
+    """Lines of a run with nearly everything; this interpreter has no published release."""
+    options = ["--formats=v3.0,v2.1", "--split", "--manifest=3", f"--published={sys.executable}"]
+    command = [sys.executable, "scripts/bench_convert.py", *TINY, *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_the_last_line_is_json_of_the_main_case(printed):
+    assert json.loads(printed[-1]).keys() == {"of_bound"}
+
+
+def test_each_format_has_its_row_with_a_speed_and_a_quality(printed):
+    rows = [line.split("│")[1:-1] for line in printed if line.startswith("│ positronic")]
+    assert [row[1].strip() for row in rows] == ["v3.0", "v2.1"]
+    for row in rows:
+        speed, quality = float(row[3]), float(row[-1])
+        assert speed > 0
+        assert 25 < quality < 60
+
+
+def test_the_parts_of_the_time_add_up(printed):
+    first = next(number for number, line in enumerate(printed) if line.startswith("│ decode"))
+    rows = [line.split("│")[1:-1] for line in printed[first:] if line.startswith("│")][: len(HEADINGS)]
+    assert all(row[0].strip().startswith(each) for row, each in zip(rows, HEADINGS, strict=True))
+    shares = [float(row[2]) for row in rows]
+    assert all(share > 0 for share in shares)
+    assert sum(shares[:-1]) == pytest.approx(100, abs=1)
+
+
+def test_memory_is_that_of_a_process_and_of_those_below_it(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    from bench import memory
+
+    sleeper = [sys.executable, "-c", "input()"]
+    with subprocess.Popen(["sh", "-c", '"$@"; true', "sh", *sleeper], stdin=subprocess.PIPE) as shell:
+        deadline = time.monotonic() + 10
+        while len(memory.family(shell.pid)) < 2 and time.monotonic() < deadline:
+            pass
+        found = memory.family(shell.pid)
+        assert found[0] == shell.pid
+        assert len(found) == 2
+        assert all(memory.resident(pid) > 0 for pid in found)
+        shell.communicate(b"\n")
+    assert memory.resident(found[1]) == 0
+
+
+def test_a_made_up_dataset_is_opened_whole(printed):
+    text = "\n".join(printed)
+    assert "Opening a dataset of 3 episodes" in text
+    assert "30 rows of vectors" in text
+
+
+def test_a_release_that_does_not_run_is_told_of_and_left_out(printed):
+    assert any("ModuleNotFoundError" in line for line in printed)
+    assert not any(line.startswith("│ published") for line in printed)
