@@ -44,8 +44,8 @@ def exists(uri: str | Path) -> bool:
 
 
 def partial_path(uri: str | Path) -> Path:
-    """Where the folder ``uri`` is built before it is published."""
-    path = local_path(uri).absolute()
+    """Where the folder ``uri`` is built before it is published: beside it, also when it is reached by a link."""
+    path = local_path(uri).resolve()
     return path.with_name(f".{path.name}.partial")
 
 
@@ -57,7 +57,7 @@ def publish_folder(uri: str | Path, replace: bool = False) -> Iterator[Path]:
     place. Raises PositronicError when ``uri`` is there already (before or after the work) and not to be replaced, or
     when another process is building it.
     """
-    target, partial = local_path(uri).absolute(), partial_path(uri)
+    target, partial = local_path(uri).resolve(), partial_path(uri)
     if not replace:
         _refuse_existing(target)
     with _locked_folder(partial):
@@ -93,9 +93,15 @@ def _exchange(one: Path, other: Path) -> None:
         swap = None
     if swap is not None and swap(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE) == 0:
         return
-    aside = one.with_name(f"{one.name}-replaced")
+    if not other.exists():
+        raise PositronicError(f"{other} was removed meanwhile; nothing was put in its place.")
+    aside = Path(tempfile.mkdtemp(prefix=f"{one.name}-replaced-", dir=one.parent))
     other.rename(aside)
-    one.rename(other)
+    try:
+        one.rename(other)
+    except OSError:
+        aside.rename(other)
+        raise
     aside.rename(one)
 
 

@@ -91,6 +91,51 @@ def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["one"]
 
 
+@pytest.fixture
+def no_exchange(monkeypatch):
+    """A file system that cannot swap two names in one step, as NFS."""
+    monkeypatch.setattr("positronic.storage.local.RENAME_EXCHANGE", 1 << 30)
+
+
+def test_a_folder_is_replaced_where_names_cannot_be_swapped_in_one_step(tmp_path, no_exchange):
+    """Nothing is left of the old one."""
+    (tmp_path / "one").mkdir()
+    with publish_folder(tmp_path / "one", replace=True) as folder:
+        (folder / "new.txt").write_text("new")
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["one", "one/new.txt"]
+
+
+def test_the_old_folder_comes_back_when_the_new_one_cannot_take_its_place(tmp_path, no_exchange):
+    """Here the new one is gone."""
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "old.txt").write_text("old")
+    with pytest.raises(FileNotFoundError), publish_folder(tmp_path / "one", replace=True) as folder:
+        folder.rmdir()
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["one", "one/old.txt"]
+
+
+def test_a_folder_that_was_removed_meanwhile_is_not_replaced(tmp_path):
+    """Whoever removed it meant something by it."""
+    (tmp_path / "one").mkdir()
+    with (
+        pytest.raises(PositronicError, match="one was removed meanwhile"),
+        publish_folder(tmp_path / "one", replace=True),
+    ):
+        (tmp_path / "one").rmdir()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_is_followed(tmp_path):
+    """What is built lies beside the folder that it leads to, and takes that one's place."""
+    (tmp_path / "disk" / "one").mkdir(parents=True)
+    (tmp_path / "one").symlink_to(tmp_path / "disk" / "one")
+    with publish_folder(tmp_path / "one", replace=True) as folder:
+        assert folder.parent == tmp_path / "disk"
+        (folder / "new.txt").write_text("new")
+    assert (tmp_path / "one").is_symlink()
+    assert [path.name for path in (tmp_path / "disk").rglob("*")] == ["one", "new.txt"]
+
+
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
     """The parent of a target may be a file."""
     (tmp_path / "file").write_text("")
