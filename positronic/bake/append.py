@@ -12,6 +12,7 @@ from positronic.bake.manifest import Manifest
 from positronic.conventions import require_equal
 from positronic.raw.naming import Naming
 
+DESCRIPTIONS = ("meta", "assets")
 HINT = "Convert with the same settings to append, or bake a dataset of its own with output_dir=<another folder>."
 
 
@@ -34,16 +35,28 @@ def take_over(old: Path, new: Path, kept: Sequence[str]) -> None:
             (shutil.copyfile if path == source else link)(path, target)
 
 
-def take_rest(old: Path, new: Path) -> None:
-    """What ``new`` does not have of ``old``: files that somebody added."""
-    for path in old.rglob("*"):
-        target = new / path.relative_to(old)
-        if path.is_file() and not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            link(path, target)
+def take_rest(old: Path, new: Path) -> list[str]:
+    """What ``new`` does not have of ``old``: files that somebody added.
+
+    Those in DESCRIPTIONS are left out and returned: another program computed them (upstream GR00T its
+    ``relative_stats.json``), and nobody would notice that they do not know of the new episodes.
+    """
+    left = []
+    for path in sorted(old.rglob("*")):
+        name = path.relative_to(old)
+        if not path.is_file() or (new / name).exists():
+            continue
+        if name.parts[0] in DESCRIPTIONS:
+            left.append(str(name))
+            continue
+        (new / name).parent.mkdir(parents=True, exist_ok=True)
+        link(path, new / name)
+    return left
 
 
 def _settings(manifest: Manifest) -> dict[str, str]:
+    """Beside the recipe's contract. The modality's last three go into files of the vendor's own."""
+    modality = manifest.load_recipe().modality_config
     gripper = "open at 1, inverted while reading" if _naming(manifest).inverted_gripper else "0=open 1=closed"
     return {
         "vendor": manifest.vendor,
@@ -51,6 +64,9 @@ def _settings(manifest: Manifest) -> dict[str, str]:
         "fps": str(manifest.fps),
         "gripper in the recording": gripper,
         "video": json.dumps(manifest.video, sort_keys=True),
+        "modality.task_key": modality.task_key,
+        "modality.config_name": str(modality.config_name),
+        "modality.action_chunk": str(modality.action_chunk),
     }
 
 

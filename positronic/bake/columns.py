@@ -22,13 +22,15 @@ def column_blocks(root: Path, name: str) -> Iterator[NDArray]:
     Blocks do not depend on how the rows lie in files, so that sums over them do not either, to the last bit.
     """
     waiting: list[NDArray] = []
+    count = 0
     for path in data_files(root):
         for batch in pq.ParquetFile(path).iter_batches(BLOCK_ROWS, columns=[name]):
             waiting.append(rows_of(batch.column(0)))
-            if sum(map(len, waiting)) >= BLOCK_ROWS:
+            count += len(batch)
+            if count >= BLOCK_ROWS:
                 rows = np.concatenate(waiting)
                 yield rows[:BLOCK_ROWS]
-                waiting = [rows[BLOCK_ROWS:]]
+                waiting, count = [rows[BLOCK_ROWS:]], count - BLOCK_ROWS
     if left := [rows for rows in waiting if len(rows)]:
         yield np.concatenate(left)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -17,6 +18,7 @@ from positronic.bake.ledger import Ledger
 from positronic.bake.manifest import Manifest, read_manifest, write_manifest
 from positronic.bake.parallel import FrameCounter, Job, bake_in_order
 from positronic.bake.pieces import Pieces
+from positronic.bake.recompute import readable, require_whole
 from positronic.bake.report import BakeReport, bad_episodes_error, duplicates_error, read_bad, write_report
 from positronic.bake.sampling import require_signals
 from positronic.bake.sidecar import Sidecar
@@ -24,12 +26,15 @@ from positronic.bake.video import check_encoder
 from positronic.bake.writer_v21 import WriterV21
 from positronic.bake.writer_v30 import WriterV30
 from positronic.codecs.build import Recipe
-from positronic.errors import PositronicError
+from positronic.errors import PositronicError, listing
 from positronic.raw.dataset import Dataset
 from positronic.storage import exists, local_path, publish_folder
 
+logger = logging.getLogger(__name__)
+
 WRITERS: dict[str, type[WriterV30 | WriterV21]] = {"v3.0": WriterV30, "v2.1": WriterV21}
 SKIP, STOP = "skip", "stop"
+OF_THIS_BAKE = ("task", "reader", "max_staleness_sec", "max_state_staleness_sec", "provenance")
 Companion = Callable[[Path], None]
 """Writes a vendor's own files into the folder of a dataset that is whole but for its manifest."""
 
@@ -86,21 +91,30 @@ def bake(
     started = time.monotonic()
     planned = _plan(dataset, recipe, options, provenance)
     before = _check(dataset, recipe, output, options, planned)
-    asked = {name: getattr(planned, name) for name in ("recipe", "fps", "reader", "video", "provenance")}
+    asked = {name: getattr(planned, name) for name in ("recipe", "fps", "reader", "video")}
+    asked |= {"versions": planned.provenance.get("versions")}
     with (
         publish_folder(output, replace=before is not None) as folder,
         Pieces(output, asked) as pieces,
         closing(_Run(dataset, recipe, options, folder, pieces.folder, progress or Progress())) as run,
     ):
         if before is not None:
-            run.go_on(local_path(output))
+            run.go_on(local_path(output), before)
         run.episodes()
         manifest = run.finish(planned if before is None else before, planned, companions)
         report = run.report(output, manifest)
         write_report(folder, report)
         if before is not None:
-            take_rest(local_path(output), folder)
+            _say_left(take_rest(local_path(output), folder))
     return replace(report, seconds=time.monotonic() - started)
+
+
+def _say_left(names: Sequence[str]) -> None:
+    if names:
+        logger.warning(
+            "Left out, as they were made for the episodes that were there before and nothing here makes them anew: %s",
+            listing(names),
+        )
 
 
 def _check(
@@ -159,16 +173,22 @@ class _Run:
         )
         self.writer: WriterV30 | WriterV21 | None = None
         self.bad_before: list[dict[str, Any]] = []
+        self.seen: set[str] = set()
         self.rejected: list[Rejected] = []
         self.duplicates: list[Duplicate] = []
         self.added = self.resumed = 0
 
-    def go_on(self, old: Path) -> None:
-        """Begin with what is in the dataset ``old``."""
-        take_over(old, self.folder, WRITERS[self.options.dataset_format].kept)
-        self.sidecar.go_on(old, self.ledger)
+    def go_on(self, old: Path, manifest: Manifest) -> None:
+        """Begin with what is in the dataset ``old``. Raises PositronicError when that is not whole, or is another one
+        by now."""
+        if read_manifest(old) != manifest:
+            raise PositronicError(f"Another process has written {old} meanwhile. Type the same command again.")
+        with readable(old):
+            take_over(old, self.folder, WRITERS[self.options.dataset_format].kept)
+            self.sidecar.go_on(old, self.ledger)
+            self.bad_before = read_bad(old)
+            require_whole(old, manifest, self.ledger)
         self.baker = replace(self.baker, known=dict(self.sidecar.fingerprints))
-        self.bad_before = read_bad(old)
 
     def episodes(self) -> None:
         """Bake all. Raises PositronicError for bad ones or duplicates when they are not to be skipped, or when
@@ -182,7 +202,7 @@ class _Run:
         results = bake_in_order(self.baker, self.pieces, self._job, total, self.options.num_workers, counter)
         with closing(results):
             for number, result in enumerate(results):
-                self._take(result)
+                self._take(number, result)
                 self.progress.episode_done(number + 1)
         if self.options.on_duplicate == STOP and self.duplicates:
             raise duplicates_error(self.duplicates, total)
@@ -199,16 +219,29 @@ class _Run:
         self.dataset.prefetch(number + 1)
         return Job(number, self.dataset[number], self._has_failed)
 
-    def _take(self, result: BakedEpisode | Duplicate | Rejected | None) -> None:
+    def _take(self, number: int, result: BakedEpisode | Duplicate | Rejected | None) -> None:
+        if isinstance(result, BakedEpisode) and self.options.append:
+            result = self._unless_added(number, result)
         if isinstance(result, Rejected):
             self.rejected.append(result)
         elif isinstance(result, Duplicate):
             self.duplicates.append(result)
         elif isinstance(result, BakedEpisode) and not self._has_failed:
             self._add(result)
+        if isinstance(result, Rejected | Duplicate):
+            self.seen.add(result.uid)
+
+    def _unless_added(self, number: int, episode: BakedEpisode) -> BakedEpisode | Duplicate:
+        """What is appended may hold an episode twice, which no worker can know."""
+        index = self.sidecar.fingerprints.get(episode.source.fingerprint)
+        if index is None:
+            return episode
+        there = self.dataset[number]
+        return Duplicate(there.id, episode.source.uid, str(there.place), index)
 
     def _add(self, episode: BakedEpisode) -> None:
         source = episode.source
+        self.seen.add(source.uid)
         self.writer.write(self.ledger.enter(episode))
         self.sidecar.add(source.uid, source.fingerprint, episode.length, episode.task, episode.histograms)
         self.added += 1
@@ -225,7 +258,7 @@ class _Run:
         self.writer.finish(self.ledger)
         for write in companions:
             write(self.folder)
-        added = {"episodes": self.added, "task": this.task, "provenance": this.provenance}
+        added = {"episodes": self.added} | {name: getattr(this, name) for name in OF_THIS_BAKE}
         manifest = replace(
             first,
             episodes=len(self.ledger.lengths),
@@ -246,7 +279,7 @@ class _Run:
             tasks=self.ledger.frames_by_task,
             rejected=tuple(self.rejected),
             duplicates=tuple(self.duplicates),
-            bad_before=self.bad_before,
+            bad_before=[bad for bad in self.bad_before if bad["uid"] not in self.seen],
             added_frames=sum(self.ledger.lengths[-self.added :]) if self.added else 0,
             resumed=self.resumed,
         )

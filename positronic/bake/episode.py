@@ -131,8 +131,12 @@ def _plan(baker: EpisodeBaker, episode: Episode) -> _Plan:
     frames = {
         image.name: camera_indices(episode, image.signal, times, baker.max_staleness_sec) for image in codec.images
     }
-    canonical = codec.encode_episode(sample_vectors(episode, codec.vector_signals, times))
+    with np.errstate(over="ignore"):
+        canonical = codec.encode_episode(sample_vectors(episode, codec.vector_signals, times))
     columns = {column.name: column.join(canonical) for column in baker.modality.vector_columns}
+    for name, rows in columns.items():
+        if not np.isfinite(rows).all():  # what was recorded is finite, in float64
+            raise BadEpisode(episode.path, f"column '{name}' holds numbers too large for float32.")
     return _Plan(_task(baker, episode), times, frames, columns)
 
 
@@ -140,6 +144,10 @@ def _task(baker: EpisodeBaker, episode: Episode) -> str:
     task: Any = episode.statics.get(keys.TASK, "") if baker.task is None else baker.task
     if not isinstance(task, str):
         raise BadEpisode(episode.path, f"static '{keys.TASK}' holds {task!r}, a text was expected.")
+    try:
+        task.encode()
+    except UnicodeEncodeError as error:
+        raise BadEpisode(episode.path, f"static '{keys.TASK}' holds half a character ({error}).") from None
     return task
 
 
@@ -148,7 +156,7 @@ def _bake(
 ) -> BakedEpisode:
     length, columns = len(plan.times_ns), baker.modality.image_columns
     piece = Piece(folder, source.fingerprint, [column.name for column in columns])
-    was_there = piece.exists
+    was_there = piece.take_up(length)
     if was_there:
         progress(length)
     else:
@@ -157,13 +165,13 @@ def _bake(
 
 
 def _encode(baker: EpisodeBaker, episode: Episode, plan: _Plan, piece: Piece, progress: Progress) -> None:
-    length, cameras, folder = len(plan.times_ns), baker.modality.image_columns, piece.begin()
-    histograms = {}
-    for number, column in enumerate(cameras):
-        image, path = column.sources[0], folder / file_name(number)
-        histograms[column.name] = _encode_camera(baker, episode, image, plan.frames[image.name], path)
-        progress(length * (number + 1) // len(cameras) - length * number // len(cameras))
-    piece.store(folder, histograms)
+    length, cameras, histograms = len(plan.times_ns), baker.modality.image_columns, {}
+    with piece.begin() as folder:
+        for number, column in enumerate(cameras):
+            image, path = column.sources[0], Path(folder) / file_name(number)
+            histograms[column.name] = _encode_camera(baker, episode, image, plan.frames[image.name], path)
+            progress(length * (number + 1) // len(cameras) - length * number // len(cameras))
+        piece.store(Path(folder), histograms)
 
 
 def _encode_camera(

@@ -17,7 +17,7 @@ def inspection_table(inspection: Inspection, title: str) -> Group:
     """One row a dimension, the flagged ones coloured, and below what was found."""
     manifest = inspection.manifest
     caption = f"{manifest.episodes} episodes, {manifest.frames} frames at {manifest.fps} fps; images in 0 to 1"
-    table = Table(title=title, caption=caption)
+    table = Table(title=Text(title), caption=caption)
     table.add_column("dimension", overflow="fold")
     for heading in SHOWN:
         table.add_column(heading, justify="right", no_wrap=True)

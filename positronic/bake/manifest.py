@@ -26,7 +26,8 @@ BAKE_HINT = "Bake one with `python run.py stage=convert dataset.path=<raw datase
 @dataclass(frozen=True)
 class Manifest:
     """What a baked dataset says of itself. ``recipe``: ``Recipe.to_dict()``. ``reader``: what was mended while reading.
-    ``appended``: for each time that episodes were added later, how many and where from; the rest is of the first bake.
+    ``appended``: for each time that episodes were added later, how many, and those of these fields that may differ
+    then; the rest is of the first bake.
 
     ``digest``: sha256 over the source episodes in order, so that equal digests mean equal data under equal recipes.
     """

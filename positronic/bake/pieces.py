@@ -1,9 +1,10 @@
 """Episodes that are baked before the dataset is published, kept so that an interrupted bake goes on where it stopped.
 
-A folder ``.<name>.pieces`` beside the dataset; in it a folder per episode, named by the episode's fingerprint, which
-appears when it is whole: an mp4 per camera and the histograms of what was encoded. It is good for one recipe, video
-setting and version of the software; another bake to the same place begins anew. Whoever builds the dataset holds
-the lock of ``.<name>.partial`` and with it these.
+A folder ``.<name>.pieces`` beside the dataset; in it one for everything that pieces depend on besides the episode
+(recipe, video settings, the software to the last line); in that a folder per episode, named by the episode's
+fingerprint, which appears when it is whole: an mp4 per camera and the histograms of what was encoded. Another bake to
+the same place begins anew, in a folder of its own: a worker that outlives a killed bake by an episode finishes it where
+nobody looks. Whoever builds the dataset holds the lock of ``.<name>.partial`` and with it these.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import av
 import numpy as np
 
 from positronic.bake.frames import LEVELS, Histogram
@@ -25,52 +27,57 @@ from positronic.storage import local_path
 
 logger = logging.getLogger(__name__)
 
-ASKED_FILE = "asked.json"
+PACKAGE = Path(__file__).parents[1]
 HISTOGRAMS_FILE = "histograms.npy"
 UNFINISHED_PREFIX = "unfinished-"
 
 
 def pieces_path(output: str | Path) -> Path:
     """Where the pieces of the dataset ``output`` are kept."""
-    path = local_path(output).absolute()
+    path = local_path(output).resolve()
     return path.with_name(f".{path.name}.pieces")
 
 
 class Pieces:
     """A context manager: left well, the pieces are removed; left by an exception, they are kept and this is said.
 
-    ``asked``, JSON-ready, is everything that the pieces depend on besides the episode.
+    ``asked``, JSON-ready, is everything that the pieces depend on besides the episode and this package's own code.
     """
 
     def __init__(self, output: str | Path, asked: Mapping[str, Any]) -> None:
-        self.folder = pieces_path(output)
-        digest = hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()
-        self._asked = json.dumps({"digest": digest})
+        self._all = pieces_path(output)
+        digest = hashlib.sha256(json.dumps([asked, code_digest()], sort_keys=True, default=str).encode())
+        self.folder = self._all / digest.hexdigest()[:16]
 
     def __enter__(self) -> Self:
-        asked = self.folder / ASKED_FILE
-        if self.folder.exists() and not (asked.exists() and asked.read_text() == self._asked):
-            shutil.rmtree(self.folder)
-        self.folder.mkdir(exist_ok=True)
-        asked.write_text(self._asked)
-        for leftover in self.folder.glob(f"{UNFINISHED_PREFIX}*"):
-            shutil.rmtree(leftover)
+        others = [path for path in self._all.glob("*") if path != self.folder]
+        for leftover in [*others, *self.folder.glob(f"{UNFINISHED_PREFIX}*")]:
+            shutil.rmtree(leftover, ignore_errors=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        kept = sum(1 for path in self.folder.iterdir() if path.name != ASKED_FILE)
+        kept = sum(1 for path in self.folder.glob("*") if not path.name.startswith(UNFINISHED_PREFIX))
         if kind is None or not kept:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            shutil.rmtree(self._all, ignore_errors=True)
         else:
             logger.warning(
                 "%d baked episode%s kept in %s; the same command goes on from there. To give them up: rm -r %s",
                 kept,
                 "s are" if kept > 1 else " is",
-                self.folder,
-                self.folder,
+                self._all,
+                self._all,
             )
+
+
+def code_digest() -> str:
+    """sha256 (hex) over this package's source: a commit's hash says nothing of what was changed since."""
+    digest = hashlib.sha256()
+    for path in sorted(PACKAGE.rglob("*.py")):
+        digest.update(f"{path.relative_to(PACKAGE)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 class Piece:
@@ -79,10 +86,19 @@ class Piece:
     def __init__(self, folder: Path, fingerprint: str, cameras: Sequence[str]) -> None:
         self._parent, self._place, self._cameras = folder, folder / fingerprint, cameras
 
-    @property
-    def exists(self) -> bool:
-        """Whether the episode was baked before."""
-        return self._place.exists()
+    def take_up(self, frames: int) -> bool:
+        """Whether the episode's ``frames`` frames were baked before. A piece that a power cut left damaged is removed:
+        nothing is fsynced."""
+        if not self._place.exists():
+            return False
+        try:
+            self.histograms()
+            whole = all(_count_frames(path) == frames for path in self.paths.values())
+        except (OSError, EOFError, ValueError, IndexError, av.FFmpegError):
+            whole = False
+        if not whole:
+            shutil.rmtree(self._place, ignore_errors=True)
+        return whole
 
     @property
     def paths(self) -> dict[str, Path]:
@@ -92,9 +108,9 @@ class Piece:
         """As they were stored."""
         return dict(zip(self._cameras, np.load(self._place / HISTOGRAMS_FILE), strict=True))
 
-    def begin(self) -> Path:
-        """An empty folder to encode into, the n-th camera as ``file_name(n)``."""
-        return Path(tempfile.mkdtemp(prefix=UNFINISHED_PREFIX, dir=self._parent))
+    def begin(self) -> tempfile.TemporaryDirectory[str]:
+        """A folder to encode into, the n-th camera as ``file_name(n)``; it goes unless it is stored."""
+        return tempfile.TemporaryDirectory(prefix=UNFINISHED_PREFIX, dir=self._parent, ignore_cleanup_errors=True)
 
     def store(self, folder: Path, histograms: Mapping[str, Histogram]) -> None:
         """Make what was begun in ``folder`` the episode's piece. Another process may have stored the same."""
@@ -103,9 +119,13 @@ class Piece:
         try:
             folder.rename(self._place)
         except OSError:
-            if not self.exists:
+            if not self._place.exists():
                 raise
-            shutil.rmtree(folder)
+
+
+def _count_frames(path: Path) -> int:
+    with av.open(str(path)) as container:
+        return container.streams.video[0].frames
 
 
 def file_name(camera: int) -> str:

@@ -10,13 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from positronic import keys
 from positronic.bake.columns import column_blocks, data_files
 from positronic.bake.config import VideoConfig
 from positronic.bake.features import lerobot_features
 from positronic.bake.ledger import Ledger
 from positronic.bake.manifest import Manifest
-from positronic.bake.sidecar import read_histograms
+from positronic.bake.sidecar import read_episodes
 from positronic.bake.tables import stats_text
 from positronic.errors import PositronicError
 
@@ -46,20 +45,21 @@ def read_ledger(root: Path, manifest: Manifest) -> Ledger:
     recipe = manifest.load_recipe()
     ledger = Ledger(lerobot_features(recipe.modality, manifest.fps, VideoConfig(**manifest.video)), manifest.fps)
     with readable(root):
-        for row, histograms in zip(_episodes(root), read_histograms(root), strict=True):
+        for row, histograms in read_episodes(root):
             ledger.count(row["task"], row["length"], histograms)
-        rows = sum(pq.ParquetFile(path).metadata.num_rows for path in data_files(root))
+        require_whole(root, manifest, ledger)
+    return ledger
+
+
+def require_whole(root: Path, manifest: Manifest, ledger: Ledger) -> None:
+    """Raise PositronicError unless the dataset in ``root``, counted in ``ledger``, has what the manifest says."""
+    rows = sum(pq.ParquetFile(path).metadata.num_rows for path in data_files(root))
     counted = len(ledger.lengths), ledger.frames, rows
     if counted != (manifest.episodes, manifest.frames, manifest.frames):
         raise PositronicError(
             f"{root}: expected {manifest.frames} frames of {manifest.episodes} episodes, found {rows} frames in data/ "
             f"and {ledger.frames} of {len(ledger.lengths)} episodes in meta/. {AGAIN}"
         )
-    return ledger
-
-
-def _episodes(root: Path) -> Iterator[dict]:
-    yield from pq.read_table(root / keys.EPISODES_SIDECAR).to_pylist()
 
 
 @contextmanager
@@ -67,5 +67,7 @@ def readable(root: Path) -> Iterator[None]:
     """What goes wrong while the files in ``root`` are read, as PositronicError."""
     try:
         yield
-    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
+    except KeyError as error:
+        raise PositronicError(f"{root} is damaged or of an older version: it has no {error}. {AGAIN}") from error
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise PositronicError(f"{root} is not a whole baked dataset: {error}. {AGAIN}") from error

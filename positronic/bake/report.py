@@ -10,12 +10,14 @@ from typing import Any
 
 from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 from positronic.bake.episode import Duplicate, Rejected
 from positronic.errors import PositronicError
 
 REPORT_FILE = "meta/bake_report.json"
 SHOWN = 20
+TASK_CHARS = 120
 
 
 @dataclass(frozen=True)
@@ -48,20 +50,20 @@ class BakeReport:
 
     def __rich__(self) -> Group:
         """The table shown at the end."""
-        table = Table(title=f"Baked {self.output}", show_header=False)
+        table = Table(title=Text(f"Baked {self.output}"), show_header=False)
         rate = f"{self.added_frames / self.seconds:.0f} frames/s" if self.seconds else ""
         rows = {
             "episodes": self.episodes,
             "frames": f"{self.frames} at {self.fps} fps",
             "took": f"{self.seconds:.1f} s, {rate}",
         }
-        rows |= {f"task '{task}'": f"{frames} frames" for task, frames in list(self.tasks.items())[:SHOWN]}
+        rows |= {f"task '{_short(task)}'": f"{frames} frames" for task, frames in list(self.tasks.items())[:SHOWN]}
         rows |= {"bad episodes": len(self.rejected)}
         rows |= {"added": f"{self.added_frames} frames"} if self.added_frames < self.frames else {}
         rows |= {"left out, there already": f"{len(self.duplicates)} episodes"} if self.duplicates else {}
         rows |= {"from an interrupted bake": f"{self.resumed} episodes"} if self.resumed else {}
         for name, value in rows.items():
-            table.add_row(name, str(value))
+            table.add_row(Text(name), str(value))
         return Group(table, *([rejected_table(self.rejected)] if self.rejected else []))
 
 
@@ -80,7 +82,7 @@ def rejected_table(rejected: Sequence[Rejected]) -> Table:
     """Bad episodes with their reasons."""
     table = Table("episode", "left out because", title="Bad episodes")
     for each in rejected:
-        table.add_row(str(each.id), each.reason)
+        table.add_row(str(each.id), Text(each.reason))  # what others wrote is no markup
     return table
 
 
@@ -100,6 +102,10 @@ def duplicates_error(duplicates: Sequence[Duplicate], total: int) -> PositronicE
     head = f"{len(duplicates)} of {total} episodes are in the dataset already; nothing was added:"
     lines = [f"{each.path}: the content of episode {each.index}" for each in duplicates]
     return _listing(head, lines, "Leave them out with on_duplicate=skip.")
+
+
+def _short(task: str) -> str:
+    return task if len(task) <= TASK_CHARS else f"{task[:TASK_CHARS]}..."
 
 
 def _listing(head: str, lines: Sequence[str], remedy: str) -> PositronicError:

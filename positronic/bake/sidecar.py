@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import repeat
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -48,8 +50,7 @@ class Sidecar:
 
     def go_on(self, root: Path, ledger: Ledger) -> None:
         """Begin with the episodes of the dataset in ``root``, and count them in ``ledger``."""
-        rows = pq.read_table(root / keys.EPISODES_SIDECAR).to_pylist()
-        for row, histograms in zip(rows, read_histograms(root), strict=True):
+        for row, histograms in read_episodes(root):
             ledger.count(row["task"], row["length"], histograms)
             self.add(row["uid"], row["fingerprint"], row["length"], row["task"], histograms)
 
@@ -72,8 +73,18 @@ class Sidecar:
             waiting.clear()
 
 
-def read_histograms(root: Path) -> Iterator[dict[str, Histogram]]:
-    """Each episode's histograms, by camera."""
-    for batch in pq.ParquetFile(root / HISTOGRAMS_FILE).iter_batches(EPISODES_PER_GROUP):
+def read_episodes(root: Path) -> Iterator[tuple[dict[str, Any], dict[str, Histogram]]]:
+    """Each episode's row (``uid``, ``fingerprint``, ``length``, ``task``, ...) and histograms, by camera.
+
+    Raises ValueError when there are more of the one than of the other.
+    """
+    rows = pq.read_table(root / keys.EPISODES_SIDECAR).to_pylist()
+    with pq.ParquetFile(root / HISTOGRAMS_FILE) as file:
+        without_cameras = repeat({}, len(rows))  # a table without columns has no rows either
+        yield from zip(rows, _histograms(file) if file.schema_arrow.names else without_cameras, strict=True)
+
+
+def _histograms(file: pq.ParquetFile) -> Iterator[dict[str, Histogram]]:
+    for batch in file.iter_batches(EPISODES_PER_GROUP):
         counts = {name: batch.column(name).flatten().to_numpy().reshape(-1, 3, LEVELS) for name in batch.schema.names}
         yield from ({name: each[i] for name, each in counts.items()} for i in range(len(batch)))

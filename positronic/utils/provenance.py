@@ -16,6 +16,7 @@ PACKAGES = (
     "numpy",
     "pyarrow",
     "av",
+    "pillow",
     "torch",
     "lerobot",
     "litserve",

@@ -1,18 +1,24 @@
 """Episodes added to a dataset: as if all had been baked at once, or refused."""
 
 import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+import positronic
 from positronic import keys
+from positronic.bake import convert
 from positronic.bake.columns import column_blocks
 from positronic.bake.convert import BakeOptions, bake
 from positronic.bake.manifest import read_manifest
 from positronic.bake.report import REPORT_FILE
+from positronic.codecs.build import build
 from positronic.errors import PositronicError
 from positronic.raw.dataset import open_dataset
+from positronic.storage import publish_folder
 
 VERSIONS = {"commit": None, "dirty": None, "versions": {}}
 FORMATS = ["v3.0", "v2.1"]
@@ -43,6 +49,13 @@ def append(tmp_path, recipe):
         return bake(dataset, used or recipe(), tmp_path / "baked", BakeOptions(**options), VERSIONS)
 
     return add
+
+
+@pytest.fixture
+def blind():
+    config = positronic.compose(["stage=convert", "vendor=lerobot", "dataset.path=unused"])
+    columns = {name: of for name, of in config.modality.columns.items() if "image" not in name}
+    return build(replace(config.codec, images=[]), replace(config.modality, columns=columns))
 
 
 @pytest.mark.parametrize("dataset_format", FORMATS)
@@ -104,6 +117,7 @@ def test_an_episode_that_is_in_it_is_refused_by_its_content(four, recipe, baked,
         ({"fps": 5}, {}, "fps: .*baked has 15; this bake has 5"),
         ({"side": 48}, {}, r"32, 32.*48, 48"),
         ({}, {"vendor": "openpi"}, "vendor: .* has lerobot; this bake has openpi"),
+        ({"chunk": 10}, {}, "modality.action_chunk: .*baked has None; this bake has 10"),
         ({}, {"dataset_format": "v2.1"}, "dataset_format: .* has v3.0; this bake has v2.1"),
     ],
 )
@@ -150,3 +164,98 @@ def test_files_that_somebody_added_stay(four, recipe, baked, append):
     (grown / "NOTES.md").write_text("recorded on Tuesday")
     append(four[2:])
     assert (grown / "NOTES.md").read_text() == "recorded on Tuesday"
+
+
+def test_what_others_computed_of_the_old_episodes_does_not_stay(four, recipe, baked, append, caplog):
+    """Statistics that upstream code cached in the dataset would be taken for those of all episodes."""
+    grown = baked(four[:2], recipe())
+    (grown / "meta/relative_stats.json").write_text("{}")
+    append(four[2:])
+    assert not (grown / "meta/relative_stats.json").exists()
+    assert "meta/relative_stats.json" in caplog.text
+
+
+def test_an_episode_that_comes_twice_is_added_once(four, recipe, baked, append, tmp_path):
+    """Also when both are in what is appended; the message names the episode that it would repeat."""
+    grown = baked(four[:1], recipe())
+    shutil.copytree(four[1].path, four[3].path.with_name(f"{7:012d}"))
+    twice = open_dataset(tmp_path / "raw")[1:]
+    with pytest.raises(PositronicError, match=r"1 of 4 episodes are .* already.*\n.*000000000007: .* episode 1\n"):
+        append(twice)
+    report = append(twice, on_duplicate="skip")
+    assert (report.episodes, [each.id for each in report.duplicates]) == (4, [7])
+    assert len(rows(grown, "action")) == report.frames
+
+
+def test_a_bad_episode_is_listed_once_and_no_more_when_it_was_mended(four, recipe, baked, append, tmp_path):
+    """However often a growing recording is appended."""
+    grip = four[1].path / f"{keys.GRIP}.parquet"
+    content = grip.read_bytes()
+    grip.unlink()
+    grown = baked(open_dataset(tmp_path / "raw"), recipe(), on_bad_episode="skip")
+    for expected in (1, 1, 0):
+        if expected == 0:
+            grip.write_bytes(content)
+        append(open_dataset(tmp_path / "raw"), on_bad_episode="skip", on_duplicate="skip")
+        assert json.loads((grown / REPORT_FILE).read_text())["bad_episodes"] == expected
+
+
+@pytest.mark.parametrize("dataset_format", FORMATS)
+def test_a_dataset_that_is_not_whole_gets_nothing(four, recipe, baked, append, dataset_format):
+    """What is missing would never be found again under new episodes."""
+    grown = baked(four[:2], recipe(), dataset_format=dataset_format)
+    sorted((grown / "data").glob("*/*.parquet"))[-1].unlink()
+    with pytest.raises(PositronicError, match="frames in data/ and .* 2 episodes in meta/. Convert it again"):
+        append(four[2:], dataset_format=dataset_format)
+
+
+@pytest.mark.parametrize("name", [keys.EPISODES_SIDECAR, "meta/positronic_histograms.parquet", REPORT_FILE])
+def test_a_dataset_without_a_file_that_append_needs_is_refused(four, recipe, baked, append, name):
+    """In one sentence, as for everything else that is wrong with it."""
+    grown = baked(four[:2], recipe())
+    (grown / name).unlink()
+    with pytest.raises(PositronicError, match=r"is not a whole baked dataset: .*\. Convert it again"):
+        append(four[2:])
+
+
+def test_a_dataset_of_an_older_version_is_refused(four, recipe, baked, append):
+    """Its sidecar says nothing of tasks."""
+    sidecar = baked(four[:2], recipe()) / keys.EPISODES_SIDECAR
+    pq.write_table(pq.read_table(sidecar).drop_columns(["task"]), sidecar)
+    with pytest.raises(PositronicError, match="of an older version: it has no 'task'. Convert it again"):
+        append(four[2:])
+
+
+def test_a_dataset_that_another_process_replaces_is_not_overwritten(four, recipe, baked, append, monkeypatch):
+    """Between the check and the lock: what was checked is no longer what is there."""
+    grown = baked(four[:2], recipe())
+
+    def meanwhile(*arguments, **options):
+        monkeypatch.undo()
+        append(four[2:3])
+        return publish_folder(*arguments, **options)
+
+    monkeypatch.setattr(convert, "publish_folder", meanwhile)
+    with pytest.raises(PositronicError, match="Another process has written .* meanwhile"):
+        append(four[3:])
+    assert read_manifest(grown).episodes == 3
+
+
+def test_a_linked_dataset_grows_where_it_is(four, recipe, baked, append, tmp_path):
+    """The link stays one, and nothing is left beside it."""
+    (tmp_path / "disk").mkdir()
+    place = baked(four[:2], recipe()).rename(tmp_path / "disk" / "here")
+    (tmp_path / "baked").symlink_to(place)
+    assert append(four[2:]).episodes == 4
+    assert (tmp_path / "baked").is_symlink()
+    assert read_manifest(place).episodes == 4
+    assert {path.name for path in tmp_path.iterdir()} == {"raw", "disk", "baked"}
+    assert list((tmp_path / "disk").iterdir()) == [place]
+
+
+@pytest.mark.parametrize("dataset_format", FORMATS)
+def test_without_cameras(four, blind, baked, append, dataset_format):
+    """A recipe may have none."""
+    grown = baked(four[:2], blind, dataset_format=dataset_format)
+    assert append(four[2:], blind, dataset_format=dataset_format).episodes == 4
+    assert not (grown / "videos").exists()

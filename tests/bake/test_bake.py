@@ -1,18 +1,23 @@
 """A bake gives what the codec says, the same each time, or nothing."""
 
+import io
 import json
 import shutil
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from positronic import keys
 from positronic.bake import report
 from positronic.bake.convert import BakeOptions, bake
+from positronic.bake.episode import Rejected
 from positronic.bake.manifest import read_manifest
+from positronic.bake.report import BakeReport
 from positronic.bake.sampling import episode_grid
 from positronic.bake.sidecar import HISTOGRAMS_FILE
 from positronic.codecs.build import Recipe
@@ -251,6 +256,35 @@ def test_a_state_that_stopped_is_bad_when_that_is_asked_for(record, recipe, bake
     with pytest.raises(PositronicError, match=rf"'{keys.EE_POSE}' stands still: .*max_state_staleness_sec=0.5"):
         baked(dataset, recipe(), max_state_staleness_sec=0.5)
     assert read_manifest(baked(dataset, recipe())).max_state_staleness_sec is None
+
+
+def test_a_number_that_float32_cannot_hold_is_bad(record, recipe, baked, tmp_path):
+    """It is finite where it was recorded, and would be infinite in the columns and in their statistics."""
+    path = record()[0].path / f"{keys.TARGET_GRIP}.parquet"
+    table = pq.read_table(path)
+    huge = pa.array([1e39] * len(table), pa.float64())
+    pq.write_table(table.set_column(table.schema.get_field_index("value"), "value", huge), path)
+    with pytest.raises(PositronicError, match="column 'action' holds numbers too large for float32"):
+        baked(open_dataset(tmp_path / "raw"), recipe())
+
+
+def test_half_a_character_in_a_task_is_bad(record, recipe, baked, tmp_path):
+    """JSON can say it, no file in UTF-8 can hold it."""
+    (record()[0].path / "static.json").write_text('{"task": "stack \\ud83d"}')
+    with pytest.raises(PositronicError, match="static 'task' holds half a character"):
+        baked(open_dataset(tmp_path / "raw"), recipe())
+
+
+def test_a_task_is_shown_as_it_was_written(record, recipe):
+    """What looks like the table's own markup is not; a very long one is cut."""
+    tasks = {"pick [/red] or [bold]blue": 15, "x" * 1000: 15}
+    bad = (Rejected(7, "u", "somewhere", "found shape [/3]"),)
+    made = BakeReport("data/[b]", 2, 30, 15, tasks, bad, (), [], 30, 0)
+    console = Console(width=200, file=io.StringIO())
+    console.print(made)
+    shown = console.file.getvalue()
+    assert all(text in shown for text in ("pick [/red] or [bold]blue", "data/[b]", "found shape [/3]"))
+    assert "x" * 200 not in shown.replace("\n", "")
 
 
 def test_a_camera_recorded_as_numbers_is_bad(record, recipe, baked, tmp_path):

@@ -8,11 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
 import pytest
 
 from positronic import keys
+from positronic.bake import pieces
 from positronic.bake.convert import BakeOptions, bake
-from positronic.bake.pieces import pieces_path
+from positronic.bake.pieces import Pieces, pieces_path
 from positronic.errors import PositronicError
 from positronic.raw.dataset import open_dataset
 from positronic.raw.layout import episode_path
@@ -77,6 +79,11 @@ def bake_all(raw, output, recipe):
     return bake(open_dataset(raw), recipe(side=224), output, BakeOptions("lerobot", num_workers=1), VERSIONS)
 
 
+def finished(output):
+    """The episodes that an interrupted bake left: they lie under what they were baked with."""
+    return [path for path in sorted(pieces_path(output).glob("*/*")) if "unfinished" not in path.name]
+
+
 def contents(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -97,10 +104,10 @@ def test_the_next_bake_goes_on_and_gives_the_same_bytes(under_way, tmp_path, raw
     process, output = under_way(2), tmp_path / "out" / "baked"
     os.killpg(process.pid, how)
     process.wait()
-    finished = [path for path in pieces_path(output).iterdir() if path.is_dir() and "unfinished" not in path.name]
-    assert 2 <= len(finished) < COPIES
+    done = finished(output)
+    assert 2 <= len(done) < COPIES
     report = bake_all(raw, output, recipe)
-    assert report.resumed == len(finished)
+    assert report.resumed == len(done)
     assert list((tmp_path / "out").iterdir()) == [output]
     bake_all(raw, tmp_path / "whole", recipe)
     assert contents(output) == contents(tmp_path / "whole")
@@ -126,3 +133,67 @@ def test_a_bad_episode_costs_none_of_the_good_ones(record, recipe, baked, tmp_pa
     options = BakeOptions("lerobot", num_workers=1, on_bad_episode="skip")
     report = bake(open_dataset(tmp_path / "raw"), recipe(), tmp_path / "baked", options, VERSIONS)
     assert (report.episodes, report.resumed) == (1, 1)
+
+
+@pytest.fixture
+def stopped(record, recipe, baked, tmp_path):
+    """Returns the pieces of a bake of two good episodes and a bad one; ``go_on(format)`` leaves the bad one out."""
+    for seed in range(3):
+        folder = record(seed=seed)[seed].path
+    (folder / f"{keys.GRIP}.parquet").unlink()
+    with pytest.raises(PositronicError, match="1 of 3 episodes are bad"):
+        baked(open_dataset(tmp_path / "raw"), recipe())
+    return finished(tmp_path / "baked")
+
+
+@pytest.fixture
+def go_on(recipe, tmp_path):
+    def again(dataset_format="v3.0"):
+        options = BakeOptions("lerobot", dataset_format, num_workers=1, on_bad_episode="skip")
+        return bake(open_dataset(tmp_path / "raw"), recipe(), tmp_path / "baked", options, VERSIONS)
+
+    return again
+
+
+@pytest.mark.parametrize("dataset_format", ["v3.0", "v2.1"])
+@pytest.mark.parametrize(("file", "left"), [("0.mp4", 0), ("1.mp4", 500), ("histograms.npy", 0)])
+def test_a_piece_that_a_power_cut_damaged_is_baked_again(stopped, go_on, tmp_path, file, left, dataset_format):
+    """Its folder was renamed, but what was in it never reached the disk."""
+    os.truncate(stopped[0] / file, left)
+    report = go_on(dataset_format)
+    assert (report.episodes, report.resumed) == (2, 1)
+    for path in (tmp_path / "baked").rglob("*.mp4"):
+        with av.open(str(path)) as container:
+            assert sum(1 for _ in container.decode(video=0)) == container.streams.video[0].frames > 0
+
+
+def test_a_worker_that_outlives_its_bake_hands_nothing_to_another(stopped, tmp_path):
+    """It may still finish an episode after other settings were typed: its folder is its own."""
+    left = stopped[0].parent
+    with Pieces(tmp_path / "baked", {"crf": 30}) as others:
+        assert not left.exists()
+        (left / "late").mkdir(parents=True)
+        assert list(others.folder.iterdir()) == []
+    assert not pieces_path(tmp_path / "baked").exists()
+
+
+def test_pieces_of_other_code_are_not_used(stopped, go_on, monkeypatch, tmp_path):
+    """A commit says nothing of what was changed since: the source itself is asked."""
+    monkeypatch.setattr(pieces, "PACKAGE", tmp_path / "raw")
+    assert go_on().resumed == 0
+
+
+def test_an_episode_that_cannot_be_decoded_leaves_no_half_of_itself(record, recipe, baked, tmp_path, caplog):
+    """What is said to be kept are whole episodes."""
+    record(seed=1)
+    video = record(seed=2)[1].path / f"{keys.IMAGE_EXTERIOR}.mp4"
+    content = bytearray(video.read_bytes())
+    where = content.index(b"mdat") + 4
+    content[where : where + 400] = bytes(400)
+    video.write_bytes(content)
+    with pytest.raises(PositronicError, match="1 of 2 episodes are bad"):
+        baked(open_dataset(tmp_path / "raw"), recipe())
+    assert "1 baked episode is kept" in caplog.text
+    assert [path.name for path in pieces_path(tmp_path / "baked").glob("*/*")] == [
+        path.name for path in finished(tmp_path / "baked")
+    ]
