@@ -27,6 +27,8 @@ STATS_FILE = "meta/stats.json"
 TASKS_FILE = "meta/tasks.parquet"
 EPISODES_GLOB = "meta/episodes/*/*.parquet"
 DATA_GLOB = "data/*/*.parquet"
+SPAN = ("dataset_from_index", "dataset_to_index")
+VIDEO_KEYS = ("chunk_index", "file_index", "from_timestamp")
 
 Stats = dict[str, dict[str, NDArray[np.float64]]]
 """column -> min, max, mean, std, q01, ... as the bake wrote them; images (3, 1, 1) in 0..1."""
@@ -100,8 +102,8 @@ def open_baked(root: Path) -> BakedDataset:
     rows = _read_rows(root, [column.name for column in recipe.modality.vector_columns])
     if not len(rows):
         raise PositronicError(f"{root} holds no frames, nothing to train on. Convert a dataset that has episodes.")
-    episodes = _read_parts(root, EPISODES_GLOB)
-    starts, ends = (_numbers(episodes, f"dataset_{side}_index") for side in ("from", "to"))
+    episodes = _read_parts(root, EPISODES_GLOB, [*SPAN, *_video_columns(recipe)])
+    starts, ends = (_numbers(episodes, name) for name in SPAN)
     _check_rows(root, rows, starts, ends)
     return BakedDataset(
         root=root,
@@ -123,16 +125,23 @@ def _required(path: Path) -> Path:
     return path
 
 
-def _read_parts(root: Path, pattern: str, columns: list[str] | None = None) -> pa.Table:
+def _read_parts(root: Path, pattern: str, columns: list[str]) -> pa.Table:
     paths = sorted(root.glob(pattern))
     if not paths:
         raise PositronicError(f"{root} has no {pattern}, so this is not a whole baked dataset. Convert it again.")
+    tables = []
     for path in paths:
-        found = pq.read_schema(path).names
-        missing = [name for name in columns or [] if name not in found]
-        if missing:
-            raise PositronicError(f"{path}: expected column '{missing[0]}', found {listing(found)}. Convert again.")
-    return pa.concat_tables([pq.read_table(path, columns=columns) for path in paths])
+        with pq.ParquetFile(path) as file:  # an eighth of read_table's time where every episode is a row group
+            found = file.schema_arrow.names
+            missing = [name for name in columns if name not in found]
+            if missing:
+                raise PositronicError(f"{path}: expected column '{missing[0]}', found {listing(found)}. Convert again.")
+            tables.append(file.read(columns=columns))
+    return pa.concat_tables(tables)
+
+
+def _video_columns(recipe: Recipe) -> list[str]:
+    return [f"videos/{column.name}/{key}" for column in recipe.modality.image_columns for key in VIDEO_KEYS]
 
 
 def _read_rows(root: Path, vector_names: list[str]) -> pa.Table:
@@ -168,12 +177,12 @@ def _check_rows(root: Path, rows: pa.Table, starts: NDArray[np.int64], ends: NDA
 
 def _spans(root: Path, info: dict[str, Any], episodes: pa.Table, column: str) -> tuple[VideoSpan, ...]:
     prefix = f"videos/{column}"
-    lengths = _numbers(episodes, "dataset_to_index") - _numbers(episodes, "dataset_from_index")
+    start, end = (_numbers(episodes, name) for name in SPAN)
     places = zip(
         _numbers(episodes, f"{prefix}/chunk_index"),
         _numbers(episodes, f"{prefix}/file_index"),
         episodes[f"{prefix}/from_timestamp"].to_numpy(),
-        lengths,
+        end - start,
         strict=True,
     )
     template = info["video_path"]
