@@ -30,7 +30,7 @@ from positronic.storage.folder import RemoteFolder, folder
 from positronic.storage.progress import byte_bar
 from positronic.storage.publishing import CLAIMS, Unit, publish
 from positronic.storage.transfer import SHA256, download
-from positronic.utils.disk import require_writable
+from positronic.utils.disk import alone_in
 
 logger = logging.getLogger(__name__)
 
@@ -80,13 +80,13 @@ def synced_output(
     """A folder to fill, whose finished units are uploaded to ``uri`` while it grows, and the rest when it is left.
 
     ``resume``: go on with what is there; otherwise there must be nothing, which PositronicError says, with ``hint``. A
-    local path is given as it is, if it can be written to. After an exception, Ctrl-C too, what is finished is uploaded
+    local path is given as it is, to one process at a time. After an exception, Ctrl-C too, what is finished is uploaded
     before it is raised.
     """
     place = folder(uri, config)
     if isinstance(place, Path):
-        require_writable(place)
-        yield place
+        with alone_in(place):
+            yield place
         return
     with _work_folder(place) as work:
         if resume:

@@ -1,8 +1,10 @@
-"""What a disk refuses, in a sentence: it is full, read-only, or not ours."""
+"""What a disk refuses, in a sentence: it is full, read-only, not ours, or written by somebody else."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +25,38 @@ def require_writable(folder: Path) -> None:
         raise PositronicError(f"{folder} cannot be a folder: {there} is a file. Write elsewhere: output_dir=<folder>.")
     if not os.access(there, os.W_OK | os.X_OK):
         raise PositronicError(f"Cannot write into {there}, where {folder} is to be. {_advice(errno.EACCES)}")
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Make ``folder`` and let nobody else in until the context is left; it goes if nothing was put into it.
+
+    Raises PositronicError when another process is in it, or it cannot be written to. The lock goes with the process,
+    however that ends; where a file system has none, two processes may meet.
+    """
+    require_writable(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        _lock(opened, folder)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):  # it is not empty
+                folder.rmdir()
+    finally:
+        os.close(opened)
+
+
+def _lock(opened: int, folder: Path) -> None:
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise PositronicError(
+            f"Another process writes into {folder} just now. Wait for it, or write elsewhere: output_dir=<folder>."
+        ) from None
+    except OSError:  # a file system without locks
+        return
 
 
 def refused_by_disk(error: BaseException) -> PositronicError | None:

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from positronic.errors import PositronicError
-from positronic.utils.disk import refused_by_disk, require_writable
+from positronic.utils.disk import alone_in, refused_by_disk, require_writable
 
 
 def test_a_folder_to_be_made_is_writable(tmp_path):
@@ -27,6 +27,24 @@ def test_a_folder_that_may_not_be_written_into_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     with pytest.raises(PositronicError, match=rf"Cannot write into {tmp_path}, where {tmp_path}/a is to be"):
         require_writable(tmp_path / "a")
+
+
+def test_one_process_at_a_time(tmp_path):
+    """The second is refused while the first is there, and not afterwards."""
+    place = tmp_path / "a" / "b"
+    with alone_in(place):
+        with pytest.raises(PositronicError, match=f"Another process writes into {place}"), alone_in(place):
+            pass
+        (place / "result").touch()
+    with alone_in(place):
+        assert (place / "result").exists()
+
+
+def test_a_folder_that_stayed_empty_goes(tmp_path):
+    """Nothing is left of a run that was refused."""
+    with pytest.raises(PositronicError, match="refused"), alone_in(tmp_path / "a"):
+        raise PositronicError("refused")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
