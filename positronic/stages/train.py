@@ -156,4 +156,5 @@ def _settings(config: Train) -> TrainSettings:
 
     values = {field.name: getattr(config, field.name) for field in fields(TrainSettings)}
     device = resolve_device(config.device)
-    return TrainSettings(**values | {"device": device, "precision": resolve_precision(config.precision, device)})
+    precision = resolve_precision(config.precision, device, min(config.modality.image_size))
+    return TrainSettings(**values | {"device": device, "precision": precision})

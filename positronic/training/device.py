@@ -14,6 +14,7 @@ from positronic.utils.threads import available_cores
 
 AUTO = "auto"
 CPU_BF16 = ("avx512_bf16", "amx_bf16")
+CPU_BF16_MIN_SIDE = 32  # px
 
 
 def resolve_device(name: str) -> str:
@@ -33,16 +34,18 @@ def resolve_device(name: str) -> str:
     return name
 
 
-def resolve_precision(name: str, device: str) -> str:
+def resolve_precision(name: str, device: str, image_side: int) -> str:
     """``auto`` to ``bf16`` where ``device`` computes in bfloat16 natively, else ``fp32``; other names as they are.
 
-    A CPU without such instructions emulates them, and is half as fast in bf16 as in fp32.
+    A CPU without such instructions emulates them, and is half as fast in bf16 as in fp32. One that has them gives
+    random weight gradients (oneDNN in torch 2.11) for a strided convolution over a single pixel, which is what a ResNet
+    comes to when the shorter ``image_side`` is 16 px or less: ``auto`` keeps a distance.
     """
     if name != AUTO:
         return name
     if device.startswith("cuda"):
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    found = torch.cpu.get_capabilities() if device == "cpu" else {}
+    found = torch.cpu.get_capabilities() if device == "cpu" and image_side > CPU_BF16_MIN_SIDE else {}
     return "bf16" if any(found.get(feature) for feature in CPU_BF16) else "fp32"
 
 

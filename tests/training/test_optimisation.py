@@ -86,7 +86,8 @@ def test_a_device_that_is_not_there_is_refused():
     ("capabilities", "expected"), [({"avx512_bf16": True}, "bf16"), ({"avx2": True}, "fp32"), ({}, "fp32")]
 )
 def test_auto_precision_follows_the_processor(monkeypatch, capabilities, expected):
-    """bfloat16 only where it is not emulated; a typed precision is taken as it is."""
+    """bfloat16 only where it is not emulated, nor wrong for small pictures; a typed precision is taken as it is."""
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
-    assert resolve_precision("auto", "cpu") == expected
-    assert resolve_precision("bf16", "cpu") == "bf16"
+    assert resolve_precision("auto", "cpu", 64) == expected
+    assert resolve_precision("auto", "cpu", 32) == "fp32"
+    assert resolve_precision("bf16", "cpu", 16) == "bf16"
