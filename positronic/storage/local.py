@@ -113,6 +113,8 @@ def _locked_folder(path: Path) -> Iterator[None]:
     try:
         path.mkdir(parents=True)
     except OSError as error:
+        if path.exists():
+            raise _busy(path) from None
         raise PositronicError(f"Cannot write into {path.parent}: {error.strerror}. Choose another place.") from None
     with _lock(path):
         yield
@@ -133,6 +135,10 @@ def _lock(folder: Path) -> Iterator[None]:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError:
-        raise PositronicError(f"Another process is writing {folder}. Wait for it, or write elsewhere.") from None
+        raise _busy(folder) from None
     finally:
         os.close(descriptor)
+
+
+def _busy(folder: Path) -> PositronicError:
+    return PositronicError(f"Another process is writing {folder}. Wait for it, or write elsewhere.")
