@@ -39,7 +39,8 @@ class Bar(Progress):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.stop()
+        if self._bar.tasks:  # else nothing was shown, and stopping would print an empty line
+            self._bar.stop()
 
     def begin(self, total: int) -> None:
         self._task = self._bar.add_task("bake", total=total)
