@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from positronic.bake.append import require_appendable, take_over, take_rest
+from positronic.bake.append import require_appendable, require_files, take_over, take_rest
 from positronic.bake.config import VideoConfig
 from positronic.bake.episode import BakedEpisode, Duplicate, EpisodeBaker, Rejected
 from positronic.bake.features import lerobot_features
@@ -183,11 +183,13 @@ class _Run:
         by now."""
         if read_manifest(old) != manifest:
             raise PositronicError(f"Another process has written {old} meanwhile. Type the same command again.")
+        writer = WRITERS[self.options.dataset_format]
         with readable(old):
-            take_over(old, self.folder, WRITERS[self.options.dataset_format].kept)
+            take_over(old, self.folder, writer.kept)
             self.sidecar.go_on(old, self.ledger)
             self.bad_before = read_bad(old)
             require_whole(old, manifest, self.ledger)
+            require_files(old, writer.videos(old, self.ledger))
         self.baker = replace(self.baker, known=dict(self.sidecar.fingerprints))
 
     def episodes(self) -> None:

@@ -7,6 +7,8 @@ loader wants ``meta/stats.json``, which LeRobot's own v2.1 left out.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,12 @@ class WriterV21:
             (root / name).open("a", encoding="utf-8") for name in (EPISODES_FILE, EPISODES_STATS_FILE)
         )
 
+    @staticmethod
+    def videos(root: Path, ledger: Ledger) -> Iterator[Path]:
+        """Every video that the dataset in ``root``, counted in ``ledger``, should have."""
+        for index, name in product(range(len(ledger.lengths)), ledger.cameras):
+            yield root / _name(VIDEO_PATH, index, video_key=name)
+
     def write(self, entry: Entry) -> None:
         """Write an episode; its pieces may be removed afterwards."""
         pq.write_table(data_table(self._schema, entry.columns), self._place(DATA_PATH, entry))
@@ -64,10 +72,13 @@ class WriterV21:
         self._stats.close()
 
     def _place(self, template: str, entry: Entry, **fields: str) -> Path:
-        chunk = entry.index // CHUNK_SIZE
-        path = self.root / template.format(episode_chunk=chunk, episode_index=entry.index, **fields)
+        path = self.root / _name(template, entry.index, **fields)
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
+
+
+def _name(template: str, index: int, **fields: str) -> str:
+    return template.format(episode_chunk=index // CHUNK_SIZE, episode_index=index, **fields)
 
 
 def _info(ledger: Ledger) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from positronic.bake.files import (
     VIDEO_FILE_MB,
     VIDEO_PATH,
     ParquetFiles,
+    Slot,
     VideoFiles,
 )
 from positronic.bake.ledger import Entry, Ledger
@@ -26,6 +27,7 @@ from positronic.bake.tables import INFO_FILE, data_schema, data_table, listed, w
 
 VERSION = "v3.0"
 TASKS_FILE = "meta/tasks.parquet"
+EPISODES_FILES = "meta/episodes/*/*.parquet"
 EPISODES_PER_GROUP = 100
 
 
@@ -42,6 +44,18 @@ class WriterV30:
         self._videos = {name: VideoFiles(root, name, ledger.fps) for name in ledger.cameras}
         self._rows: list[dict[str, Any]] = []
         self._episodes: ParquetFiles | None = None
+
+    @staticmethod
+    def videos(root: Path, ledger: Ledger) -> Iterator[Path]:
+        """Every video that the dataset in ``root``, with the cameras of ``ledger``, should have."""
+        for name in ledger.cameras:
+            indices = [f"videos/{name}/{index}" for index in Slot._fields]
+            slots = {
+                Slot(*row.values())
+                for path in root.glob(EPISODES_FILES)
+                for row in pq.read_table(path, columns=indices).to_pylist()
+            }
+            yield from (root / VIDEO_PATH.format(video_key=name, **slot._asdict()) for slot in sorted(slots))
 
     def write(self, entry: Entry) -> None:
         """Append an episode; its pieces are not needed afterwards."""

@@ -58,7 +58,7 @@ def _recompute(config: Stats) -> None:
         was_there = (root / name).exists()
         changed = replace_text(root / name, text(root))
         state = "unchanged" if not changed else "was different, written anew" if was_there else "was missing, written"
-        console.print(f"{root / name}: {state}", highlight=False, soft_wrap=True)
+        console.print(f"{root / name}: {state}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _report(config: Stats) -> None:
@@ -83,7 +83,7 @@ def _report(config: Stats) -> None:
         return
     picture.parent.mkdir(parents=True, exist_ok=True)
     picture.write_bytes(inspection_png(inspection, title))
-    console.print(f"Histograms: {picture}", highlight=False, soft_wrap=True)
+    console.print(f"Histograms: {picture}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _picture(config: Stats) -> Path | None:

@@ -14,6 +14,7 @@ from positronic.bake import convert
 from positronic.bake.columns import column_blocks
 from positronic.bake.convert import BakeOptions, bake
 from positronic.bake.manifest import read_manifest
+from positronic.bake.pieces import pieces_path
 from positronic.bake.report import REPORT_FILE
 from positronic.codecs.build import build
 from positronic.errors import PositronicError
@@ -207,6 +208,27 @@ def test_a_dataset_that_is_not_whole_gets_nothing(four, recipe, baked, append, d
     sorted((grown / "data").glob("*/*.parquet"))[-1].unlink()
     with pytest.raises(PositronicError, match="frames in data/ and .* 2 episodes in meta/. Convert it again"):
         append(four[2:], dataset_format=dataset_format)
+
+
+@pytest.mark.parametrize("dataset_format", FORMATS)
+def test_a_dataset_that_lacks_a_video_gets_nothing(four, recipe, baked, append, dataset_format):
+    """The old episodes would show the new one's frames."""
+    grown = baked(four[:2], recipe(), dataset_format=dataset_format)
+    video = sorted(grown.rglob("*.mp4"))[-1]
+    video.unlink()
+    with pytest.raises(PositronicError, match=rf"{video.relative_to(grown)} missing. Convert it again"):
+        append(four[2:], dataset_format=dataset_format)
+
+
+def test_an_append_that_stopped_goes_on(four, recipe, baked, append, tmp_path):
+    """It takes up what it had baked, as a first bake does."""
+    grown = baked(four[:1], recipe())
+    (four[3].path / f"{keys.GRIP}.parquet").unlink()
+    rest = open_dataset(tmp_path / "raw")[1:]
+    with pytest.raises(PositronicError, match="1 of 3 episodes are bad"):
+        append(rest)
+    assert (append(rest, on_bad_episode="skip").resumed, read_manifest(grown).episodes) == (2, 3)
+    assert not pieces_path(grown).exists()
 
 
 @pytest.mark.parametrize("name", [keys.EPISODES_SIDECAR, "meta/positronic_histograms.parquet", REPORT_FILE])

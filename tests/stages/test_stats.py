@@ -72,6 +72,14 @@ def test_of_a_fresh_dataset_every_file_is_unchanged(folder, fresh, kind, capsys)
     assert contents(folder) == contents(fresh)
 
 
+def test_a_path_is_shown_as_it_is(plain, tmp_path, capsys):
+    """Brackets are no markup."""
+    place = plain.rename(tmp_path / "cups [b]")
+    capsys.readouterr()
+    run(positronic.compose(["stage=stats", f"input_path='{place}'"]))
+    assert capsys.readouterr().out == f"{place / STATS}: unchanged\n"
+
+
 def test_what_was_damaged_or_lost_is_mended(folder, fresh, kind, capsys):
     """To the bytes that the bake wrote; the next time nothing has to be done."""
     for name in OWN_FILES[kind]:

@@ -53,9 +53,13 @@ def test_a_codec_s_modality_is_upstream_s(codec):
     ],
 )
 def test_a_modality_that_upstream_never_had_is_refused(codec, override):
-    """Relative actions are rot6d there, and rotation vectors unknown."""
-    with pytest.raises(PositronicError, match=r"GR00T has no modality config for states .*; it has ee, ee_q, ee_rot6d"):
-        modality_name(make_recipe(codec, override))
+    """Relative actions are rot6d there, and rotation vectors unknown. A bake for upstream does not begin."""
+    recipe = make_recipe(codec, override)
+    for ask in (modality_name, lambda recipe: registry.companions("gr00t", recipe, "v2.1")):
+        with pytest.raises(
+            PositronicError, match=r"GR00T has no modality config for states .*; it has ee, ee_q, ee_rot"
+        ):
+            ask(recipe)
 
 
 def test_the_file_is_what_the_published_package_writes():

@@ -30,6 +30,7 @@ def dataset_files(recipe: Recipe, dataset_format: str) -> dict[str, Callable[[Pa
     """What a dataset for GR00T holds beside LeRobot's files; upstream reads v2.1 only."""
     if dataset_format != UPSTREAM_FORMAT:
         return {}
+    modality_name(recipe)  # raises for what upstream could not train
     text = json.dumps(modality_json(recipe), indent=4) + "\n"
     return {MODALITY_FILE: lambda _: text}
 
