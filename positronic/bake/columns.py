@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +45,43 @@ def episode_columns(root: Path, names: Sequence[str]) -> Iterator[dict[str, NDAr
         for group in range(file.num_row_groups):  # the bake writes an episode as one
             table = file.read_row_group(group, columns=[*names, features.EPISODE_INDEX])
             yield {name: rows_of(table.column(name).combine_chunks()) for name in names}
+
+
+class Spool:
+    """Columns in memory-mapped files: (N, D) by name, an episode after the other. See ``spooled``."""
+
+    def __init__(self, columns: dict[str, NDArray], lengths: Sequence[int]) -> None:
+        self._columns, self._ends = columns, np.cumsum(lengths)
+
+    def blocks(self, name: str) -> Iterator[NDArray]:
+        """The blocks of ``column_blocks``."""
+        column = self._columns[name]
+        return (column[first : first + BLOCK_ROWS] for first in range(0, len(column), BLOCK_ROWS))
+
+    def episodes(self) -> Iterator[dict[str, NDArray]]:
+        """What ``episode_columns`` gives."""
+        for start, end in zip([0, *self._ends[:-1]], self._ends, strict=True):
+            yield {name: column[start:end] for name, column in self._columns.items()}
+
+
+@contextmanager
+def spooled(root: Path, names: Sequence[str]) -> Iterator[Spool]:
+    """The columns for work that goes over them many times: a dataset may be a hundred thousand files, and opening one
+    costs as much as reading it. The temporary files are where the dataset is, if that can be written to."""
+    lengths: list[int] = []
+    with ExitStack() as stack:
+        place = root if os.access(root, os.W_OK) else None
+        files = {name: stack.enter_context(tempfile.TemporaryFile(dir=place)) for name in names}
+        kinds: dict[str, tuple[np.dtype, int]] = {}
+        for columns in episode_columns(root, names):
+            lengths.append(len(columns[names[0]]))
+            for name, rows in columns.items():
+                files[name].write(np.ascontiguousarray(rows).data)
+                kinds[name] = rows.dtype, rows.shape[1]
+        shapes = {name: (sum(lengths), size) for name, (_, size) in kinds.items()}
+        for file in files.values():
+            file.flush()
+        yield Spool({name: np.memmap(files[name], kinds[name][0], "r", 0, shapes[name]) for name in names}, lengths)
 
 
 def data_files(root: Path) -> list[Path]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from positronic.bake import features, statistics
-from positronic.bake.columns import column_blocks
+from positronic.bake.columns import spooled
 from positronic.bake.episode import BakedEpisode, Source
 from positronic.bake.frames import Histogram, empty_histogram
 from positronic.bake.statistics import Stats
@@ -76,9 +76,10 @@ class Ledger:
     def stats(self, root: Path) -> dict[str, Stats]:
         """Statistics over all frames; the vectors are read back from the dataset in ``root``."""
         stats = {name: statistics.of_histograms(self.histograms[name], self.frames) for name in self.cameras}
-        for name in self.features:
-            if name not in stats and name not in features.BOOKKEEPING:
-                stats[name] = statistics.of_blocks(lambda name=name: column_blocks(root, name))
+        vectors = [name for name in self.features if name not in stats and name not in features.BOOKKEEPING]
+        with spooled(root, vectors) as spool:
+            for name in vectors:
+                stats[name] = statistics.of_blocks(lambda name=name: spool.blocks(name))
         stats |= self._own_stats()
         return {name: stats[name] for name in self.features}
 

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import positronic
+from positronic.bake.columns import spooled
 from positronic.codecs.build import build
 from positronic.errors import PositronicError
 from positronic.vendors import registry
@@ -118,7 +119,8 @@ def test_the_chunk_is_that_of_the_training_config(tmp_path):
 def test_only_the_steps_of_one_block_are_gathered_at_a_time(tmp_path):
     """However long an episode is."""
     write_columns(tmp_path, random_episodes(8, lengths=(3000,)), "v2.1")
-    sizes = [len(block) for block in norm_stats.action_rows(tmp_path, "observation.state", "action", CHUNK)]
+    with spooled(tmp_path, ["observation.state", "action"]) as spool:
+        sizes = [len(block) for block in norm_stats.action_rows(spool, "observation.state", "action", CHUNK)]
     assert sum(sizes) == 3000 * CHUNK
     assert max(sizes) == norm_stats.BLOCK_FRAMES * CHUNK
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from positronic.bake import statistics
-from positronic.bake.columns import episode_columns
+from positronic.bake.columns import Spool, spooled
 from positronic.bake.statistics import Stats
 from positronic.codecs.build import Recipe
 from positronic.codecs.modality import Column
@@ -56,17 +56,18 @@ def norm_stats_path(recipe: Recipe) -> str:
 def norm_stats_json(root: Path, recipe: Recipe) -> str:
     """The file's text for the dataset in ``root``. Rows are summed episode by episode, so no format changes a bit."""
     state, action, chunk = _state(recipe).name, recipe.modality.action_column.name, recipe.modality_config.action_chunk
-    stats = {
-        "state": statistics.of_blocks(lambda: (each[state] for each in episode_columns(root, [state]))),
-        "actions": statistics.of_blocks(lambda: action_rows(root, state, action, chunk)),
-    }
+    with spooled(root, [state, action]) as spool:
+        stats = {
+            "state": statistics.of_blocks(lambda: (columns[state] for columns in spool.episodes())),
+            "actions": statistics.of_blocks(lambda: action_rows(spool, state, action, chunk)),
+        }
     content = {"norm_stats": {name: _padded(each) for name, each in stats.items()}}
     return json.dumps(content, indent=2) + "\n"
 
 
-def action_rows(root: Path, state: str, action: str, chunk: int) -> Iterator[NDArray[np.float32]]:
+def action_rows(spool: Spool, state: str, action: str, chunk: int) -> Iterator[NDArray[np.float32]]:
     """Every step of every frame's action chunk, relative to the frame's state, (frames x chunk, A) at a time."""
-    for columns in episode_columns(root, [state, action]):
+    for columns in spool.episodes():
         states, actions = columns[state], columns[action]
         origins = np.zeros_like(actions)
         origins[:, :ARM_DIM] = states[:, :ARM_DIM]
