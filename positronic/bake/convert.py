@@ -282,6 +282,7 @@ class _Run:
             rejected=tuple(self.rejected),
             duplicates=tuple(self.duplicates),
             bad_before=[bad for bad in self.bad_before if bad["uid"] not in self.seen],
+            repeated=len(self.ledger.lengths) - len(self.sidecar.fingerprints),
             added_frames=sum(self.ledger.lengths[-self.added :]) if self.added else 0,
             resumed=self.resumed,
         )

@@ -25,8 +25,8 @@ class BakeReport:
     """What the dataset holds, and how this bake went.
 
     ``tasks``: frames by task. ``bad_before``: what was left out when the dataset that was appended to was baked, as
-    ``read_bad`` gives it. ``added_frames``: of this bake, of which ``resumed`` episodes had been baked before.
-    ``seconds``: how long it took; with the last two, not in the file.
+    ``read_bad`` gives it. ``repeated``: episodes with the content of another one. Not in the file: ``added_frames`` of
+    this bake, of which ``resumed`` episodes had been baked before, and ``seconds``, how long it took.
     """
 
     output: str | Path
@@ -37,6 +37,7 @@ class BakeReport:
     rejected: tuple[Rejected, ...]
     duplicates: tuple[Duplicate, ...]
     bad_before: list[dict[str, Any]]
+    repeated: int
     added_frames: int
     resumed: int
     seconds: float = 0.0
@@ -46,6 +47,7 @@ class BakeReport:
         bad = [{"episode": each.id, "uid": each.uid, "reason": each.reason} for each in self.rejected]
         bad = self.bad_before + bad
         counts = {"episodes": self.episodes, "frames": self.frames, "fps": self.fps, "bad_episodes": len(bad)}
+        counts |= {"repeated_episodes": self.repeated}
         return counts | {"tasks": self.tasks, "bad": bad}
 
     def __rich__(self) -> Group:
@@ -61,6 +63,7 @@ class BakeReport:
         rows |= {"bad episodes": len(self.rejected)}
         rows |= {"added": f"{self.added_frames} frames"} if self.added_frames < self.frames else {}
         rows |= {"left out, there already": f"{len(self.duplicates)} episodes"} if self.duplicates else {}
+        rows |= {"the same content twice": f"{self.repeated} episodes"} if self.repeated else {}
         rows |= {"from an interrupted bake": f"{self.resumed} episodes"} if self.resumed else {}
         for name, value in rows.items():
             table.add_row(Text(name), str(value))

@@ -231,6 +231,14 @@ def test_bad_episodes_can_be_skipped_and_are_reported(record, recipe, baked):
     assert set(rows(folder, "episode_index")) == {0, 1}
 
 
+def test_episodes_with_the_same_content_are_counted(record, recipe, baked, tmp_path):
+    """A first bake takes them; the report says how many."""
+    shutil.copytree(record()[0].path, tmp_path / "raw" / "000000000000" / "000000000001")
+    folder = baked(open_dataset(tmp_path / "raw"), recipe())
+    found = json.loads((folder / report.REPORT_FILE).read_text())
+    assert (found["episodes"], found["repeated_episodes"]) == (2, 1)
+
+
 def test_no_good_episode_is_an_error_even_when_skipping(record, recipe, baked, tmp_path):
     """An empty dataset is not published."""
     dataset = record()
@@ -279,7 +287,7 @@ def test_a_task_is_shown_as_it_was_written(record, recipe):
     """What looks like the table's own markup is not; a very long one is cut."""
     tasks = {"pick [/red] or [bold]blue": 15, "x" * 1000: 15}
     bad = (Rejected(7, "u", "somewhere", "found shape [/3]"),)
-    made = BakeReport("data/[b]", 2, 30, 15, tasks, bad, (), [], 30, 0)
+    made = BakeReport("data/[b]", 2, 30, 15, tasks, bad, (), [], repeated=0, added_frames=30, resumed=0)
     console = Console(width=200, file=io.StringIO())
     console.print(made)
     shown = console.file.getvalue()
