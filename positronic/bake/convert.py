@@ -206,16 +206,23 @@ class _Run:
             for number, result in enumerate(results):
                 self._take(number, result)
                 self.progress.episode_done(number + 1)
-        if self.options.on_duplicate == STOP and self.duplicates:
-            raise duplicates_error(self.duplicates, total)
-        if self._has_failed or len(self.rejected) == total:
-            raise bad_episodes_error(self.rejected, total)
+        problems = [duplicates_error(self.duplicates, total)] if self._stopped_by_duplicates else []
+        if self._stopped_by_bad or len(self.rejected) == total:
+            problems.append(bad_episodes_error(self.rejected, total))
+        if problems:
+            raise PositronicError("\n".join(map(str, problems)))
+
+    @property
+    def _stopped_by_bad(self) -> bool:
+        return self.options.on_bad_episode == STOP and bool(self.rejected)
+
+    @property
+    def _stopped_by_duplicates(self) -> bool:
+        return self.options.on_duplicate == STOP and bool(self.duplicates)
 
     @property
     def _has_failed(self) -> bool:
-        options = self.options
-        bad, known = options.on_bad_episode == STOP and self.rejected, options.on_duplicate == STOP and self.duplicates
-        return bool(bad or known)
+        return self._stopped_by_bad or self._stopped_by_duplicates
 
     def _job(self, number: int) -> Job:
         self.dataset.prefetch(number + 1)

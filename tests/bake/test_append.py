@@ -159,6 +159,15 @@ def test_a_bad_episode_leaves_the_dataset_as_it_was(four, recipe, baked, append,
     assert (found["episodes"], [bad["episode"] for bad in found["bad"]]) == (2, [1, 3])
 
 
+def test_bad_episodes_are_named_beside_those_that_are_there(four, recipe, baked, append, tmp_path):
+    """All that stops an append is said at once."""
+    baked(four[:1], recipe())
+    (four[3].path / f"{keys.GRIP}.parquet").unlink()
+    dataset = open_dataset(tmp_path / "raw")
+    with pytest.raises(PositronicError, match=r"(?s)1 of 4 episodes are in the dataset.*1 of 4 episodes are bad"):
+        append(dataset)
+
+
 def test_files_that_somebody_added_stay(four, recipe, baked, append):
     """A note beside the data is nobody's to remove."""
     grown = baked(four[:2], recipe())
