@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -42,9 +43,12 @@ def episode_columns(root: Path, names: Sequence[str]) -> Iterator[dict[str, NDAr
     """Each episode in order: column -> (T, D)."""
     for path in data_files(root):
         file = pq.ParquetFile(path)
-        for group in range(file.num_row_groups):  # the bake writes an episode as one
-            table = file.read_row_group(group, columns=[*names, features.EPISODE_INDEX])
-            yield {name: rows_of(table.column(name).combine_chunks()) for name in names}
+        for group in range(file.num_row_groups):  # of whole episodes, as the bake writes them
+            table = file.read_row_group(group, columns=[*names, features.EPISODE_INDEX]).combine_chunks()
+            columns = {name: rows_of(table.column(name).combine_chunks()) for name in names}
+            begins = np.flatnonzero(np.diff(table.column(features.EPISODE_INDEX).to_numpy())) + 1
+            for start, end in pairwise([0, *begins.tolist(), len(table)]):
+                yield {name: rows[start:end] for name, rows in columns.items()}
 
 
 class Spool:

@@ -16,6 +16,7 @@ from positronic.bake.video import Joiner
 CHUNK_SIZE = 1000  # files per folder
 DATA_FILE_MB = 100
 VIDEO_FILE_MB = 200
+DATA_GROUP_ROWS = 1 << 13
 MB = 1 << 20
 MAX_VIDEO_SEC = 1000  # LeRobot compares float32 times to 1e-4 s; beyond 1024 s their steps are larger than that
 
@@ -58,20 +59,25 @@ def link(source: Path, target: Path) -> None:
 
 
 class ParquetFiles:
-    """Tables one after another, each a row group; a file that has reached ``limit_bytes`` is followed by the next.
+    """Tables one after another; a file that has reached ``limit_bytes`` is followed by the next.
 
+    A row group takes tables until it has ``group_rows``: a file of many small ones costs more to open than to read.
     Files that are there already are left alone and counted.
     """
 
-    def __init__(self, root: Path, template: str, schema: pa.Schema, limit_bytes: int = DATA_FILE_MB * MB) -> None:
-        self._root, self._template, self._schema, self._limit = root, template, schema, limit_bytes
+    def __init__(
+        self, root: Path, template: str, schema: pa.Schema, limit_bytes: int = DATA_FILE_MB * MB, group_rows: int = 1
+    ) -> None:
+        self._root, self._template, self._schema = root, template, schema
+        self._limit, self._group_rows = limit_bytes, group_rows
         self._number = count_files(root, template) - 1
+        self._waiting: list[pa.Table] = []
         self._writer: pq.ParquetWriter | None = None
         self._sink: pa.NativeFile | None = None
 
     def slot(self) -> Slot:
         """Where the next table will go."""
-        if self._sink is None or self._sink.tell() >= self._limit:
+        if self._sink is None or self._sink.tell() + sum(table.nbytes for table in self._waiting) >= self._limit:
             self.close()
             self._number += 1
             self._sink = pa.OSFile(str(place(self._root, self._template, Slot.of(self._number))), "wb")
@@ -81,14 +87,22 @@ class ParquetFiles:
     def write(self, table: pa.Table) -> None:
         """Append a table with the schema."""
         self.slot()
-        self._writer.write_table(table)
+        self._waiting.append(table)
+        if sum(map(len, self._waiting)) >= self._group_rows:
+            self._write_group()
 
     def close(self) -> None:
         """Finish the current file."""
         if self._sink is not None:
+            self._write_group()
             self._writer.close()
             self._sink.close()
             self._sink = None
+
+    def _write_group(self) -> None:
+        if self._waiting:
+            self._writer.write_table(pa.concat_tables(self._waiting))
+            self._waiting = []
 
 
 class VideoSpan(NamedTuple):

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from positronic.bake.files import (
     CHUNK_SIZE,
     DATA_FILE_MB,
+    DATA_GROUP_ROWS,
     DATA_PATH,
     EPISODES_PATH,
     VIDEO_FILE_MB,
@@ -40,7 +41,7 @@ class WriterV30:
     def __init__(self, root: Path, ledger: Ledger) -> None:
         self.root = root
         self._schema = data_schema(ledger.features, list_type="List")
-        self._data = ParquetFiles(root, DATA_PATH, self._schema)
+        self._data = ParquetFiles(root, DATA_PATH, self._schema, group_rows=DATA_GROUP_ROWS)
         self._videos = {name: VideoFiles(root, name, ledger.fps) for name in ledger.cameras}
         self._rows: list[dict[str, Any]] = []
         self._episodes: ParquetFiles | None = None

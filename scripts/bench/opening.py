@@ -83,7 +83,7 @@ def make_raw_folders(root: Path, episodes: int) -> None:
 def make_baked(root: Path, episodes: int) -> int:
     """A dataset of about ``episodes``. Returns how many."""
     from positronic import keys
-    from positronic.bake.files import DATA_PATH, EPISODES_PATH
+    from positronic.bake.files import DATA_GROUP_ROWS, DATA_PATH, EPISODES_PATH
     from positronic.bake.manifest import write_manifest
     from positronic.bake.sidecar import HISTOGRAMS_FILE
 
@@ -92,7 +92,7 @@ def make_baked(root: Path, episodes: int) -> int:
     ledger = write_template(root, recipe, template)
     steps = {"episode_index": template, "index": template * LENGTH}
     steps |= dict.fromkeys(("dataset_from_index", "dataset_to_index"), template * LENGTH)
-    repeat(root, DATA_PATH, LENGTH, copies, steps)
+    repeat(root, DATA_PATH, DATA_GROUP_ROWS, copies, steps)
     repeat(root, EPISODES_PATH, EPISODES_PER_GROUP, copies, steps)
     repeat(root, keys.EPISODES_SIDECAR, count, copies, steps)
     (root / HISTOGRAMS_FILE).unlink()

@@ -35,20 +35,18 @@ def folder(dataset, recipe, baked, request):
 
 def edit(folder, column, change):
     """``change(rows, episode)`` replaces a column's rows (T, D) of each episode, in the data files."""
-    episode = 0
     for path in sorted(folder.glob("data/*/*.parquet")):
-        file = pq.ParquetFile(path)
-        tables = [file.read_row_group(group) for group in range(file.num_row_groups)]
-        with pq.ParquetWriter(path, file.schema_arrow) as writer:
-            for table in tables:
-                rows = np.array(table[column].to_pylist(), np.float32)
-                size = rows.size // len(rows)
-                rows = rows.reshape(-1, size)
-                change(rows, episode)
-                flat, kind = pa.array(rows.reshape(-1)), table.schema.field(column).type
-                array = pa.FixedSizeListArray.from_arrays(flat, type=kind) if size > 1 else flat
-                writer.write_table(table.set_column(table.schema.get_field_index(column), column, array))
-                episode += 1
+        table = pq.read_table(path)
+        rows = np.array(table[column].to_pylist(), np.float32)
+        size = rows.size // len(rows)
+        rows, episodes = rows.reshape(-1, size), table["episode_index"].to_numpy()
+        for episode in np.unique(episodes):
+            part = rows[episodes == episode]
+            change(part, episode)
+            rows[episodes == episode] = part
+        flat, kind = pa.array(rows.reshape(-1)), table.schema.field(column).type
+        array = pa.FixedSizeListArray.from_arrays(flat, type=kind) if size > 1 else flat
+        pq.write_table(table.set_column(table.schema.get_field_index(column), column, array), path)
 
 
 def put(row, place, value, episode=1):
