@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -186,12 +186,13 @@ def _spans(root: Path, info: dict[str, Any], episodes: pa.Table, column: str) ->
         strict=True,
     )
     template = info["video_path"]
+
+    @cache  # one path for all the episodes in a file
+    def path(chunk: int, file: int) -> Path:
+        return root / template.format(video_key=column, chunk_index=chunk, file_index=file)
+
     return tuple(
-        VideoSpan(
-            root / template.format(video_key=column, chunk_index=int(chunk), file_index=int(file)),
-            round(float(start_sec) * info["fps"]),
-            int(count),
-        )
+        VideoSpan(path(int(chunk), int(file)), round(float(start_sec) * info["fps"]), int(count))
         for chunk, file, start_sec, count in places
     )
 
