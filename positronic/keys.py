@@ -88,7 +88,18 @@ ROUTE_MODELS = "/api/v1/models"
 ROUTE_SESSION = "/api/v1/session"
 QUERY_CHECKPOINT = "checkpoint_id"  # of a session's URL, beside the path
 
+# LeRobot's own names, which its policies and GR00T's loader look for. Other columns are values of a modality.
+LEROBOT_STATE = "observation.state"
+LEROBOT_IMAGES = "observation.images."  # followed by the camera
+LEROBOT_ACTION = "action"
+
+# Formats of LeRobot's datasets.
+FORMAT_V30 = "v3.0"
+FORMAT_V21 = "v2.1"
+
 # Files.
+INFO_FILE = "meta/info.json"  # in a LeRobot dataset
+STATS_FILE = "meta/stats.json"
 MANIFEST_FILE = "meta/positronic.json"  # in a baked dataset
 EPISODES_SIDECAR = "meta/positronic_episodes.parquet"  # where each baked episode came from
 CHECKPOINT_FILE = "positronic.json"  # in a checkpoint

@@ -20,31 +20,12 @@ DATA_FILES = "data/*/*.parquet"  # in this order, v3.0 (many episodes a file) an
 BLOCK_ROWS = 1 << 16
 
 
-def column_blocks(root: Path, name: str) -> Iterator[NDArray]:
-    """A vector column of the dataset in ``root`` in blocks of rows (T_i, D).
-
-    Blocks do not depend on how the rows lie in files, so that sums over them do not either, to the last bit.
-    """
-    waiting: list[NDArray] = []
-    count = 0
-    for path in data_files(root):
-        for batch in pq.ParquetFile(path).iter_batches(BLOCK_ROWS, columns=[name]):
-            waiting.append(rows_of(batch.column(0)))
-            count += len(batch)
-            if count >= BLOCK_ROWS:
-                rows = np.concatenate(waiting)
-                yield rows[:BLOCK_ROWS]
-                waiting, count = [rows[BLOCK_ROWS:]], count - BLOCK_ROWS
-    if left := [rows for rows in waiting if len(rows)]:
-        yield np.concatenate(left)
-
-
 def episode_columns(root: Path, names: Sequence[str]) -> Iterator[dict[str, NDArray]]:
     """Each episode in order: column -> (T, D)."""
     for path in data_files(root):
         file = pq.ParquetFile(path)
         for group in range(file.num_row_groups):  # of whole episodes, as the bake writes them
-            table = file.read_row_group(group, columns=[*names, features.EPISODE_INDEX]).combine_chunks()
+            table = file.read_row_group(group, columns=[*names, features.EPISODE_INDEX])
             columns = {name: rows_of(table.column(name).combine_chunks()) for name in names}
             begins = np.flatnonzero(np.diff(table.column(features.EPISODE_INDEX).to_numpy())) + 1
             for start, end in pairwise([0, *begins.tolist(), len(table)]):
@@ -58,7 +39,8 @@ class Spool:
         self._columns, self._ends = columns, np.cumsum(lengths)
 
     def blocks(self, name: str) -> Iterator[NDArray]:
-        """The blocks of ``column_blocks``."""
+        """A column in blocks of rows (T_i, D). They do not depend on how the rows lie in files, so that sums over them
+        do not either, to the last bit."""
         column = self._columns[name]
         return (column[first : first + BLOCK_ROWS] for first in range(0, len(column), BLOCK_ROWS))
 

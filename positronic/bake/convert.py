@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from positronic import keys
 from positronic.bake.append import require_appendable, require_files, take_over, take_rest
 from positronic.bake.config import VideoConfig
 from positronic.bake.episode import BakedEpisode, Duplicate, EpisodeBaker, Rejected
@@ -32,7 +33,7 @@ from positronic.storage import exists, local_path, publish_folder
 
 logger = logging.getLogger(__name__)
 
-WRITERS: dict[str, type[WriterV30 | WriterV21]] = {"v3.0": WriterV30, "v2.1": WriterV21}
+WRITERS: dict[str, type[WriterV30 | WriterV21]] = {keys.FORMAT_V30: WriterV30, keys.FORMAT_V21: WriterV21}
 SKIP, STOP = "skip", "stop"
 OF_THIS_BAKE = ("task", "reader", "max_staleness_sec", "max_state_staleness_sec", "provenance")
 Companion = Callable[[Path], None]
@@ -45,7 +46,7 @@ class BakeOptions:
     ``append``: add to the dataset that is there. ``on_duplicate``: what to do with an episode that is in it."""
 
     vendor: str
-    dataset_format: str = "v3.0"
+    dataset_format: str = keys.FORMAT_V30
     task: str | None = None
     max_staleness_sec: float | None = 1.0
     max_state_staleness_sec: float | None = None
@@ -91,7 +92,7 @@ def bake(
     started = time.monotonic()
     planned = _plan(dataset, recipe, options, provenance)
     before = _check(dataset, recipe, output, options, planned)
-    asked = {name: getattr(planned, name) for name in ("recipe", "fps", "reader", "video")}
+    asked = {name: getattr(planned, name) for name in ("recipe", "reader", "video")}
     asked |= {"versions": planned.provenance.get("versions")}
     with (
         publish_folder(output, replace=before is not None) as folder,

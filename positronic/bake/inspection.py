@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from positronic.bake import statistics
-from positronic.bake.columns import column_blocks, episode_columns
+from positronic.bake.columns import Spool, spooled
 from positronic.bake.features import element_names
 from positronic.bake.frames import LEVELS, Histogram
 from positronic.bake.manifest import Manifest
@@ -96,9 +96,9 @@ def inspect(root: Path, manifest: Manifest) -> Inspection:
     Raises PositronicError when it is not whole.
     """
     ledger, modality = read_ledger(root, manifest), manifest.load_recipe().modality
-    with readable(root):
-        dimensions = [d for column in modality.vector_columns for d in _vector_dimensions(root, column)]
-        wrong = _wrong_values(root, modality.vector_columns, manifest.frames)
+    with readable(root), spooled(root, ledger.vectors) as spool:
+        dimensions = [d for column in modality.vector_columns for d in _vector_dimensions(spool, column)]
+        wrong = _wrong_values(spool, modality.vector_columns, manifest.frames)
     for name in ledger.cameras:
         dimensions += _camera_dimensions(name, ledger.histograms[name], ledger.frames)
     return Inspection(manifest, dimensions, [*wrong, *_near_constant(dimensions)])
@@ -174,7 +174,7 @@ class _Tally:
         return Finding(self.column, names, f"{what} ({where})")
 
 
-def _wrong_values(root: Path, columns: Sequence[Column], total: int) -> list[Finding]:
+def _wrong_values(spool: Spool, columns: Sequence[Column], total: int) -> list[Finding]:
     tallies = []
     for column in columns:
         start = 0
@@ -182,17 +182,17 @@ def _wrong_values(root: Path, columns: Sequence[Column], total: int) -> list[Fin
             tallies += [_Tally(column.name, feature, start, check) for check in checks(feature)]
             start += feature.shape[0]
     with np.errstate(invalid="ignore", over="ignore"):
-        for episode, rows in enumerate(episode_columns(root, [column.name for column in columns])):
+        for episode, rows in enumerate(spool.episodes()):
             for tally in tallies:
                 tally.look(episode, rows[tally.column])
     return [tally.finding(total) for tally in tallies if tally.frames]
 
 
-def _vector_dimensions(root: Path, column: Column) -> list[Dimension]:
+def _vector_dimensions(spool: Spool, column: Column) -> list[Dimension]:
     """Over the rows whose numbers are all finite."""
 
     def blocks() -> Iterator[NDArray[np.float32]]:
-        return (block[np.isfinite(block).all(axis=1)] for block in column_blocks(root, column.name))
+        return (block[np.isfinite(block).all(axis=1)] for block in spool.blocks(column.name))
 
     names = [name for feature in column.sources for name in element_names(feature)]
     if not any(len(block) for block in blocks()):

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from positronic.bake import features, statistics
-from positronic.bake.columns import spooled
-from positronic.bake.episode import BakedEpisode, Source
+from positronic.bake.columns import Spool
+from positronic.bake.episode import BakedEpisode
 from positronic.bake.frames import Histogram, empty_histogram
 from positronic.bake.statistics import Stats
 
@@ -24,8 +24,6 @@ class Entry(NamedTuple):
     first: int
     length: int
     task: str
-    task_index: int
-    source: Source
     columns: dict[str, NDArray[Any]]
     stats: dict[str, Stats]
     pieces: dict[str, Path]
@@ -53,9 +51,7 @@ class Ledger:
         task_index = self.count(episode.task, episode.length, episode.histograms)
         columns = episode.columns | self._own_columns(index, first, episode.length, task_index)
         stats = self._episode_stats(columns, episode)
-        return Entry(
-            index, first, episode.length, episode.task, task_index, episode.source, columns, stats, episode.pieces
-        )
+        return Entry(index, first, episode.length, episode.task, columns, stats, episode.pieces)
 
     def count(self, task: str, length: int, histograms: Mapping[str, Histogram]) -> int:
         """Count an episode. Returns the index of its task, a new one for a new task."""
@@ -73,13 +69,15 @@ class Ledger:
         """Task -> its frames."""
         return dict(zip(self.tasks, self.task_frames, strict=True))
 
-    def stats(self, root: Path) -> dict[str, Stats]:
-        """Statistics over all frames; the vectors are read back from the dataset in ``root``."""
+    @property
+    def vectors(self) -> list[str]:
+        """The columns of the codec that are no pictures."""
+        return [name for name in self.features if name not in self.cameras and name not in features.BOOKKEEPING]
+
+    def stats(self, spool: Spool) -> dict[str, Stats]:
+        """Statistics over all frames; ``spool`` has the ``vectors`` of them."""
         stats = {name: statistics.of_histograms(self.histograms[name], self.frames) for name in self.cameras}
-        vectors = [name for name in self.features if name not in stats and name not in features.BOOKKEEPING]
-        with spooled(root, vectors) as spool:
-            for name in vectors:
-                stats[name] = statistics.of_blocks(lambda name=name: spool.blocks(name))
+        stats |= {name: statistics.of_blocks(lambda name=name: spool.blocks(name)) for name in self.vectors}
         stats |= self._own_stats()
         return {name: stats[name] for name in self.features}
 

@@ -19,7 +19,6 @@ from positronic.raw.layout import episode_paths
 from positronic.storage import local_path, partial_path
 
 FORMAT = 1
-INFO_FILE = "meta/info.json"
 BAKE_HINT = "Bake one with `python run.py stage=convert dataset.path=<raw dataset> vendor=... codec=...`."
 
 
@@ -99,7 +98,7 @@ def read_manifest(path: str | Path) -> Manifest:
 
 
 def _why_none(folder: Path) -> str:
-    if (folder / INFO_FILE).exists():
+    if (folder / keys.INFO_FILE).exists():
         return (
             f"{folder} is a LeRobot dataset without {keys.MANIFEST_FILE}: it was not baked by Positronic, and does not "
             f"say what its numbers mean. {BAKE_HINT}"

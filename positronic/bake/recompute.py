@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from positronic.bake.columns import column_blocks, data_files
+from positronic.bake.columns import data_files, spooled
 from positronic.bake.config import VideoConfig
 from positronic.bake.features import lerobot_features
 from positronic.bake.ledger import Ledger
@@ -30,14 +30,14 @@ def stats_json(root: Path, manifest: Manifest) -> str:
     a number that is not finite.
     """
     ledger = read_ledger(root, manifest)
-    with readable(root):
-        for column in manifest.load_recipe().modality.vector_columns:
-            if not all(np.isfinite(block).all() for block in column_blocks(root, column.name)):
+    with readable(root), spooled(root, ledger.vectors) as spool:
+        for name in ledger.vectors:
+            if not all(np.isfinite(block).all() for block in spool.blocks(name)):
                 raise PositronicError(
-                    f"{root}: column '{column.name}' holds numbers that are not finite; no statistics were written. "
+                    f"{root}: column '{name}' holds numbers that are not finite; no statistics were written. "
                     f"See where with report=true. {AGAIN}"
                 )
-        return stats_text(ledger.stats(root))
+        return stats_text(ledger.stats(spool))
 
 
 def read_ledger(root: Path, manifest: Manifest) -> Ledger:

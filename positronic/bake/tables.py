@@ -10,10 +10,8 @@ from typing import Any
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from positronic import keys
 from positronic.bake.statistics import Stats
-
-INFO_FILE = "meta/info.json"
-STATS_FILE = "meta/stats.json"
 
 
 def data_schema(feature_info: Mapping[str, dict[str, Any]], list_type: str) -> pa.Schema:
@@ -44,7 +42,7 @@ def listed(stats: Stats) -> dict[str, list]:
 
 def write_stats(root: Path, stats: Mapping[str, Stats]) -> None:
     """Write the statistics over all frames."""
-    write_json(root / STATS_FILE, _content(stats))
+    write_json(root / keys.STATS_FILE, _content(stats))
 
 
 def stats_text(stats: Mapping[str, Stats]) -> str:

@@ -14,11 +14,12 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from positronic import keys
+from positronic.bake.columns import spooled
 from positronic.bake.files import link
 from positronic.bake.ledger import Entry, Ledger
-from positronic.bake.tables import INFO_FILE, data_schema, data_table, listed, write_json, write_stats
+from positronic.bake.tables import data_schema, data_table, listed, write_json, write_stats
 
-VERSION = "v2.1"
 CHUNK_SIZE = 1000  # episodes per folder
 DATA_PATH = "data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet"
 VIDEO_PATH = "videos/chunk-{episode_chunk:03d}/{video_key}/episode_{episode_index:06d}.mp4"
@@ -60,8 +61,9 @@ class WriterV21:
     def finish(self, ledger: Ledger) -> None:
         """Write all meta data."""
         self.close()
-        write_json(self.root / INFO_FILE, _info(ledger))
-        write_stats(self.root, ledger.stats(self.root))
+        write_json(self.root / keys.INFO_FILE, _info(ledger))
+        with spooled(self.root, ledger.vectors) as spool:
+            write_stats(self.root, ledger.stats(spool))
         with (self.root / TASKS_FILE).open("w", encoding="utf-8") as file:
             for task, index in ledger.tasks.items():
                 _add_line(file, {"task_index": index, "task": task})
@@ -84,7 +86,7 @@ def _name(template: str, index: int, **fields: str) -> str:
 def _info(ledger: Ledger) -> dict[str, Any]:
     episodes = len(ledger.lengths)
     return {
-        "codebase_version": VERSION,
+        "codebase_version": keys.FORMAT_V21,
         "robot_type": None,
         "total_episodes": episodes,
         "total_frames": ledger.frames,

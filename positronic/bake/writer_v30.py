@@ -10,6 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from positronic import keys
+from positronic.bake.columns import spooled
 from positronic.bake.files import (
     CHUNK_SIZE,
     DATA_FILE_MB,
@@ -24,9 +26,8 @@ from positronic.bake.files import (
 )
 from positronic.bake.ledger import Entry, Ledger
 from positronic.bake.statistics import Stats
-from positronic.bake.tables import INFO_FILE, data_schema, data_table, listed, write_json, write_stats
+from positronic.bake.tables import data_schema, data_table, listed, write_json, write_stats
 
-VERSION = "v3.0"
 TASKS_FILE = "meta/tasks.parquet"
 EPISODES_FILES = "meta/episodes/*/*.parquet"
 EPISODES_PER_GROUP = 100
@@ -73,8 +74,9 @@ class WriterV30:
         """Write what is left and all meta data."""
         self._flush_rows()
         self.close()
-        write_json(self.root / INFO_FILE, _info(ledger))
-        write_stats(self.root, ledger.stats(self.root))
+        write_json(self.root / keys.INFO_FILE, _info(ledger))
+        with spooled(self.root, ledger.vectors) as spool:
+            write_stats(self.root, ledger.stats(spool))
         _write_tasks(self.root / TASKS_FILE, list(ledger.tasks))
 
     def close(self) -> None:
@@ -111,7 +113,7 @@ class WriterV30:
 
 def _info(ledger: Ledger) -> dict[str, Any]:
     return {
-        "codebase_version": VERSION,
+        "codebase_version": keys.FORMAT_V30,
         "fps": ledger.fps,
         "features": ledger.features,
         "total_episodes": len(ledger.lengths),

@@ -24,7 +24,7 @@ class Convert(Parts):
     uses: ClassVar[tuple[str, ...]] = ("dataset", "codec", "modality", "storage")
 
     output_dir: str = "${paths.root}/baked/${dataset.name}/${vendor.name}/${codec.name}/${dataset_format}"
-    dataset_format: str = one_of("v3.0", "v2.1", default="v3.0")
+    dataset_format: str = one_of(keys.FORMAT_V30, keys.FORMAT_V21, default=keys.FORMAT_V30)
     fps: int | None = between(1, default=None)
     task: str | None = None
     max_staleness_sec: float | None = above(0, default=1.0)

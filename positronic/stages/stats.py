@@ -22,7 +22,7 @@ class Stats(Parts):
     uses: ClassVar[tuple[str, ...]] = ("storage",)
 
     input_path: str = "${paths.root}/baked/${dataset.name}/${vendor.name}/${codec.name}/${dataset_format}"
-    dataset_format: str = one_of("v3.0", "v2.1", default="v3.0")
+    dataset_format: str = one_of(keys.FORMAT_V30, keys.FORMAT_V21, default=keys.FORMAT_V30)
     report: bool = False
     picture: str | None = None
 
@@ -41,7 +41,6 @@ def _recompute(config: Stats) -> None:
 
     from positronic.bake.manifest import read_manifest
     from positronic.bake.recompute import stats_json
-    from positronic.bake.tables import STATS_FILE
     from positronic.storage import is_remote, local_path
     from positronic.utils.files import replace_text
     from positronic.vendors import registry
@@ -54,7 +53,7 @@ def _recompute(config: Stats) -> None:
     root, console = local_path(config.input_path), Console()
     manifest = read_manifest(root)
     own = registry.dataset_files(manifest.vendor, manifest.load_recipe(), manifest.dataset_format)
-    for name, text in {STATS_FILE: lambda root: stats_json(root, manifest), **own}.items():
+    for name, text in {keys.STATS_FILE: lambda root: stats_json(root, manifest), **own}.items():
         was_there = (root / name).exists()
         changed = replace_text(root / name, text(root))
         state = "unchanged" if not changed else "was different, written anew" if was_there else "was missing, written"

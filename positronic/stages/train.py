@@ -33,7 +33,7 @@ class Train(Parts):
 
     uses: ClassVar[tuple[str, ...]] = ("vendor", "codec", "modality", "tracker", "storage")
 
-    input_path: str = "${paths.root}/baked/${dataset.name}/${vendor.name}/${codec.name}/v3.0"
+    input_path: str = "${paths.root}/baked/${dataset.name}/${vendor.name}/${codec.name}/" + keys.FORMAT_V30
     output_dir: str = "${paths.root}/checkpoints/${vendor.name}"
     exp_name: str = "${vendor.name}_${codec.name}"
     num_train_steps: int = between(1, default=50000)

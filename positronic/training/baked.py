@@ -17,16 +17,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from positronic import keys
+from positronic.bake.columns import DATA_FILES
 from positronic.bake.manifest import Manifest, read_manifest
+from positronic.bake.writer_v30 import EPISODES_FILES, TASKS_FILE
 from positronic.codecs.build import Recipe
 from positronic.errors import PositronicError, listing
 
-DATASET_FORMAT = "v3.0"
-INFO_FILE = "meta/info.json"
-STATS_FILE = "meta/stats.json"
-TASKS_FILE = "meta/tasks.parquet"
-EPISODES_GLOB = "meta/episodes/*/*.parquet"
-DATA_GLOB = "data/*/*.parquet"
 SPAN = ("dataset_from_index", "dataset_to_index")
 VIDEO_KEYS = ("chunk_index", "file_index", "from_timestamp")
 
@@ -92,17 +89,17 @@ def open_baked(root: Path) -> BakedDataset:
     Raises PositronicError when the dataset is incomplete, holds no frames, or is not what its manifest says.
     """
     manifest = read_manifest(root)
-    if manifest.dataset_format != DATASET_FORMAT:
+    if manifest.dataset_format != keys.FORMAT_V30:
         raise PositronicError(
             f"{root} is in format {manifest.dataset_format}, which other trainers read; training here needs "
-            f"{DATASET_FORMAT}. Convert with dataset_format={DATASET_FORMAT}."
+            f"{keys.FORMAT_V30}. Convert with dataset_format={keys.FORMAT_V30}."
         )
     recipe = manifest.load_recipe()
-    info = json.loads(_required(root / INFO_FILE).read_text())
+    info = json.loads(_required(root / keys.INFO_FILE).read_text())
     rows = _read_rows(root, [column.name for column in recipe.modality.vector_columns])
     if not len(rows):
         raise PositronicError(f"{root} holds no frames, nothing to train on. Convert a dataset that has episodes.")
-    episodes = _read_parts(root, EPISODES_GLOB, [*SPAN, *_video_columns(recipe)])
+    episodes = _read_parts(root, EPISODES_FILES, [*SPAN, *_video_columns(recipe)])
     starts, ends = (_numbers(episodes, name) for name in SPAN)
     _check_rows(root, rows, starts, ends)
     return BakedDataset(
@@ -145,7 +142,7 @@ def _video_columns(recipe: Recipe) -> list[str]:
 
 
 def _read_rows(root: Path, vector_names: list[str]) -> pa.Table:
-    return _read_parts(root, DATA_GLOB, ["index", "task_index", *vector_names])
+    return _read_parts(root, DATA_FILES, ["index", "task_index", *vector_names])
 
 
 def _numbers(table: pa.Table, name: str) -> NDArray[np.int64]:
@@ -205,8 +202,10 @@ def _tasks(root: Path) -> tuple[str, ...]:
 
 
 def _stats(root: Path, columns: list[str]) -> Stats:
-    stats = json.loads(_required(root / STATS_FILE).read_text())
+    stats = json.loads(_required(root / keys.STATS_FILE).read_text())
     missing = [name for name in columns if name not in stats]
     if missing:
-        raise PositronicError(f"{root / STATS_FILE} has no statistics of '{missing[0]}'. Convert the dataset again.")
+        raise PositronicError(
+            f"{root / keys.STATS_FILE} has no statistics of '{missing[0]}'. Convert the dataset again."
+        )
     return {name: {key: np.asarray(value) for key, value in stats[name].items()} for name in columns}

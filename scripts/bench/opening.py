@@ -182,11 +182,11 @@ def shifted(table: pa.Table, offsets: dict[str, int]) -> pa.Table:
 
 def patch_info(root: Path, episodes: int) -> None:
     """Tell the number of episodes."""
-    from positronic.bake.manifest import INFO_FILE
+    from positronic import keys
 
-    info = json.loads((root / INFO_FILE).read_text())
+    info = json.loads((root / keys.INFO_FILE).read_text())
     info |= {"total_episodes": episodes, "total_frames": episodes * LENGTH, "splits": {"train": f"0:{episodes}"}}
-    (root / INFO_FILE).write_text(json.dumps(info))
+    (root / keys.INFO_FILE).write_text(json.dumps(info))
 
 
 def manifest_of(recipe: Recipe, fps: int, episodes: int) -> Any:

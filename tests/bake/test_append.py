@@ -11,7 +11,7 @@ import pytest
 import positronic
 from positronic import keys
 from positronic.bake import convert
-from positronic.bake.columns import column_blocks
+from positronic.bake.columns import episode_columns
 from positronic.bake.convert import BakeOptions, bake
 from positronic.bake.manifest import read_manifest
 from positronic.bake.pieces import pieces_path
@@ -30,7 +30,7 @@ def contents(folder):
 
 
 def rows(folder, column):
-    return np.concatenate(list(column_blocks(folder, column)))
+    return np.concatenate([columns[column] for columns in episode_columns(folder, [column])])
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from positronic.bake.columns import column_blocks
+from positronic.bake.columns import episode_columns
 from positronic.errors import PositronicError
 from positronic.training.baked import open_baked
 
@@ -84,7 +84,7 @@ def test_both_formats_hold_the_same_numbers(both):
     new, old = both
     assert (new / "meta/stats.json").read_bytes() == (old / "meta/stats.json").read_bytes()
     for name in pq.read_schema(new / "data/chunk-000/file-000.parquet").names:
-        one, other = (np.concatenate(list(column_blocks(folder, name))) for folder in both)
+        one, other = (np.concatenate([e[name] for e in episode_columns(folder, [name])]) for folder in both)
         assert one.dtype == other.dtype
         np.testing.assert_array_equal(one, other, err_msg=name)
     for camera in ("left", "side"):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import positronic
-from positronic.bake.columns import column_blocks, episode_columns
+from positronic.bake.columns import episode_columns
 from positronic.bake.manifest import read_manifest
 from positronic.bake.sampling import episode_grid, sample_vectors
 from positronic.codecs.build import build
@@ -75,4 +75,4 @@ def test_it_bakes_in_both_formats(convert, vendor, codec):
         manifest = read_manifest(folder)
         assert (manifest.dataset_format, manifest.vendor, manifest.frames) == (dataset_format, vendor, FRAMES)
         assert json.loads((folder / "meta/info.json").read_text())["codebase_version"] == dataset_format
-        assert sum(len(block) for block in column_blocks(folder, "action")) == FRAMES
+        assert sum(len(columns["action"]) for columns in episode_columns(folder, ["action"])) == FRAMES

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from positronic import keys
 from positronic.bake.features import TASK_INDEX
 from positronic.codecs.build import Recipe
 from positronic.codecs.config import CodecConfig
@@ -17,9 +18,7 @@ from positronic.codecs.features import VectorFeature
 from positronic.errors import PositronicError, listing
 
 MODALITY_FILE = "meta/modality.json"
-UPSTREAM_FORMAT = "v2.1"
 ANNOTATION = "annotation."  # how the keys of instructions begin in observations; modality.json leaves it out
-ACTION_COLUMN = "action"  # where upstream looks for every part of the action
 
 # The modality configs that Positronic's fork of GR00T has, gr00t/configs/data/positronic_*.py.
 NAMES = ("ee", "ee_q", "ee_rot6d", "ee_rot6d_rel", "ee_rot6d_q", "ee_rot6d_q_rel", "joints")
@@ -28,7 +27,7 @@ POSE_NAMES = {"quat_wxyz": "ee", "rot6d_rows": "ee_rot6d"}
 
 def dataset_files(recipe: Recipe, dataset_format: str) -> dict[str, Callable[[Path], str]]:
     """What a dataset for GR00T holds beside LeRobot's files; upstream reads v2.1 only."""
-    if dataset_format != UPSTREAM_FORMAT:
+    if dataset_format != keys.FORMAT_V21:
         return {}
     modality_name(recipe)  # raises for what upstream could not train
     text = json.dumps(modality_json(recipe), indent=4) + "\n"
@@ -38,11 +37,11 @@ def dataset_files(recipe: Recipe, dataset_format: str) -> dict[str, Callable[[Pa
 def modality_json(recipe: Recipe) -> dict[str, Any]:
     """The content of ``meta/modality.json``. Raises PositronicError for columns that upstream cannot be told of."""
     modality = recipe.modality
-    if modality.action_column.name != ACTION_COLUMN or not modality.task_key.startswith(ANNOTATION):
+    if modality.action_column.name != keys.LEROBOT_ACTION or not modality.task_key.startswith(ANNOTATION):
         raise PositronicError(
-            f"GR00T reads actions from column '{ACTION_COLUMN}' and the instruction from '{ANNOTATION}<name>', found "
-            f"'{modality.action_column.name}' and '{modality.task_key}'. Leave modality.columns and modality.task_key "
-            "as conf/modality/gr00t has them."
+            f"GR00T reads actions from column '{keys.LEROBOT_ACTION}' and the instruction from '{ANNOTATION}<name>', "
+            f"found '{modality.action_column.name}' and '{modality.task_key}'. Leave modality.columns and "
+            "modality.task_key as conf/modality/gr00t has them."
         )
     states = (column for column in modality.vector_columns if not column.is_action)
     return {

@@ -11,15 +11,13 @@ from typing import Any
 import draccus
 from draccus.utils import DecodingError, ParsingError
 
+from positronic import keys
 from positronic.codecs.build import Recipe
 from positronic.codecs.modality import Column
 from positronic.errors import PositronicError, did_you_mean, listing
 from positronic.vendors.lerobot import library
 
 TYPE = "type"
-STATE = "observation.state"
-IMAGE_PREFIX = "observation.images."
-ACTION = "action"
 
 # Fields of lerobot's that are said elsewhere here: one place per value.
 ELSEWHERE = {
@@ -103,13 +101,14 @@ def _features(recipe: Recipe) -> tuple[dict[str, Any], dict[str, Any]]:
 def _feature(column: Column) -> Any:
     from lerobot.configs.types import FeatureType, PolicyFeature
 
-    if column.is_image and column.name.startswith(IMAGE_PREFIX):
+    if column.is_image and column.name.startswith(keys.LEROBOT_IMAGES):
         height, width, channels = column.shape
         return PolicyFeature(FeatureType.VISUAL, (channels, height, width))
-    if column.name == STATE and not column.is_image:
+    if column.name == keys.LEROBOT_STATE and not column.is_image:
         return PolicyFeature(FeatureType.STATE, column.shape)
-    if column.name == ACTION and column.is_action:
+    if column.name == keys.LEROBOT_ACTION and column.is_action:
         return PolicyFeature(FeatureType.ACTION, column.shape)
     raise PositronicError(
-        f"Modality column '{column.name}': LeRobot's policies read '{STATE}', '{ACTION}' and '{IMAGE_PREFIX}<camera>'."
+        f"Modality column '{column.name}': LeRobot's policies read '{keys.LEROBOT_STATE}', '{keys.LEROBOT_ACTION}' "
+        f"and '{keys.LEROBOT_IMAGES}<camera>'."
     )
