@@ -7,6 +7,7 @@ import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -96,10 +97,13 @@ class Bucket:
                 self.put_key(f"{prefix}/{path.relative_to(folder)}", path.read_bytes(), acl)
 
     def objects(self) -> dict[str, bytes]:
-        """Everything in it."""
+        """Everything in it, but for what goes while this looks: an upload removes its claim at the end."""
         pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.name)
-        names = [item["Key"] for page in pages for item in page.get("Contents", [])]
-        return {name: self.s3.get_object(Bucket=self.name, Key=name)["Body"].read() for name in names}
+        found = {}
+        for name in [item["Key"] for page in pages for item in page.get("Contents", [])]:
+            with suppress(self.s3.exceptions.NoSuchKey):
+                found[name] = self.s3.get_object(Bucket=self.name, Key=name)["Body"].read()
+        return found
 
     def pending_uploads(self) -> int:
         return len(self.s3.list_multipart_uploads(Bucket=self.name).get("Uploads", []))
