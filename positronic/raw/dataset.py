@@ -10,13 +10,13 @@ from positronic import keys
 from positronic.errors import PositronicError, did_you_mean
 from positronic.raw.config import DatasetConfig
 from positronic.raw.edits import Edits, read_edits
-from positronic.raw.episode import Episode, read_meta, uid_of
+from positronic.raw.episode import Episode
+from positronic.raw.folder import EpisodeFolder, LocalEpisode, read_meta, uid_of
 from positronic.raw.layout import episode_paths, is_dir_name, is_finished, subdirs
 from positronic.raw.naming import Naming, naming
 from positronic.storage import StorageConfig, is_remote, local_path
 
 if TYPE_CHECKING:
-    from positronic.raw.remote import RemoteEpisode
     from positronic.storage.folder import RemoteFolder
 
 LOCAL = "local"
@@ -28,7 +28,7 @@ COLLECT_HINT = "Record one with 'python run.py stage=collect', or name another w
 class EpisodeRef(NamedTuple):
     """Where an episode lies, and the edits of its root."""
 
-    place: Path | RemoteEpisode
+    place: EpisodeFolder
     edits: Edits
 
 
@@ -61,9 +61,8 @@ class Dataset(Sequence[Episode]):
 
     def prefetch(self, index: int) -> None:
         """An episode will be read soon: begin to fetch it if it is in an object store. Any index will do."""
-        place = self._refs[index].place if 0 <= index < len(self) else None
-        if place is not None and not isinstance(place, Path):
-            place.prefetch()
+        if 0 <= index < len(self):
+            self._refs[index].place.prefetch()
 
     def __repr__(self) -> str:
         return f"Dataset({self.name!r}, {len(self)} episodes, {str(self.root)!r})"
@@ -115,8 +114,8 @@ def _episodes(root: Path) -> Iterator[EpisodeRef]:
     """Meta data is read only where an edit log drops episodes, as those are named by uid."""
     edits = read_edits(root)
     for path in episode_paths(root):
-        if is_finished(path) and not (edits.dropped and uid_of(read_meta(path), path) in edits.dropped):
-            yield EpisodeRef(path, edits)
+        if is_finished(path) and not (edits.dropped and uid_of(read_meta(path), path.name) in edits.dropped):
+            yield EpisodeRef(LocalEpisode(path), edits)
 
 
 def _tree(root: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:

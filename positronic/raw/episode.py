@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from positronic.errors import did_you_mean, listing
 from positronic.raw.edits import NO_EDITS, Edits
 from positronic.raw.faults import BadEpisode, MissingSignal
 from positronic.raw.fingerprint import fingerprint
-from positronic.raw.layout import INDEX_SUFFIX, META_FILE, STATICS_FILE, VECTOR_SUFFIX, VIDEO_SUFFIX, is_finished
+from positronic.raw.folder import EpisodeFolder, episode_folder, read_meta, uid_of
+from positronic.raw.layout import INDEX_SUFFIX, STATICS_FILE, VECTOR_SUFFIX, VIDEO_SUFFIX
 from positronic.raw.naming import Naming, current_name
 from positronic.raw.signals import VectorSignal
 from positronic.raw.statics import read_statics
 from positronic.raw.video import VideoSignal
-
-if TYPE_CHECKING:
-    from positronic.raw.remote import RemoteEpisode
 
 Signal = VectorSignal | VideoSignal
 
@@ -29,8 +26,8 @@ __all__ = ["BadEpisode", "Episode", "MissingSignal", "Signal", "Signals"]
 class Signals(Mapping[str, Signal]):
     """Signals of one episode by offered name; the folder is listed at first use, files are opened by the signals."""
 
-    def __init__(self, place: Path | RemoteEpisode, naming: Naming) -> None:
-        self._place = place
+    def __init__(self, folder: EpisodeFolder, naming: Naming) -> None:
+        self._folder = folder
         self._naming = naming
         self._opened: dict[str, Signal] = {}
 
@@ -50,7 +47,7 @@ class Signals(Mapping[str, Signal]):
 
     @cached_property
     def _files(self) -> frozenset[str]:
-        return file_names(self._place)
+        return self._folder.names
 
     @cached_property
     def _offered(self) -> dict[str, str]:
@@ -66,7 +63,7 @@ class Signals(Mapping[str, Signal]):
         return self._naming.offered(videos | vectors)
 
     def _open(self, name: str) -> Signal:
-        recorded, folder = self._offered[name], local_folder(self._place)
+        recorded, folder = self._offered[name], self._folder.path
         if self._files & {recorded + VIDEO_SUFFIX, recorded + INDEX_SUFFIX}:
             return VideoSignal(name, folder, recorded)
         path = folder / f"{recorded}{VECTOR_SUFFIX}"
@@ -80,12 +77,12 @@ class Episode:
     Raises BadEpisode, here and in its signals, when what is asked for cannot be read.
     """
 
-    def __init__(self, place: Path | RemoteEpisode, naming: Naming | None = None, edits: Edits = NO_EDITS) -> None:
-        if isinstance(place, Path) and not is_finished(place):
-            raise BadEpisode(place, "it is unfinished: it is being recorded, or its recording crashed.")
-        self.place = place
+    def __init__(self, place: Path | EpisodeFolder, naming: Naming | None = None, edits: Edits = NO_EDITS) -> None:
+        self.place = episode_folder(place)
+        if not self.place.is_finished:
+            raise BadEpisode(self.path, "it is unfinished: it is being recorded, or its recording crashed.")
         self.naming = naming or Naming()
-        self.signals: Signals = Signals(place, self.naming)
+        self.signals: Signals = Signals(self.place, self.naming)
         self._edits = edits
 
     def __repr__(self) -> str:
@@ -94,7 +91,7 @@ class Episode:
     @property
     def path(self) -> Path:
         """Its folder on this machine; an episode in an object store is fetched."""
-        return local_folder(self.place)
+        return self.place.path
 
     @property
     def id(self) -> int:
@@ -109,7 +106,7 @@ class Episode:
     @property
     def uid(self) -> str:
         """Unique id; older recordings, which have none, go by the time of their creation."""
-        return uid_of(self.meta, self.path)
+        return uid_of(self.meta, self.place.name)
 
     @cached_property
     def statics(self) -> dict[str, Any]:
@@ -189,36 +186,3 @@ class Episode:
         if not len(times):
             raise BadEpisode(self.path, f"signal '{name}' has no samples.")
         return [int(times[0]), int(times[-1])]
-
-
-def local_folder(place: Path | RemoteEpisode) -> Path:
-    """Where an episode's files are on this machine; they are fetched if need be."""
-    return place if isinstance(place, Path) else place.path
-
-
-def file_names(place: Path | RemoteEpisode) -> frozenset[str]:
-    """What is in an episode's folder; nothing is fetched."""
-    return frozenset(path.name for path in place.iterdir()) if isinstance(place, Path) else place.names
-
-
-def read_meta(episode: Path) -> dict[str, Any]:
-    """``meta.json``; empty when it is missing or broken."""
-    try:
-        return parse_meta((episode / META_FILE).read_bytes())
-    except OSError:
-        return {}
-
-
-def parse_meta(content: bytes) -> dict[str, Any]:
-    """What a ``meta.json`` says; empty when it is broken."""
-    try:
-        meta = json.loads(content.decode("utf-8"))
-    except ValueError:
-        return {}
-    return meta if isinstance(meta, dict) else {}
-
-
-def uid_of(meta: Mapping[str, Any], episode: Path | RemoteEpisode) -> str:
-    """``uid``, else from ``created_ts_ns`` as published, else from the episode's number."""
-    created = meta.get("created_ts_ns")
-    return meta.get("uid") or (f"ts-{created}" if created else f"id-{episode.name}")

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from positronic import keys
 from positronic.errors import PositronicError
 from positronic.raw.edits import NO_EDITS, Edits, parse_edits
-from positronic.raw.episode import parse_meta, uid_of
+from positronic.raw.folder import parse_meta, uid_of
 from positronic.raw.layout import EDITS_FILE, META_FILE, is_dir_name
 from positronic.storage.cache import Held
 from positronic.storage.client import Client, RemoteFile, connect
@@ -90,9 +90,7 @@ def open_remote(
     folder = RemoteFolder(parse(uri), storage or StorageConfig())
     client = connect(folder.config)
     roots = client.run(_roots(client, folder, tree))
-    found = [
-        (episode, root.edits) for root in roots for episode in root.episodes if keys.UNFINISHED not in episode.names
-    ]
+    found = [(episode, root.edits) for root in roots for episode in root.episodes if episode.is_finished]
     if not found:
         raise PositronicError(_why_empty(folder, roots, tree))
     dropped = client.run(_dropped(client, [(episode, edits) for episode, edits in found if edits.dropped]))
@@ -132,7 +130,7 @@ async def _dropped(client: Client, candidates: list[tuple[RemoteEpisode, Edits]]
     async def uid(episode: RemoteEpisode) -> str:
         there = META_FILE in episode.names
         meta = parse_meta(await client.get(episode.folder.uri / META_FILE)) if there else {}
-        return uid_of(meta, episode)
+        return uid_of(meta, episode.name)
 
     uids = await asyncio.gather(*(uid(episode) for episode, _ in candidates))
     return {episode for (episode, edits), uid in zip(candidates, uids, strict=True) if uid in edits.dropped}

@@ -1,0 +1,96 @@
+"""The folder of one episode, wherever it lies; local ones here, those in an object store in ``raw.remote``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from positronic.raw.layout import META_FILE, is_finished
+
+
+class EpisodeFolder(Protocol):
+    """What an episode is read from. ``str()`` of it is what a user types to name it."""
+
+    @property
+    def name(self) -> str:
+        """Name of the folder: 12 digits."""
+        ...
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Names of its files; nothing is fetched."""
+        ...
+
+    @property
+    def is_finished(self) -> bool:
+        """False while it is recorded or uploaded, and for ever after a crash."""
+        ...
+
+    @property
+    def path(self) -> Path:
+        """Where its files are on this machine; they are fetched first if need be."""
+        ...
+
+    def prefetch(self) -> None:
+        """Begin to fetch its files, as they will be read soon."""
+        ...
+
+
+class LocalEpisode:
+    """An episode's folder on this machine."""
+
+    __slots__ = ("path",)  # a large dataset holds one for each of its episodes
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def name(self) -> str:
+        """Name of the folder: 12 digits."""
+        return self.path.name
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Names of its files."""
+        return frozenset(path.name for path in self.path.iterdir())
+
+    @property
+    def is_finished(self) -> bool:
+        """False while it is being recorded, and for ever after a crash."""
+        return is_finished(self.path)
+
+    def prefetch(self) -> None:
+        """Nothing has to be fetched."""
+
+
+def episode_folder(place: Path | EpisodeFolder) -> EpisodeFolder:
+    """``place`` as an episode's folder; a path is one on this machine."""
+    return LocalEpisode(place) if isinstance(place, Path) else place
+
+
+def read_meta(episode: Path) -> dict[str, Any]:
+    """``meta.json``; empty when it is missing or broken."""
+    try:
+        return parse_meta((episode / META_FILE).read_bytes())
+    except OSError:
+        return {}
+
+
+def parse_meta(content: bytes) -> dict[str, Any]:
+    """What a ``meta.json`` says; empty when it is broken."""
+    try:
+        meta = json.loads(content.decode("utf-8"))
+    except ValueError:
+        return {}
+    return meta if isinstance(meta, dict) else {}
+
+
+def uid_of(meta: Mapping[str, Any], name: str) -> str:
+    """``uid``, else from ``created_ts_ns`` as published, else from the name of the episode's folder."""
+    created = meta.get("created_ts_ns")
+    return meta.get("uid") or (f"ts-{created}" if created else f"id-{name}")
