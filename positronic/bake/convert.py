@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 
 from positronic import keys
 from positronic.bake.append import require_appendable, require_files, take_over, take_rest
+from positronic.bake.companions import Companion, companion_text
 from positronic.bake.config import VideoConfig
 from positronic.bake.episode import BakedEpisode, Duplicate, EpisodeBaker, Rejected
 from positronic.bake.features import lerobot_features
@@ -30,14 +31,13 @@ from positronic.codecs.build import Recipe
 from positronic.errors import PositronicError, listing
 from positronic.raw.dataset import Dataset
 from positronic.storage import exists, local_path, publish_folder
+from positronic.utils.files import replace_text
 
 logger = logging.getLogger(__name__)
 
 WRITERS: dict[str, type[WriterV30 | WriterV21]] = {keys.FORMAT_V30: WriterV30, keys.FORMAT_V21: WriterV21}
 SKIP, STOP = "skip", "stop"
 OF_THIS_BAKE = ("task", "reader", "max_staleness_sec", "max_state_staleness_sec", "provenance")
-Companion = Callable[[Path], None]
-"""Writes a vendor's own files into the folder of a dataset that is whole but for its manifest."""
 
 
 @dataclass(frozen=True)
@@ -77,12 +77,12 @@ def bake(
     options: BakeOptions,
     provenance: Mapping[str, Any],
     progress: Progress | None = None,
-    companions: Sequence[Companion] = (),
+    companions: Mapping[str, Companion] | None = None,
 ) -> BakeReport:
     """Bake every episode of ``dataset`` at the codec's fps and publish the result at ``output``, or nothing.
 
     With ``options.append`` the dataset at ``output`` is replaced, in one step, by one that has these episodes too. What
-    an interrupted bake of the same recipe to the same place had done is taken from there. ``companions`` add a
+    an interrupted bake of the same recipe to the same place had done is taken from there. ``companions``: a
     vendor's own files.
 
     Raises PositronicError for a codec that cannot be baked, an output that exists (to append to: that is missing, or
@@ -102,7 +102,7 @@ def bake(
         if before is not None:
             run.go_on(local_path(output), before)
         run.episodes()
-        manifest = run.finish(planned if before is None else before, planned, companions)
+        manifest = run.finish(planned if before is None else before, planned, companions or {})
         report = run.report(output, manifest)
         write_report(folder, report)
         if before is not None:
@@ -263,11 +263,11 @@ class _Run:
             self.writer.close()
         self.sidecar.close()
 
-    def finish(self, first: Manifest, this: Manifest, companions: Sequence[Companion]) -> Manifest:
+    def finish(self, first: Manifest, this: Manifest, companions: Mapping[str, Companion]) -> Manifest:
         """Write everything that says something of the whole. ``first``: what the dataset's first bake said."""
         self.writer.finish(self.ledger)
-        for write in companions:
-            write(self.folder)
+        for name, companion in companions.items():
+            replace_text(self.folder / name, companion_text(companion, self.folder))
         added = {"episodes": self.added} | {name: getattr(this, name) for name in OF_THIS_BAKE}
         manifest = replace(
             first,

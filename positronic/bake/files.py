@@ -105,14 +105,6 @@ class ParquetFiles:
             self._waiting = []
 
 
-class VideoSpan(NamedTuple):
-    """An episode's place in a video file: ``from_timestamp`` and ``to_timestamp`` in s."""
-
-    slot: Slot
-    from_timestamp: float
-    to_timestamp: float
-
-
 class VideoFiles:
     """Pieces of one camera joined into files of up to ``limit_bytes`` and MAX_VIDEO_SEC; others are left alone."""
 
@@ -121,12 +113,13 @@ class VideoFiles:
         self._number = count_files(root, VIDEO_PATH, video_key=column) - 1
         self._joiner: Joiner | None = None
 
-    def append(self, piece: Path, frames: int) -> VideoSpan:
-        """Join a piece of ``frames`` frames to the current file, or begin the next with it."""
+    def append(self, piece: Path, frames: int) -> tuple[Slot, int]:
+        """Join a piece of ``frames`` frames to the current file, or begin the next with it. Returns the file and the
+        number of the piece's first frame in it."""
         joiner = self._fitting(piece.stat().st_size, frames)
         first = joiner.frames
         joiner.append(piece, frames)
-        return VideoSpan(Slot.of(self._number), first / self._fps, joiner.frames / self._fps)
+        return Slot.of(self._number), first
 
     def close(self) -> None:
         """Finish the current file."""

@@ -16,7 +16,7 @@ from positronic.bake.frames import Histogram, empty_histogram
 from positronic.bake.statistics import Stats
 
 
-class Entry(NamedTuple):
+class PlacedEpisode(NamedTuple):
     """An episode in its place. ``first``: the dataset's index of its first frame. ``columns``: (T, D) by name,
     LeRobot's own among them as (T,). ``stats``: by feature. ``pieces``: mp4 by camera."""
 
@@ -45,13 +45,13 @@ class Ledger:
         self.cameras = [name for name, feature in self.features.items() if feature["dtype"] == "video"]
         self.histograms: dict[str, Histogram] = {name: empty_histogram() for name in self.cameras}
 
-    def enter(self, episode: BakedEpisode) -> Entry:
+    def enter(self, episode: BakedEpisode) -> PlacedEpisode:
         """Give the next place to ``episode`` and count it."""
         index, first = len(self.lengths), self.frames
         task_index = self.count(episode.task, episode.length, episode.histograms)
         columns = episode.columns | self._own_columns(index, first, episode.length, task_index)
         stats = self._episode_stats(columns, episode)
-        return Entry(index, first, episode.length, episode.task, columns, stats, episode.pieces)
+        return PlacedEpisode(index, first, episode.length, episode.task, columns, stats, episode.pieces)
 
     def count(self, task: str, length: int, histograms: Mapping[str, Histogram]) -> int:
         """Count an episode. Returns the index of its task, a new one for a new task."""

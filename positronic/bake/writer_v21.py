@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from positronic import keys
 from positronic.bake.columns import spooled
 from positronic.bake.files import link
-from positronic.bake.ledger import Entry, Ledger
+from positronic.bake.ledger import Ledger, PlacedEpisode
 from positronic.bake.tables import data_schema, data_table, listed, write_json, write_stats
 
 CHUNK_SIZE = 1000  # episodes per folder
@@ -49,7 +49,7 @@ class WriterV21:
         for index, name in product(range(len(ledger.lengths)), ledger.cameras):
             yield root / _name(VIDEO_PATH, index, video_key=name)
 
-    def write(self, entry: Entry) -> None:
+    def write(self, entry: PlacedEpisode) -> None:
         """Write an episode; its pieces may be removed afterwards."""
         pq.write_table(data_table(self._schema, entry.columns), self._place(DATA_PATH, entry))
         for name, piece in entry.pieces.items():
@@ -73,7 +73,7 @@ class WriterV21:
         self._episodes.close()
         self._stats.close()
 
-    def _place(self, template: str, entry: Entry, **fields: str) -> Path:
+    def _place(self, template: str, entry: PlacedEpisode, **fields: str) -> Path:
         path = self.root / _name(template, entry.index, **fields)
         path.parent.mkdir(parents=True, exist_ok=True)
         return path

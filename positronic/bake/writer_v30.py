@@ -24,7 +24,7 @@ from positronic.bake.files import (
     Slot,
     VideoFiles,
 )
-from positronic.bake.ledger import Entry, Ledger
+from positronic.bake.ledger import Ledger, PlacedEpisode
 from positronic.bake.statistics import Stats
 from positronic.bake.tables import data_schema, data_table, listed, write_json, write_stats
 
@@ -41,6 +41,7 @@ class WriterV30:
 
     def __init__(self, root: Path, ledger: Ledger) -> None:
         self.root = root
+        self._fps = ledger.fps
         self._schema = data_schema(ledger.features, list_type="List")
         self._data = ParquetFiles(root, DATA_PATH, self._schema, group_rows=DATA_GROUP_ROWS)
         self._videos = {name: VideoFiles(root, name, ledger.fps) for name in ledger.cameras}
@@ -59,7 +60,7 @@ class WriterV30:
             }
             yield from (root / VIDEO_PATH.format(video_key=name, **slot._asdict()) for slot in sorted(slots))
 
-    def write(self, entry: Entry) -> None:
+    def write(self, entry: PlacedEpisode) -> None:
         """Append an episode; its pieces are not needed afterwards."""
         slot = self._data.slot()
         self._data.write(data_table(self._schema, entry.columns))
@@ -86,12 +87,12 @@ class WriterV30:
                 files.close()
 
     def _join(self, name: str, piece: Path, frames: int) -> dict[str, Any]:
-        span = self._videos[name].append(piece, frames)
+        slot, first = self._videos[name].append(piece, frames)
         return {
-            f"videos/{name}/chunk_index": span.slot.chunk_index,
-            f"videos/{name}/file_index": span.slot.file_index,
-            f"videos/{name}/from_timestamp": span.from_timestamp,
-            f"videos/{name}/to_timestamp": span.to_timestamp,
+            f"videos/{name}/chunk_index": slot.chunk_index,
+            f"videos/{name}/file_index": slot.file_index,
+            f"videos/{name}/from_timestamp": first / self._fps,
+            f"videos/{name}/to_timestamp": (first + frames) / self._fps,
         }
 
     def _add_row(self, row: dict[str, Any]) -> None:

@@ -39,6 +39,7 @@ def _recompute(config: Stats) -> None:
     """Every file of statistics, each replaced in one step and only when it says something else."""
     from rich.console import Console
 
+    from positronic.bake.companions import companion_text
     from positronic.bake.manifest import read_manifest
     from positronic.bake.recompute import stats_json
     from positronic.storage import is_remote, local_path
@@ -52,10 +53,12 @@ def _recompute(config: Stats) -> None:
         )
     root, console = local_path(config.input_path), Console()
     manifest = read_manifest(root)
-    own = registry.dataset_files(manifest.vendor, manifest.load_recipe(), manifest.dataset_format)
-    for name, text in {keys.STATS_FILE: lambda root: stats_json(root, manifest), **own}.items():
+    own = registry.companions(manifest.vendor, manifest.load_recipe(), manifest.dataset_format)
+    texts = {keys.STATS_FILE: stats_json(root, manifest)}
+    texts |= {name: companion_text(companion, root) for name, companion in own.items()}
+    for name, text in texts.items():
         was_there = (root / name).exists()
-        changed = replace_text(root / name, text(root))
+        changed = replace_text(root / name, text)
         state = "unchanged" if not changed else "was different, written anew" if was_there else "was missing, written"
         console.print(f"{root / name}: {state}", markup=False, highlight=False, soft_wrap=True)
 

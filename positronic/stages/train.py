@@ -14,8 +14,8 @@ from positronic.utils.fields import above, between, one_of
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from positronic.bake.reader import BakedDataset
     from positronic.codecs.build import Recipe
-    from positronic.training.baked import BakedDataset
     from positronic.training.checkpoints import Checkpoint
     from positronic.training.settings import TrainSettings
     from positronic.training.trainable import Trainable
@@ -78,9 +78,9 @@ def _train(config: Train, recipe: Recipe, root: Path, folder: Path) -> None:
     """From the baked dataset in ``root`` to checkpoints in ``folder``."""
     from rich.console import Console
 
+    from positronic.bake.reader import open_baked
     from positronic.codecs.table import contract_table
     from positronic.storage import join
-    from positronic.training.baked import open_baked
     from positronic.training.device import limit_threads
     from positronic.training.experiment import Experiment, make_info
     from positronic.training.loop import StoppedError, train

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from positronic.training.baked import BakedDataset
-from positronic.training.frames import CachedFrames, DecodedFrames
+from positronic.bake.frame_source import CachedFrames, DecodedFrames
+from positronic.bake.reader import BakedDataset
 
 PAD_SUFFIX = "_is_pad"
 PREFETCH = 2  # batches made ahead

@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from positronic.bake.reader import BakedDataset
 from positronic.codecs.build import Recipe
 from positronic.conventions import differences
 from positronic.errors import PositronicError
-from positronic.training.baked import BakedDataset
 from positronic.training.checkpoints import (
     CHECKPOINTS,
     PRETRAINED_MODEL,

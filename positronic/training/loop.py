@@ -14,14 +14,14 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from positronic.bake.frame_source import CachedFrames, DecodedFrames, open_frames
+from positronic.bake.reader import BakedDataset
 from positronic.errors import PositronicError
-from positronic.training.baked import BakedDataset
 from positronic.training.batches import BatchMaker, SampleOrder, iterate
 from positronic.training.checkpoints import Checkpoint, list_checkpoints
 from positronic.training.config import TrackerConfig
 from positronic.training.device import to_device
 from positronic.training.experiment import Experiment, save_checkpoint
-from positronic.training.frames import CachedFrames, DecodedFrames, open_frames
 from positronic.training.optimisation import lr_factor, make_optimiser, set_lr
 from positronic.training.reporting import Reporter, counting, open_tracker
 from positronic.training.settings import TrainSettings

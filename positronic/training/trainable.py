@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from positronic.bake.reader import Stats
 from positronic.codecs.build import Recipe
-from positronic.training.baked import Stats
 
 
 @dataclass(frozen=True)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 from positronic.errors import PositronicError, did_you_mean, listing
-from positronic.utils.files import replace_text
 from positronic.vendors.model import ChunkModel
 
 if TYPE_CHECKING:  # what imports torch, numpy, pyarrow
-    from positronic.bake.convert import Companion
+    from positronic.bake.companions import Companion
     from positronic.codecs.build import Recipe
     from positronic.training.trainable import TrainableFactory
 
@@ -22,29 +20,18 @@ NATIVE = "native"
 # vendor -> backend -> module with `make_trainable` and `load_model`
 BACKENDS = {"lerobot": {NATIVE: "positronic.vendors.lerobot.native"}}
 
-# vendor -> module with `dataset_files`, light enough for a bake
+# vendor -> module with `companions`, light enough for a bake
 OWN_FILES = {"gr00t": "positronic.vendors.gr00t.modality", "openpi": "positronic.vendors.openpi.norm_stats"}
 
 
-def dataset_files(vendor: str, recipe: Recipe, dataset_format: str) -> dict[str, Callable[[Path], str]]:
-    """The vendor's own files in a baked dataset: name -> what gives its text for the dataset in a folder.
+def companions(vendor: str, recipe: Recipe, dataset_format: str) -> dict[str, Companion]:
+    """The vendor's own files in a baked dataset: name -> content.
 
     Raises PositronicError for a recipe that the vendor's own code could not use.
     """
     if vendor not in OWN_FILES:
         return {}
-    return importlib.import_module(OWN_FILES[vendor]).dataset_files(recipe, dataset_format)
-
-
-def companions(vendor: str, recipe: Recipe, dataset_format: str) -> list[Companion]:
-    """What writes ``dataset_files`` during a bake."""
-
-    def write(root: Path) -> None:
-        for name, text in files.items():
-            replace_text(root / name, text(root))
-
-    files = dataset_files(vendor, recipe, dataset_format)
-    return [write] if files else []
+    return importlib.import_module(OWN_FILES[vendor]).companions(recipe, dataset_format)
 
 
 def trainable(vendor: str, backend: str = NATIVE) -> TrainableFactory:

@@ -44,8 +44,8 @@ class Opening(NamedTuple):
 def measure_opening(scratch: Path, episodes: int) -> list[Opening]:
     """Manifest, the whole baked dataset, and the list of a raw one. ``episodes`` is rounded down to full thousands."""
     from positronic.bake.manifest import read_manifest
+    from positronic.bake.reader import open_baked
     from positronic.raw.dataset import open_dataset
-    from positronic.training.baked import open_baked
 
     baked, raw = scratch / "baked_many", scratch / "raw_many"
     with without_stderr():

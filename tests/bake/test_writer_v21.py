@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from positronic.bake.columns import episode_columns
+from positronic.bake.reader import open_baked
 from positronic.errors import PositronicError
-from positronic.training.baked import open_baked
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import pytest
 import positronic
 from positronic import keys
 from positronic.bake.convert import BakeOptions, bake
+from positronic.bake.reader import BakedDataset, open_baked
 from positronic.codecs.build import Recipe, build
 from positronic.raw.dataset import open_dataset
 from positronic.raw.writer import DatasetWriter
-from positronic.training.baked import BakedDataset, open_baked
 
 FPS = 15
 LENGTHS = (12, 7)

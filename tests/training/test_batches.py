@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from positronic.bake.frame_source import open_frames
 from positronic.training.batches import BatchMaker, SampleOrder, iterate
-from positronic.training.frames import open_frames
 
 CAMERA = "observation.images.side"
 

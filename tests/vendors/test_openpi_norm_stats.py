@@ -86,9 +86,9 @@ def test_statistics_equal_numpy_over_every_step_of_every_frame(tmp_path, monkeyp
     monkeypatch.setattr(norm_stats, "BLOCK_FRAMES", 16)
     episodes = random_episodes(STATE_SIZES[codec], lengths=(70, 1, 33, 12))
     write_columns(tmp_path, episodes, format_)
-    (write,) = registry.companions("openpi", make_recipe(codec), format_)
-    write(tmp_path)
-    content = json.loads((tmp_path / PATH).read_text())["norm_stats"]
+    ((name, stats),) = registry.companions("openpi", make_recipe(codec), format_).items()
+    assert name == PATH
+    content = json.loads(stats.text(tmp_path))["norm_stats"]
     states, actions = naive(episodes)
     assert content.keys() == {"state", "actions"}
     assert_statistics(content["state"], states)
@@ -101,7 +101,8 @@ def test_how_the_rows_are_stored_changes_no_byte(tmp_path):
     texts = []
     for format_ in ("v3.0", "v2.1"):
         write_columns(tmp_path / format_, episodes, format_)
-        texts += [norm_stats.norm_stats_json(tmp_path / format_, recipe) for _ in range(2)]
+        (stats,) = registry.companions("openpi", recipe, format_).values()
+        texts += [stats.text(tmp_path / format_) for _ in range(2)]
     assert len(set(texts)) == 1
 
 
@@ -110,9 +111,9 @@ def test_the_chunk_is_that_of_the_training_config(tmp_path):
     episodes = random_episodes(8, lengths=(30,))
     write_columns(tmp_path, episodes, "v2.1")
     recipe = make_recipe("ee", "modality.config_name=pi0_mine", "modality.action_chunk=10")
-    for write in registry.companions("openpi", recipe, "v2.1"):
-        write(tmp_path)
-    content = json.loads((tmp_path / "assets/pi0_mine/lerobot/norm_stats.json").read_text())["norm_stats"]
+    ((name, stats),) = registry.companions("openpi", recipe, "v2.1").items()
+    assert name == "assets/pi0_mine/lerobot/norm_stats.json"
+    content = json.loads(stats.text(tmp_path))["norm_stats"]
     assert_statistics(content["actions"], naive(episodes, chunk=10)[1])
 
 
@@ -142,7 +143,7 @@ def test_what_upstream_could_not_train_with_is_refused_before_the_bake(overrides
 
 def test_other_vendors_have_no_such_file():
     """lerobot's statistics are LeRobot's own."""
-    assert registry.companions("lerobot", make_recipe("ee"), "v3.0") == []
+    assert registry.companions("lerobot", make_recipe("ee"), "v3.0") == {}
 
 
 def test_the_codecs_here_are_all_that_can_be_baked():

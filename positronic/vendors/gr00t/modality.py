@@ -6,11 +6,11 @@ Both follow from the recipe. Upstream reads the file beside a v2.1 dataset: whic
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 from positronic import keys
+from positronic.bake.companions import Companion
 from positronic.bake.features import TASK_INDEX
 from positronic.codecs.build import Recipe
 from positronic.codecs.config import CodecConfig
@@ -25,13 +25,12 @@ NAMES = ("ee", "ee_q", "ee_rot6d", "ee_rot6d_rel", "ee_rot6d_q", "ee_rot6d_q_rel
 POSE_NAMES = {"quat_wxyz": "ee", "rot6d_rows": "ee_rot6d"}
 
 
-def dataset_files(recipe: Recipe, dataset_format: str) -> dict[str, Callable[[Path], str]]:
+def companions(recipe: Recipe, dataset_format: str) -> dict[str, Companion]:
     """What a dataset for GR00T holds beside LeRobot's files; upstream reads v2.1 only."""
     if dataset_format != keys.FORMAT_V21:
         return {}
     modality_name(recipe)  # raises for what upstream could not train
-    text = json.dumps(modality_json(recipe), indent=4) + "\n"
-    return {MODALITY_FILE: lambda _: text}
+    return {MODALITY_FILE: json.dumps(modality_json(recipe), indent=4) + "\n"}
 
 
 def modality_json(recipe: Recipe) -> dict[str, Any]:

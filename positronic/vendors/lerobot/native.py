@@ -14,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from positronic.bake.reader import Stats
 from positronic.bake.statistics import STD_FLOOR
 from positronic.codecs.build import Recipe
 from positronic.errors import PositronicError
-from positronic.training.baked import Stats
 from positronic.training.checkpoints import PRETRAINED_MODEL, read_info
 from positronic.training.device import resolve_device, to_device
 from positronic.training.trainable import ParameterGroup

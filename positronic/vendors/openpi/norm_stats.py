@@ -9,7 +9,8 @@ histograms of 5000 bins and leaves the last, partial batch out; these are exact 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from positronic.bake import statistics
 from positronic.bake.columns import Spool, spooled
+from positronic.bake.companions import Companion
 from positronic.bake.statistics import Stats
 from positronic.codecs.build import Recipe
 from positronic.codecs.modality import Column
@@ -30,9 +32,33 @@ WRITTEN = ("mean", "std", "q01", "q99")
 BLOCK_FRAMES = 1024  # whose chunks are gathered at once: 1.6 MB at 50 steps of 8 numbers
 
 
-def dataset_files(recipe: Recipe, dataset_format: str) -> dict[str, Callable[[Path], str]]:
-    """What a dataset for openpi holds beside LeRobot's files, in both formats."""
-    return {norm_stats_path(recipe): lambda root: norm_stats_json(root, recipe)}
+@dataclass(frozen=True)
+class NormStats:
+    """The content of ``norm_stats.json``: ``chunk`` steps of the action column, relative to the state column."""
+
+    state: str
+    action: str
+    chunk: int
+
+    def text(self, root: Path) -> str:
+        """For the dataset in ``root``. Rows are summed episode by episode, so no format changes a bit."""
+        with spooled(root, [self.state, self.action]) as spool:
+            stats = {
+                "state": statistics.of_blocks(lambda: (columns[self.state] for columns in spool.episodes())),
+                "actions": statistics.of_blocks(lambda: action_rows(spool, self.state, self.action, self.chunk)),
+            }
+        content = {"norm_stats": {name: _padded(each) for name, each in stats.items()}}
+        return json.dumps(content, indent=2) + "\n"
+
+
+def companions(recipe: Recipe, dataset_format: str) -> dict[str, Companion]:
+    """What a dataset for openpi holds beside LeRobot's files, in both formats.
+
+    Raises PositronicError for a recipe that upstream cannot be trained with.
+    """
+    path = norm_stats_path(recipe)
+    chunk = recipe.modality_config.action_chunk
+    return {path: NormStats(_state(recipe).name, recipe.modality.action_column.name, chunk)}
 
 
 def norm_stats_path(recipe: Recipe) -> str:
@@ -51,18 +77,6 @@ def norm_stats_path(recipe: Recipe) -> str:
             "Choose one of the openpi codecs of docs/codecs.md."
         )
     return f"assets/{modality.config_name}/{REPO_ID}/{FILE_NAME}"
-
-
-def norm_stats_json(root: Path, recipe: Recipe) -> str:
-    """The file's text for the dataset in ``root``. Rows are summed episode by episode, so no format changes a bit."""
-    state, action, chunk = _state(recipe).name, recipe.modality.action_column.name, recipe.modality_config.action_chunk
-    with spooled(root, [state, action]) as spool:
-        stats = {
-            "state": statistics.of_blocks(lambda: (columns[state] for columns in spool.episodes())),
-            "actions": statistics.of_blocks(lambda: action_rows(spool, state, action, chunk)),
-        }
-    content = {"norm_stats": {name: _padded(each) for name, each in stats.items()}}
-    return json.dumps(content, indent=2) + "\n"
 
 
 def action_rows(spool: Spool, state: str, action: str, chunk: int) -> Iterator[NDArray[np.float32]]:

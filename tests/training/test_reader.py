@@ -7,10 +7,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from positronic import keys
+from positronic.bake import frame_source
+from positronic.bake.frame_source import CachedFrames, DecodedFrames, open_frames
+from positronic.bake.reader import open_baked
 from positronic.errors import PositronicError
-from positronic.training import frames as frames_module
-from positronic.training.baked import open_baked
-from positronic.training.frames import CachedFrames, DecodedFrames, open_frames
 
 CAMERA = "observation.images.side"
 
@@ -57,7 +57,7 @@ def test_memory_and_demand_give_the_same_pixels(dataset):
 
 def test_frames_that_do_not_fit_in_free_memory_stay_on_disk(dataset, monkeypatch):
     """cache_gb is a wish; what is free is the limit."""
-    monkeypatch.setattr(frames_module, "available_bytes", lambda: 100)
+    monkeypatch.setattr(frame_source, "available_bytes", lambda: 100)
     assert isinstance(open_frames(dataset, 8.0), DecodedFrames)
 
 

@@ -13,8 +13,8 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
+from positronic.bake.reader import BakedDataset, VideoSpan
 from positronic.errors import PositronicError
-from positronic.training.baked import BakedDataset, VideoSpan
 from positronic.utils.threads import available_cores
 
 TASK_FRAMES = 512  # frames that one decoding task takes, so that threads share long files
