@@ -21,7 +21,7 @@ ENVELOPE = b"__cmd__"
 
 
 def _vector(value: ArrayLike, size: int | None, what: str) -> NDArray[np.float64]:
-    vector = np.asarray(value, np.float64)
+    vector = np.array(value, np.float64)  # a copy: what came over the wire cannot be written to
     if vector.ndim != 1 or (size is not None and len(vector) != size):
         raise PositronicError(f"{what}: expected {size or 'some'} numbers in a row, found shape {vector.shape}.")
     if not np.all(np.isfinite(vector)):

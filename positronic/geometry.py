@@ -23,6 +23,10 @@ MIN_NORM = 1e-9
 ROTATION_DIMS = {"quat_wxyz": 4, "rot6d_rows": 6, "rotvec": 3}
 
 
+class NoDirectionError(PositronicError):
+    """A quaternion or a row of a rotation of (almost) no length."""
+
+
 def _length(*parts: Floats) -> Floats:
     total = parts[0] * parts[0]
     for part in parts[1:]:
@@ -32,13 +36,13 @@ def _length(*parts: Floats) -> Floats:
 
 def _check_norm(norm: Floats, what: str) -> None:
     if not np.all(norm > MIN_NORM):
-        raise PositronicError(
+        raise NoDirectionError(
             f"{what} has no direction: norm {float(np.min(norm)):.3g}, expected more than {MIN_NORM}."
         )
 
 
 def quat_normalise(quat_wxyz: ArrayLike) -> Floats:
-    """Scale (..., 4) to unit length. Raises PositronicError when the norm is (almost) zero or not a number."""
+    """Scale (..., 4) to unit length. Raises NoDirectionError when the norm is (almost) zero or not a number."""
     q = np.asarray(quat_wxyz, np.float64)
     norm = _length(q[..., 0], q[..., 1], q[..., 2], q[..., 3])
     _check_norm(norm, "Quaternion")
@@ -85,7 +89,7 @@ def matrix_to_rot6d(matrix: ArrayLike) -> Floats:
 
 
 def rot6d_to_matrix(rot6d_rows: ArrayLike) -> Floats:
-    """(..., 6) -> (..., 3, 3) by Gram-Schmidt. Raises PositronicError for zero or collinear rows."""
+    """(..., 6) -> (..., 3, 3) by Gram-Schmidt. Raises NoDirectionError for zero or collinear rows."""
     v = np.asarray(rot6d_rows, np.float64)
     a, b = v[..., :3], v[..., 3:]
     norm_a = _length(a[..., 0], a[..., 1], a[..., 2])

@@ -56,8 +56,9 @@ def row(vendor: str, codec: str) -> str:
     recipe: Recipe = build(parts.codec, parts.modality)
     states = "<br>".join(vector(c) for c in recipe.modality.vector_columns if not c.is_action)
     arm = recipe.codec.action[0].convention
-    decoded = {"ee_pose": "cartesian_pos", "joint_position": "joint_pos", "joint_delta": "joint_delta"}
-    command = decoded[parts.codec.action] + (" (relative inside the model)" if parts.modality.relative_actions else "")
+    moved = recipe.codec.action[0].part.command_type
+    assert moved is not None
+    command = moved.kind + (" (relative inside the model)" if parts.modality.relative_actions else "")
     labels = "none: inference only" if parts.codec.inference_only else parts.codec.label
     layout = arm.rotation or arm.unit
     cells = [f"`{codec}`", states, vector(recipe.modality.action_column), layout, labels, command]

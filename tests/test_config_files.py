@@ -8,9 +8,9 @@ from omegaconf import OmegaConf
 
 import positronic
 from positronic import geometry
-from positronic.codecs.build import ACTIONS, LABELS, build
+from positronic.codecs.build import LABELS, build
 from positronic.codecs.config import CodecConfig
-from positronic.codecs.features import MEASURED
+from positronic.codecs.parts import ARMS, MEASURED
 from positronic.refusals import STAGES
 from positronic.utils.fields import RULE
 
@@ -103,6 +103,6 @@ def test_a_preset_s_sections_are_named_after_stages():
 
 def test_a_codec_s_possible_values_are_those_that_the_codec_builds():
     """Said twice, because the config may not import the codecs' room."""
-    expected = {"rotation": tuple(geometry.ROTATION_DIMS), "action": ACTIONS, "label": LABELS, "state": tuple(MEASURED)}
+    expected = {"rotation": tuple(geometry.ROTATION_DIMS), "action": ARMS, "label": LABELS, "state": tuple(MEASURED)}
     for name, options in expected.items():
         assert set(CodecConfig.__dataclass_fields__[name].metadata[RULE].options) == set(options)

@@ -15,11 +15,6 @@ INDEX = "index"
 TASK_INDEX = "task_index"
 BOOKKEEPING = {TIMESTAMP: "float32", FRAME_INDEX: "int64", EPISODE_INDEX: "int64", INDEX: "int64", TASK_INDEX: "int64"}
 
-ROTATION_NAMES = {
-    "quat_wxyz": ["qw", "qx", "qy", "qz"],
-    "rot6d_rows": ["r00", "r01", "r02", "r10", "r11", "r12"],
-    "rotvec": ["rx", "ry", "rz"],
-}
 CANONICAL_CODECS = {"libx264": "h264", "libx265": "hevc", "libsvtav1": "av1", "libaom-av1": "av1"}
 
 
@@ -41,10 +36,7 @@ def _feature(column: Column, fps: int, video: VideoConfig) -> dict[str, Any]:
 def element_names(feature: Feature) -> list[str]:
     """One name per number of a vector: ``ee_pose.x``, ``joint_position.0``, ``grip``."""
     assert isinstance(feature, VectorFeature)
-    size = feature.shape[0]
-    if feature.part == "ee_pose":
-        return [f"{feature.part}.{name}" for name in ("x", "y", "z", *ROTATION_NAMES[feature.convention.rotation])]
-    return [f"{feature.part}.{i}" for i in range(size)] if size > 1 else [feature.part]
+    return feature.part.element_names
 
 
 def _video_info(column: Column, fps: int, video: VideoConfig) -> dict[str, Any]:

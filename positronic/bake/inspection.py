@@ -1,13 +1,11 @@
 """What a baked dataset's numbers look like, and which of them look wrong.
 
-Limits are wide on purpose: they find other units (millimetres, degrees), other layouts and damage, not bad
-demonstrations.
+Limits are those of the codec's parts: ``codecs/limits.py``.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -24,30 +22,15 @@ from positronic.bake.manifest import Manifest
 from positronic.bake.recompute import read_ledger, readable
 from positronic.bake.statistics import STD_FLOOR
 from positronic.codecs.features import VectorFeature
+from positronic.codecs.limits import Limit
 from positronic.codecs.modality import Column
 
 Floats = NDArray[np.floating]
 
-GRIP_SLACK = 0.01  # measured widths overshoot by a sensor's step
-REACH_M = 3.0  # from the robot's base; arms on a table reach about 1 m, and millimetres come as hundreds
-JOINT_LIMIT_RAD = 2 * math.pi  # no joint here turns further; degrees come as tens
-ROTATION_SLACK = 1e-3  # of lengths and angles of unit vectors, far above float32's rounding
+FINITE = Limit(slice(0, None), 1, 1, lambda rows: np.isfinite(rows).astype(float), "not a finite number")
 BINS = 60  # of a dimension's histogram
 SHOWN = ("min", "q01", "mean", "q99", "max", "std")
 CHANNELS = ("red", "green", "blue")
-
-
-class Check(NamedTuple):
-    """``measure``: the feature's numbers ``dims`` (T, d) -> (T, d) or (T, 1), which should lie in ``low`` to ``high``.
-
-    ``says``: what is wrong, with the worst of them in braces.
-    """
-
-    dims: slice
-    low: float
-    high: float
-    measure: Callable[[Floats], Floats]
-    says: str
 
 
 class Finding(NamedTuple):
@@ -104,47 +87,15 @@ def inspect(root: Path, manifest: Manifest) -> Inspection:
     return Inspection(manifest, dimensions, [*wrong, *_near_constant(dimensions)])
 
 
-def checks(feature: VectorFeature) -> tuple[Check, ...]:
+def checks(feature: VectorFeature) -> tuple[Limit, ...]:
     """What every number of ``feature`` must satisfy."""
-    every = slice(0, feature.shape[0])
-    finite = Check(every, 1, 1, lambda rows: np.isfinite(rows).astype(float), "not a finite number")
-    return finite, *PART_CHECKS.get(feature.part, ()), *ROTATION_CHECKS.get(feature.convention.rotation, ())
-
-
-def _itself(rows: Floats) -> Floats:
-    return rows
-
-
-def _norm(rows: Floats) -> Floats:
-    return np.linalg.norm(rows, axis=1, keepdims=True)
-
-
-def _skewness(rows: Floats) -> Floats:
-    """How far two rows of three, side by side, are from unit length and from a right angle."""
-    first, second = rows[:, :3], rows[:, 3:]
-    errors = [_norm(first) - 1, _norm(second) - 1, (first * second).sum(axis=1, keepdims=True)]
-    return np.abs(np.hstack(errors)).max(axis=1, keepdims=True)
-
-
-GRIP_SAYS = "gripper at {:.4g}, expected 0 (open) to 1 (closed)"
-JOINT_SAYS = "joint at {:.4g}, expected at most 2 pi either way: radians, not degrees"
-REACH_SAYS = f"{{:.4g}} m from the base, expected at most {REACH_M:g}: metres, not millimetres"
-PART_CHECKS = {
-    "grip": (Check(slice(0, 1), -GRIP_SLACK, 1 + GRIP_SLACK, _itself, GRIP_SAYS),),
-    "joint_position": (Check(slice(0, None), -JOINT_LIMIT_RAD, JOINT_LIMIT_RAD, _itself, JOINT_SAYS),),
-    "ee_pose": (Check(slice(0, 3), 0, REACH_M, _norm, REACH_SAYS),),
-}
-QUAT_SAYS, ROWS_SAYS = "quaternion of norm {:.4g}, expected 1", "rotation rows {:.4g} away from orthonormal"
-ROTATION_CHECKS = {
-    "quat_wxyz": (Check(slice(3, 7), 1 - ROTATION_SLACK, 1 + ROTATION_SLACK, _norm, QUAT_SAYS),),
-    "rot6d_rows": (Check(slice(3, 9), 0, ROTATION_SLACK, _skewness, ROWS_SAYS),),
-}
+    return FINITE, *feature.part.limits
 
 
 class _Tally:
     """The frames of one feature that fail one check. ``start``: where the feature begins in its column."""
 
-    def __init__(self, column: str, feature: VectorFeature, start: int, check: Check) -> None:
+    def __init__(self, column: str, feature: VectorFeature, start: int, check: Limit) -> None:
         self.column, self.feature, self.check = column, feature, check
         self.frames, self.first, self.worst, self.beyond = 0, "", 0.0, 0.0
         self._names = np.array(element_names(feature)[check.dims])
@@ -153,9 +104,7 @@ class _Tally:
 
     def look(self, episode: int, rows: Floats) -> None:
         """Count an episode's rows of the column, (T, D)."""
-        check = self.check
-        measured = check.measure(rows[:, self._place][:, check.dims].astype(np.float64))
-        beyond = np.nan_to_num(np.maximum(check.low - measured, measured - check.high), nan=0.0)
+        measured, beyond = self.check.excess(rows[:, self._place])
         bad = beyond > 0
         frames = np.flatnonzero(bad.any(axis=1))
         if not len(frames):
@@ -181,10 +130,9 @@ def _wrong_values(spool: Spool, columns: Sequence[Column], total: int) -> list[F
         for feature in column.sources:
             tallies += [_Tally(column.name, feature, start, check) for check in checks(feature)]
             start += feature.shape[0]
-    with np.errstate(invalid="ignore", over="ignore"):
-        for episode, rows in enumerate(spool.episodes()):
-            for tally in tallies:
-                tally.look(episode, rows[tally.column])
+    for episode, rows in enumerate(spool.episodes()):
+        for tally in tallies:
+            tally.look(episode, rows[tally.column])
     return [tally.finding(total) for tally in tallies if tally.frames]
 
 

@@ -9,12 +9,12 @@ from typing import Any
 from positronic import conventions
 from positronic.codecs.codec import Codec, Timing
 from positronic.codecs.config import CodecConfig, ModalityConfig
-from positronic.codecs.features import MEASURED, RAW_SIZE, action_feature, image_feature, state_feature
+from positronic.codecs.features import action_feature, image_feature, state_feature
 from positronic.codecs.modality import Modality, build_modality
+from positronic.codecs.parts import ARMS, GRIPPER, MEASURED
 from positronic.errors import PositronicError, did_you_mean, listing
 from positronic.geometry import ROTATION_DIMS
 
-ACTIONS = tuple(part for part in RAW_SIZE if part != "grip")
 LABELS = ("commanded", "measured")
 
 
@@ -65,7 +65,7 @@ def build(codec_config: CodecConfig, modality_config: ModalityConfig) -> Recipe:
 def build_codec(config: CodecConfig, modality: ModalityConfig) -> Codec:
     """The codec at the modality's image size, rate and horizon."""
     _one_of("rotation", config.rotation, ROTATION_DIMS)
-    _one_of("action", config.action, ACTIONS)
+    _one_of("action", config.action, ARMS)
     _one_of("label", config.label, LABELS)
     for part in config.state:
         _one_of("state", part, MEASURED)
@@ -74,7 +74,7 @@ def build_codec(config: CodecConfig, modality: ModalityConfig) -> Codec:
         name=config.name,
         state=tuple(state_feature(part, config.rotation) for part in config.state),
         images=tuple(image_feature(camera, height, width) for camera in config.images),
-        action=tuple(action_feature(part, config.rotation, config.label) for part in (config.action, "grip")),
+        action=tuple(action_feature(part, config.rotation, config.label) for part in (config.action, GRIPPER)),
         timing=Timing(modality.action_fps, modality.action_horizon_sec),
         switch_grip=config.switch_grip,
         inference_only=config.inference_only,

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from positronic import geometry
-from positronic.codecs.features import GRIP_THRESHOLD, MAX_JOINT_DELTA_RAD, Feature, ImageFeature, VectorFeature
-from positronic.commands import ActionStep, CartesianPosition, Command, JointDelta, JointPosition
+from positronic.codecs.features import GRIP_THRESHOLD, Feature, ImageFeature, VectorFeature
+from positronic.commands import ActionStep
 from positronic.conventions import Convention
 from positronic.errors import PositronicError, did_you_mean, listing
 
@@ -104,29 +103,18 @@ class Codec:
         if not np.all(np.isfinite(chunk)):
             raise PositronicError(f"Codec '{self.name}': the policy's actions are not finite numbers.")
         stamps = self.timing.timestamps(len(chunk))
-        return [self._decode_step(row, stamp) for row, stamp in zip(chunk, stamps, strict=False)]
+        (arm, targets), (_, grips) = self.split_action(chunk[: len(stamps)])
+        grips = np.clip(grips > GRIP_THRESHOLD if self.switch_grip else grips, 0.0, 1.0)[:, 0]
+        commands = arm.part.commands(targets)
+        return [ActionStep(*step) for step in zip(commands, grips.tolist(), stamps, strict=True)]
 
-    def split_action(self, row: NDArray[np.float64]) -> Iterator[tuple[VectorFeature, NDArray[np.float64]]]:
-        """One action (A,) cut into its features."""
+    def split_action(self, rows: NDArray[np.float64]) -> Iterator[tuple[VectorFeature, NDArray[np.float64]]]:
+        """Actions (..., A) cut into their features."""
         start = 0
         for feature in self.action:
             stop = start + feature.shape[0]
-            yield feature, row[start:stop]
+            yield feature, rows[..., start:stop]
             start = stop
-
-    def _decode_step(self, row: NDArray[np.float64], stamp: float) -> ActionStep:
-        (arm, target), (_, (grip,)) = self.split_action(row)
-        if self.switch_grip:
-            grip = grip > GRIP_THRESHOLD
-        return ActionStep(_arm_command(arm, target), float(np.clip(grip, 0.0, 1.0)), stamp)
-
-
-def _arm_command(feature: VectorFeature, target: NDArray[np.float64]) -> Command:
-    if feature.part == "ee_pose":
-        return CartesianPosition(geometry.pose_from(feature.convention.rotation, target))
-    if feature.part == "joint_position":
-        return JointPosition(target)
-    return JointDelta(np.clip(target, -1.0, 1.0) * MAX_JOINT_DELTA_RAD)
 
 
 def _live(observation: Mapping[str, Any], key: str) -> Any:

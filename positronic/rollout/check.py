@@ -6,17 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from positronic import conventions, keys
-from positronic.codecs.features import MEASURED
-from positronic.commands import ActionStep, CartesianPosition, JointDelta, JointPosition
+from positronic.codecs.parts import MEASURED, PARTS
+from positronic.commands import ActionStep
 from positronic.errors import ConventionError, did_you_mean, listing
 from positronic.hardware.robot import RobotContract
 
 STATE, ACTION = "state.", "action."  # canonical features, as a policy's meta names them
-COMMAND_OF = {
-    "ee_pose": CartesianPosition.kind,
-    "joint_position": JointPosition.kind,
-    "joint_delta": JointDelta.kind,
-}
 CODECS_READ = {  # what every codec takes raw signals to mean
     keys.EE_POSE: str(conventions.pose("quat_wxyz")),
     keys.JOINT_POSITION: str(conventions.joints()),
@@ -60,10 +55,10 @@ def _problems(feature: str, contract: RobotContract) -> list[str]:
 
 
 def _action_problems(part: str, contract: RobotContract) -> list[str]:
-    kind = COMMAND_OF.get(part)
-    if kind is None or kind in contract.commands:
+    command = PARTS[part].command_type if part in PARTS else None
+    if command is None or command.kind in contract.commands:
         return []
-    return [f"it commands '{kind}', the robot takes {listing(contract.commands)}"]
+    return [f"it commands '{command.kind}', the robot takes {listing(contract.commands)}"]
 
 
 def _signal_problems(signal: str, contract: RobotContract) -> list[str]:

@@ -216,3 +216,29 @@ def test_columns_that_do_not_fit_the_codec_are_refused(columns, says):
     config = CodecConfig(name="test", state=["ee_pose", "grip"], images=["wrist", "exterior"])
     with pytest.raises(PositronicError, match=says):
         build(config, ModalityConfig(columns=columns))
+
+
+@pytest.mark.parametrize(("rotation", "size"), EE_VARIANTS)
+def test_a_chunk_decodes_at_once_to_what_its_steps_decode_to_one_by_one(rotation, size):
+    """To the last bit."""
+    codec = make_recipe(rotation=rotation).codec
+    chunk = np.random.default_rng(3).normal(size=(16, size + 1))
+    for row, step in zip(chunk, codec.decode(chunk), strict=True):
+        (alone,) = codec.decode(row[None])
+        assert step.command.pose.tobytes() == alone.command.pose.tobytes()
+        assert step.target_grip == alone.target_grip
+
+
+@pytest.mark.parametrize(
+    ("part", "array"),
+    [("ee_pose", "pose"), ("joint_position", "positions"), ("joint_delta", "velocities")],
+)
+def test_a_decoded_command_belongs_to_its_reader(part, array):
+    """It can be written to in place, and neither its neighbours nor the policy's chunk change."""
+    codec = make_recipe(state=("grip",), action=part).codec
+    chunk = np.ones((2, 8), np.float64)
+    chunk.setflags(write=False)
+    first, second = (getattr(step.command, array) for step in codec.decode(chunk))
+    before = second.copy()
+    first += 1.0
+    np.testing.assert_array_equal(second, before)

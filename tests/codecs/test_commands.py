@@ -51,3 +51,14 @@ def test_an_action_step_without_a_gripper_is_refused():
     """target_grip is not guessed."""
     with pytest.raises(PositronicError, match="target_grip"):
         ActionStep.from_wire({"robot_command": {"type": "reset"}})
+
+
+@pytest.mark.parametrize(
+    ("kind", "field"), [("cartesian_pos", "pose"), ("joint_pos", "positions"), ("joint_delta", "velocities")]
+)
+def test_what_came_over_the_wire_can_be_written_to(kind, field):
+    """Arrays of the wire are read only; a command's belongs to its reader."""
+    values = np.eye(4)[:3].reshape(12) if kind == "cartesian_pos" else np.zeros(7)
+    values.setflags(write=False)
+    command = command_from_wire({"type": kind, field: values})
+    getattr(command, field)[:] += 0.1

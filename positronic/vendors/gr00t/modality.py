@@ -78,6 +78,6 @@ def _slices(features: Sequence[VectorFeature]) -> dict[str, dict[str, int]]:
     """Part -> its slice of the features side by side."""
     slices, start = {}, 0
     for feature in features:
-        slices[feature.part] = {"start": start, "end": start + feature.shape[0]}
+        slices[feature.part.name] = {"start": start, "end": start + feature.shape[0]}
         start += feature.shape[0]
     return slices

@@ -69,8 +69,8 @@ def norm_stats_path(recipe: Recipe) -> str:
             "openpi's statistics depend on its training config: expected modality.config_name and "
             f"modality.action_chunk, found {modality.config_name} and {modality.action_chunk}. Type both to bake."
         )
-    parts = [feature.part for feature in action]
-    if state.sources[0].part != parts[0] or [feature.shape[0] for feature in action] != [ARM_DIM, 1]:
+    parts = [feature.part.name for feature in action]
+    if state.sources[0].part.name != parts[0] or [feature.shape[0] for feature in action] != [ARM_DIM, 1]:
         raise PositronicError(
             f"openpi takes the first {ARM_DIM} numbers of the state from those of the action, so both must be the same "
             f"quantity: found state {state.sources[0].name}, action {', '.join(parts)} of {recipe.codec.action_size}. "

@@ -1,0 +1,122 @@
+"""What a number of a robot can be at all: one definition for recordings, baked columns, live observations and commands.
+
+Limits are wide on purpose: they find other units (millimetres, degrees, percent), other layouts and damage, not bad
+demonstrations.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from positronic.commands import ActionStep, CartesianPosition, Command, JointDelta, JointPosition
+
+Floats = NDArray[np.floating]
+
+GRIP_SLACK = 0.05  # measured widths overshoot by a few steps of a sensor
+REACH_M = 3.0  # from the robot's base; arms on a table reach about 1 m, and millimetres come as hundreds
+JOINT_LIMIT_RAD = 2 * math.pi  # no joint here turns further; degrees come as tens
+JOINT_STEP_RAD = 1.0  # within one control step; five times the largest that DROID's actions can say
+ROTATION_SLACK = 1e-3  # of lengths and angles of encoded unit vectors, far above float32's rounding
+QUAT_SLACK = 0.01  # of a raw quaternion's length: clients in the field round to two decimals
+
+
+class Limit(NamedTuple):
+    """What ``measure`` makes of the numbers ``dims`` of rows, (T, d) -> (T, d) or (T, 1), is in ``low`` to ``high``.
+
+    ``says``: what is wrong, with the measured number in braces.
+    """
+
+    dims: slice
+    low: float
+    high: float
+    measure: Callable[[Floats], Floats]
+    says: str
+
+    def excess(self, rows: Floats) -> tuple[Floats, Floats]:
+        """Of rows (T, D): what was measured, and how far it is outside, 0 inside; not a number counts as inside."""
+        with np.errstate(invalid="ignore", over="ignore"):
+            measured = self.measure(rows[:, self.dims].astype(np.float64))
+            outside = np.maximum(self.low - measured, measured - self.high)
+        return measured, np.maximum(np.nan_to_num(outside, nan=0.0, posinf=np.inf), 0.0)
+
+
+def itself(rows: Floats) -> Floats:
+    """The numbers as they are."""
+    return rows
+
+
+def norm(rows: Floats) -> Floats:
+    """Length of each row, (T, 1)."""
+    return np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def skewness(rows: Floats) -> Floats:
+    """How far two rows of three, side by side, are from unit length and from a right angle, (T, 1)."""
+    first, second = rows[:, :3], rows[:, 3:]
+    errors = [norm(first) - 1, norm(second) - 1, (first * second).sum(axis=1, keepdims=True)]
+    return np.abs(np.hstack(errors)).max(axis=1, keepdims=True)
+
+
+EVERY = slice(0, None)
+GRIP = Limit(EVERY, -GRIP_SLACK, 1 + GRIP_SLACK, itself, "gripper at {:.4g}, expected 0 (open) to 1 (closed)")
+JOINTS = Limit(
+    EVERY,
+    -JOINT_LIMIT_RAD,
+    JOINT_LIMIT_RAD,
+    itself,
+    "joint at {:.4g}, expected at most 2 pi either way: radians, not degrees",
+)
+JOINT_STEPS = Limit(
+    EVERY,
+    -JOINT_STEP_RAD,
+    JOINT_STEP_RAD,
+    itself,
+    f"joint moves by {{:.4g}} in one step, expected at most {JOINT_STEP_RAD:g} rad",
+)
+REACH = Limit(
+    slice(0, 3),
+    0,
+    REACH_M,
+    norm,
+    f"{{:.4g}} m from the base, expected at most {REACH_M:g}: metres, not millimetres",
+)
+QUAT_SAYS = "quaternion of norm {:.4g}, expected 1"
+RAW_QUAT = Limit(slice(3, 7), 1 - QUAT_SLACK, 1 + QUAT_SLACK, norm, QUAT_SAYS)
+ENCODED_ROTATION = {
+    "quat_wxyz": Limit(slice(3, 7), 1 - ROTATION_SLACK, 1 + ROTATION_SLACK, norm, QUAT_SAYS),
+    "rot6d_rows": Limit(slice(3, 9), 0, ROTATION_SLACK, skewness, "rotation rows {:.4g} away from orthonormal"),
+    "rotvec": Limit(
+        slice(3, 6), 0, 2 * math.pi + ROTATION_SLACK, norm, "rotation vector of {:.4g} rad, expected at most 2 pi"
+    ),
+}
+
+
+def fault(limits: Sequence[Limit], rows: ArrayLike) -> str | None:
+    """What is wrong with rows (T, D): the worst number beyond the first limit that they break. None: nothing."""
+    rows = np.asarray(rows, np.float64)
+    for limit in limits:
+        measured, beyond = limit.excess(rows)
+        if beyond.any():
+            return limit.says.format(measured.flat[beyond.argmax()])
+    return None
+
+
+def command_fault(command: Command) -> str | None:
+    """What makes a command impossible for a robot on a table, in words with the number; None when nothing does."""
+    if isinstance(command, CartesianPosition):
+        return fault((REACH, RAW_QUAT), command.pose[None])
+    if isinstance(command, JointPosition):
+        return fault((JOINTS,), command.positions[None])
+    if isinstance(command, JointDelta):
+        return fault((JOINT_STEPS,), command.velocities[None])
+    return None
+
+
+def step_fault(step: ActionStep) -> str | None:
+    """Like ``command_fault``, of a step's command and gripper."""
+    return command_fault(step.command) or fault((GRIP,), [[step.target_grip]])
