@@ -1,6 +1,7 @@
 """Nothing here reaches the network or a display."""
 
 import os
+import select
 import signal
 from pathlib import Path
 
@@ -27,3 +28,20 @@ def sim_config():
     config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(SimConfig), values))
     config.image_size = [32, 48]
     return config
+
+
+@pytest.fixture
+def ends():
+    """``ends(pid)``: whether a process ends within a minute; it need not be a child of ours."""
+
+    def wait(pid):
+        try:
+            descriptor = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return True
+        try:
+            return bool(select.select([descriptor], [], [], 60)[0])
+        finally:
+            os.close(descriptor)
+
+    return wait

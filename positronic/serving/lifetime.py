@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
 import signal
-import sys
 from types import FrameType
 
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
+from positronic.utils.processes import die_with_parent
+
 JOIN_SEC = 5.0
+_forking_pid = 0  # of the process that forks just now
 
 
 def end_on_signals() -> None:
@@ -20,13 +20,7 @@ def end_on_signals() -> None:
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
-    os.register_at_fork(after_in_child=_start_as_child)
-
-
-def die_with_parent() -> None:
-    """This process is killed when its parent ends, however that happens. On Linux; elsewhere nothing."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    os.register_at_fork(before=_note_parent, after_in_child=_start_as_child)
 
 
 def end_children() -> None:
@@ -46,6 +40,11 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+def _note_parent() -> None:
+    global _forking_pid
+    _forking_pid = os.getpid()
+
+
 def _start_as_child() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    die_with_parent()
+    die_with_parent(_forking_pid)

@@ -19,11 +19,11 @@ from litserve.specs.base import LitSpec
 
 from positronic import keys
 from positronic.errors import PositronicError
-from positronic.serving.lifetime import die_with_parent
 from positronic.serving.policy import ServedPolicy, Typed, find_loader, load_policy
 from positronic.serving.session import Sessions, WorkerLink
 from positronic.serving.token import TokenGuard
 from positronic.training.checkpoints import list_checkpoints
+from positronic.utils.processes import die_with_parent
 from positronic.utils.threads import wait_quietly
 
 if TYPE_CHECKING:

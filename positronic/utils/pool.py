@@ -1,18 +1,16 @@
 """Processes that work through tasks, end when they are told to, and never outlive the one that started them.
 
-The standard executors leave their workers waiting when the parent is killed, and run on after Ctrl-C. Here each worker
-has a pipe of its own: when the parent is gone the pipe is at its end, and so is the worker. Ctrl-C reaches the parent
-alone; it asks the workers to stop, and they leave their ``with`` blocks on the way out.
+The standard executors leave their workers waiting when the parent is killed, and run on after Ctrl-C. Here a worker
+dies with its parent, in the middle of a task too. Ctrl-C is for the parent alone; it asks the workers to stop, and they
+leave their ``with`` blocks on the way out.
 """
 
 from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import os
 import signal
 import sys
-import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -22,6 +20,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from positronic.errors import PositronicError
+from positronic.utils.processes import die_with_parent, hear, signals_held
+from positronic.utils.threads import available_cores
 
 STOP_TIMEOUT_SEC = 10.0
 STOPPED_EXIT_CODE = 143  # 128 + SIGTERM
@@ -31,8 +31,7 @@ Setup = Callable[..., AbstractContextManager[Callable[[Any], Any]]]
 
 def worker_count(num_workers: int, num_tasks: int) -> int:
     """How many processes to start: ``num_workers``, 0 for one per core that we may use; never more than tasks."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(num_workers or cores, num_tasks))
+    return max(1, min(num_workers or available_cores(), num_tasks))
 
 
 class WorkerPool:
@@ -45,7 +44,7 @@ class WorkerPool:
         self._tasks: deque[Any] = deque()
         self._busy: dict[Connection, Any] = {}
         self._workers = {}
-        with _interrupt_ignored():
+        with signals_held():
             for _ in range(count):
                 connection, process = _start(setup, args)
                 self._workers[connection] = process
@@ -126,7 +125,10 @@ def _start(setup: Setup, args: tuple[Any, ...]) -> tuple[Connection, multiproces
 
 
 def _work(connection: Connection, setup: Setup, args: tuple[Any, ...]) -> None:
+    die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to all; the parent decides
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(STOPPED_EXIT_CODE))
+    hear()
     try:
         with setup(*args) as work:
             _serve(connection, work)
@@ -143,16 +145,3 @@ def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:
         except EOFError:
             return
         connection.send((work(task), None))
-
-
-@contextlib.contextmanager
-def _interrupt_ignored() -> Iterator[None]:
-    """Processes started inside ignore Ctrl-C: an ignored signal stays ignored in a new process."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 SPIN_COUNT = "3000"
-CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+CGROUPS = Path("/sys/fs/cgroup")  # where they are mounted
+MEMBERSHIP = Path("/proc/self/cgroup")  # lines of <number>:<controllers>:<path>; version 2 has no controllers
+UNLIMITED = 1 << 30
 
 
 def available_cores() -> int:
-    """Cores that this process may use: those it may run on, and no more than its container's quota."""
+    """Cores that this process may use: those it may run on, and no more than its container's quota, rounded up."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, _quota()))
+    return max(1, min(cores, cpu_quota()))
+
+
+def cpu_quota(cgroups: Path = CGROUPS, membership: Path = MEMBERSHIP) -> int:
+    """The smallest quota, in whole cores, of this process's cgroup and those around it; UNLIMITED without any.
+
+    Both versions of cgroups: ``cpu.max`` holds quota and period, or ``max``; version 1 has a file for each.
+    """
+    return min((quota for folder in _folders(cgroups, membership) for quota in _quotas(folder)), default=UNLIMITED)
 
 
 def wait_quietly() -> None:
@@ -27,10 +38,27 @@ def wait_quietly() -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
 
 
-def _quota() -> int:
-    """The container's share in whole cores; a very large number when there is none."""
+def _folders(cgroups: Path, membership: Path) -> Iterator[Path]:
+    """The cgroup's folders, from its own up to the mount. Inside a container the path may be the host's: then those
+    that do not exist here are simply not read."""
     try:
-        quota, period = CGROUP_QUOTA.read_text().split()
-        return math.ceil(int(quota) / int(period))
-    except (OSError, ValueError):  # no cgroup, or "max"
-        return 1 << 30
+        lines = membership.read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        for mount in (cgroups, cgroups / "unified") if not controllers else (cgroups / "cpu", cgroups / controllers):
+            inner = mount / path.strip("/")
+            yield from (inner, *(parent for parent in inner.parents if parent.is_relative_to(mount)))
+
+
+def _quotas(folder: Path) -> Iterator[int]:
+    for texts in (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")):
+        try:
+            quota, period = map(int, " ".join((folder / name).read_text() for name in texts).split())
+        except (OSError, ValueError):  # no such file, or "max"
+            continue
+        if quota > 0 and period > 0:  # version 1 says -1 for none
+            yield math.ceil(quota / period)

@@ -1,0 +1,83 @@
+"""Processes that we start: when signals reach them, and that none outlives its parent."""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
+from multiprocessing.process import BaseProcess
+from types import FrameType
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+STOPPING = (signal.SIGINT, signal.SIGTERM)
+
+
+def die_with_parent(parent_pid: int | None = None) -> None:
+    """This process is killed when the one that started it ends, however that happens; at once if it has ended already.
+
+    To be called first of all in a child. ``parent_pid``: of the process that forked this one; None asks
+    ``multiprocessing``. For the kernel a fork server is the parent of the processes that it forks, and it lives as long
+    as they do: therefore a thread waits for the process that asked for them. The kernel's own signal reaches even a
+    process whose threads cannot run, but follows the parent's *thread*: start processes from one that stays.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if parent_pid is not None:
+        if os.getppid() != parent_pid:  # it ended before the kernel was told
+            _end()
+        return
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_after, args=(parent,), name="die with parent", daemon=True).start()
+
+
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """Ctrl-C and SIGTERM come when the context is left, none is lost; processes started inside are born deaf to both.
+
+    A process that takes a signal while it starts would end with a traceback, or be missed by its parent. It stays
+    deaf, as it inherits what is blocked here, until it calls ``hear``.
+    """
+    resource_tracker.ensure_running()  # starting it would unblock both
+    arrived: list[int] = []
+    handlers = _replace_handlers(arrived)
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        for number in arrived:  # another thread took it meanwhile
+            os.kill(os.getpid(), number)
+
+
+def hear() -> None:
+    """In a child that was started inside ``signals_held``: signals arrive again, those that wait at once."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
+
+
+def _replace_handlers(arrived: list[int]) -> dict[int, signal.Handlers | object]:
+    if threading.current_thread() is not threading.main_thread():
+        return {}  # only the main thread may
+
+    def note(number: int, frame: FrameType | None) -> None:
+        arrived.append(number)
+
+    known = [number for number in STOPPING if signal.getsignal(number) is not None]
+    return {number: signal.signal(number, note) for number in known}
+
+
+def _end_after(parent: BaseProcess) -> None:
+    parent.join()
+    _end()
+
+
+def _end() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
