@@ -129,7 +129,7 @@ def _check(
         raise PositronicError(
             f"{output} exists already. Remove it, add to it with append=true, or bake elsewhere with output_dir=..."
         )
-    require_signals(dataset, codec.signals, codec.name, str(dataset.root))
+    require_signals(dataset, codec)
     if not options.append:
         return None
     before = read_manifest(output)

@@ -8,9 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from positronic.codecs.codec import Codec
 from positronic.errors import PositronicError, did_you_mean, listing
+from positronic.raw.dataset import Dataset
 from positronic.raw.episode import Episode
 from positronic.raw.faults import BadEpisode
+from positronic.raw.kinds import JOINTS, kind_of, looks_like_poses, remedy, size_of
+from positronic.raw.signals import VectorSignal
 from positronic.raw.timeline import index_at
 from positronic.raw.video import VideoSignal
 
@@ -73,23 +77,90 @@ def _require_fresh(
 
 
 def sample_vectors(episode: Episode, names: Sequence[str], times_ns: Times) -> dict[str, NDArray[Any]]:
-    """Values current at each grid time: name -> (T,) or (T, d). Raises BadEpisode when one is a camera."""
-    cameras = [name for name in names if isinstance(episode[name], VideoSignal)]
-    if cameras:
-        raise BadEpisode(episode.path, f"'{cameras[0]}' was recorded as video, numbers were expected.")
+    """Values current at each grid time: name -> (T,) or (T, d). Raises BadEpisode when one is a camera, or text."""
+    for name in names:
+        signal = episode[name]
+        if isinstance(signal, VideoSignal):
+            raise BadEpisode(episode.path, f"'{name}' was recorded as video, numbers were expected.")
+        if signal.values.dtype.kind == "O":
+            raise BadEpisode(episode.path, f"{signal.path.name} holds text, numbers were expected.")
     return {name: episode[name].at(times_ns) for name in names}
 
 
-def require_signals(episodes: Sequence[Episode], signals: Sequence[str], codec: str, dataset: str) -> None:
-    """Raise PositronicError when a signal is in no episode; one that only some of them lack makes those bad."""
-    missing, present = list(signals), set()
-    for episode in episodes:
-        present.update(episode.signals)
-        missing = [name for name in missing if name not in present]
-        if not missing:
-            return
-    names = ", ".join(f"'{name}'" for name in missing)
-    raise PositronicError(
-        f"Codec '{codec}' needs {names}; dataset {dataset} has {listing(present)}.{did_you_mean(missing[0], present)} "
-        f"Choose another codec=..., or name what was recorded: 'dataset.aliases={{{missing[0]}: <recorded name>}}'."
+def require_signals(dataset: Dataset, codec: Codec) -> None:
+    """Raise PositronicError when nothing can be baked, whatever the episodes hold.
+
+    There is none; a signal that the codec needs, or the source of an alias, is in no episode (one that only some of
+    them lack makes those bad); an alias takes a signal of another size or kind.
+    """
+    if not len(dataset):
+        raise PositronicError(f"Dataset {dataset.root} has no episode; name another with dataset.path=<folder>.")
+    aliases = dataset.naming.aliases
+    missing, sources = list(codec.signals), list(aliases.values())
+    for episode in dataset:
+        missing = [name for name in missing if name not in episode.signals]
+        sources = [name for name in sources if name not in episode.signals.sources]
+        if not missing and not sources:
+            break
+    if sources:
+        raise _no_source(dataset, sources[0])
+    if missing:
+        raise _no_signal(dataset, codec, missing)
+    for name in sorted(aliases.keys() & set(codec.signals)):
+        _require_fitting(dataset, codec, name)
+
+
+def _no_source(dataset: Dataset, source: str) -> PositronicError:
+    recorded = dataset[0].signals.sources
+    target = next(name for name, taken in dataset.naming.aliases.items() if taken == source)
+    return PositronicError(
+        f"dataset.aliases={{{target}: {source}}}: no episode of {dataset.root} has a signal '{source}'."
+        f"{did_you_mean(source, recorded)} Recorded: {listing(recorded)}."
     )
+
+
+def _no_signal(dataset: Dataset, codec: Codec, missing: Sequence[str]) -> PositronicError:
+    names = ", ".join(f"'{name}'" for name in missing)
+    signals = next((episode.signals for episode in dataset if len(episode.signals)), None)
+    if signals is None:
+        return PositronicError(f"No episode of {dataset.root} ({len(dataset)} in all) has any signal.")
+    hint = remedy(missing[0], signals, _sizes(codec).get(missing[0]))
+    return PositronicError(
+        f"Codec '{codec.name}' needs {names}, which no episode of {dataset.root} has.{hint} Or choose another codec=..."
+    )
+
+
+def _require_fitting(dataset: Dataset, codec: Codec, name: str) -> None:
+    """Hold an alias against the first episode that has its source."""
+    source, needed = dataset.naming.aliases[name], _needs(codec, name)
+    signal = next(episode.signals[name] for episode in dataset if source in episode.signals.sources)
+    try:
+        found = _holds(signal, name)
+    except BadEpisode:
+        return  # it is named with the others
+    if found != needed:
+        raise PositronicError(
+            f"dataset.aliases={{{name}: {source}}}: codec '{codec.name}' needs {needed} under '{name}', but '{source}' "
+            f"holds {found} ({signal.path}). An alias renames and converts nothing: name another signal."
+        )
+
+
+def _needs(codec: Codec, name: str) -> str:
+    size = _sizes(codec).get(name)
+    return "pictures" if size is None else f"{size} numbers a sample"
+
+
+def _holds(signal: VectorSignal | VideoSignal, name: str) -> str:
+    if isinstance(signal, VideoSignal):
+        return "pictures"
+    values = signal.values
+    if values.dtype.kind == "O":
+        return "text"
+    if kind_of(name) is JOINTS and looks_like_poses(values):
+        return "poses (its last four numbers are unit quaternions)"
+    return f"{size_of(signal)} numbers a sample"
+
+
+def _sizes(codec: Codec) -> dict[str, int]:
+    """Numbers a sample of every vector signal."""
+    return {feature.signal: feature.part.raw_size for feature in (*codec.state, *codec.action)}

@@ -12,6 +12,7 @@ from positronic.raw.config import DatasetConfig
 from positronic.raw.edits import Edits, read_edits
 from positronic.raw.episode import Episode
 from positronic.raw.folder import EpisodeFolder, LocalEpisode, read_meta, uid_of
+from positronic.raw.kinds import require_same_kinds
 from positronic.raw.layout import episode_paths, is_dir_name, is_finished, subdirs
 from positronic.raw.naming import Naming, naming
 from positronic.storage import StorageConfig, is_remote, local_path
@@ -87,6 +88,7 @@ def open_dataset(
         hint = did_you_mean(layout, LAYOUTS)
         raise PositronicError(f"dataset.layout={layout}: expected one of {', '.join(LAYOUTS)}.{hint}")
     found = naming(aliases or {}, gripper_open)
+    require_same_kinds(found.aliases)
     if is_remote(path):
         from positronic.raw.remote import open_remote
 

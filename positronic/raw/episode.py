@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,10 @@ from positronic.raw.edits import NO_EDITS, Edits
 from positronic.raw.faults import BadEpisode, MissingSignal
 from positronic.raw.fingerprint import fingerprint
 from positronic.raw.folder import EpisodeFolder, episode_folder, read_meta, uid_of
+from positronic.raw.kinds import remedy
 from positronic.raw.layout import INDEX_SUFFIX, STATICS_FILE, VECTOR_SUFFIX, VIDEO_SUFFIX
 from positronic.raw.naming import Naming, current_name
+from positronic.raw.plausible import require_plausible_length, require_plausible_times
 from positronic.raw.signals import VectorSignal
 from positronic.raw.statics import read_statics
 from positronic.raw.video import VideoSignal
@@ -49,8 +51,17 @@ class Signals(Mapping[str, Signal]):
     def _files(self) -> frozenset[str]:
         return self._folder.names
 
+    @property
+    def sources(self) -> Set[str]:
+        """Every name that an alias may be taken from."""
+        return self._naming.sources(self._recorded).keys()
+
     @cached_property
     def _offered(self) -> dict[str, str]:
+        return self._naming.offered(self._recorded)
+
+    @cached_property
+    def _recorded(self) -> frozenset[str]:
         """A camera is named by its mp4 or by its index alone: half a camera is found, and is bad when it is read."""
         videos = {
             file.removesuffix(end) for end in (VIDEO_SUFFIX, INDEX_SUFFIX) for file in self._files if file.endswith(end)
@@ -60,7 +71,7 @@ class Signals(Mapping[str, Signal]):
             for file in self._files
             if file.endswith(VECTOR_SUFFIX) and not file.endswith(INDEX_SUFFIX)
         }
-        return self._naming.offered(videos | vectors)
+        return frozenset(videos | vectors)
 
     def _open(self, name: str) -> Signal:
         recorded, folder = self._offered[name], self._folder.path
@@ -122,10 +133,11 @@ class Episode:
 
     def _missing(self, name: str) -> str:
         recorded = self.naming.aliases.get(name)
-        alias = f" (dataset.aliases takes it from '{recorded}')" if recorded else ""
-        hint = did_you_mean(recorded or name, self.signals)
-        remedy = "" if recorded else f" If it goes by another name: 'dataset.aliases={{{name}: <recorded name>}}'."
-        return f"no signal '{name}'{alias}.{hint} Present: {listing(self.signals)}.{remedy}"
+        if recorded is None:
+            return f"no signal '{name}'.{remedy(name, self.signals)}"
+        hint = did_you_mean(recorded, self.signals.sources)
+        present = listing(self.signals)
+        return f"no signal '{name}' (dataset.aliases takes it from '{recorded}').{hint} Present: {present}."
 
     @property
     def start_ns(self) -> int:
@@ -159,16 +171,21 @@ class Episode:
     def validate(self, signal_names: Iterable[str], shapes: Mapping[str, tuple[int, ...]] | None = None) -> None:
         """Read these signals throughout (videos are not decoded) and hold them against ``shapes``, where given.
 
-        Raises BadEpisode: a signal missing, empty, unreadable, going back in time, ragged, not finite, of another
-        shape; a video truncated, without its index, or with another number of frames.
+        Raises BadEpisode: a signal missing, empty, unreadable, damaged, going back in time, ragged, not finite, of
+        another shape; a video truncated, without its index, or with another number of frames; stamps and values that
+        no robot makes (``raw.plausible``).
         """
-        for name in signal_names:
+        names = list(signal_names)
+        for name in names:
             signal = self[name]
             self._stamps(name)
             signal.check()
+            require_plausible_times(signal.times_ns, signal.files[-1])
             expected = (shapes or {}).get(name, signal.shape)
             if tuple(expected) != signal.shape:
                 raise BadEpisode(self.path, f"signal '{name}' has shape {signal.shape}, expected {tuple(expected)}.")
+        if names:
+            require_plausible_length(self.start_of(names), self.last_of(names), self.path)
 
     def fingerprint(self) -> str:
         """sha256 (hex) of the recorded signal files and the statics after edits; not of time, machine or path."""

@@ -23,9 +23,15 @@ class Naming:
         recorded = set(recorded)
         renamed = {current_name(name): name for name in recorded if current_name(name) not in recorded}
         offered = renamed | {name: name for name in recorded - set(renamed.values())}
-        sources = offered | {name: name for name in recorded}
+        sources = self.sources(recorded)
         offered |= {name: sources[source] for name, source in self.aliases.items() if source in sources}
         return dict(sorted(offered.items()))
+
+    def sources(self, recorded: Iterable[str]) -> dict[str, str]:
+        """What an alias may take -> recorded name: every recorded name, and the published spelling of newer ones."""
+        recorded = set(recorded)
+        renamed = {current_name(name): name for name in recorded if current_name(name) not in recorded}
+        return renamed | {name: name for name in recorded}
 
     def is_inverted(self, offered: str, recorded: str) -> bool:
         """Whether 1 - x is to be read."""

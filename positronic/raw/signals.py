@@ -10,6 +10,7 @@ import numpy as np
 
 from positronic.raw import columns
 from positronic.raw.faults import BadEpisode
+from positronic.raw.plausible import require_no_leaps
 from positronic.raw.timeline import Times, index_at, window
 
 
@@ -54,17 +55,20 @@ class VectorSignal:
         return times, self.values[indices]
 
     def check(self) -> None:
-        """Read everything. Raises BadEpisode, also on NaN and infinities."""
+        """Read everything. Raises BadEpisode, also on NaN, infinities, and what no robot does (``raw.plausible``)."""
         values = self.values
         finite = np.isfinite(values) if values.dtype.kind == "f" else np.ones(values.shape, bool)
         if not finite.all():
             row = int(np.argwhere(~finite)[0][0])
             reason = f"{self.path.name}: row {row} of {len(values)} is not finite: {values[row].tolist()}."
             raise BadEpisode(self.path.parent, reason)
+        require_no_leaps(self.name, self.times_ns, values, self.path)
 
     @cached_property
     def _data(self) -> tuple[Times, np.ndarray]:
         table = columns.read_table(self.path)
         times = columns.read_times(table, self.path, columns.TIME_V1)
         values = columns.read_values(table, self.path)
+        if self.inverted and values.dtype.kind == "O":
+            raise BadEpisode(self.path.parent, f"{self.path.name} holds text, numbers were expected of a gripper.")
         return times, 1 - values if self.inverted else values

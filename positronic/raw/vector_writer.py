@@ -68,7 +68,7 @@ class VectorWriter:
     def _flush(self) -> None:
         table = pa.table({TIME_V1: pa.array(self._times, pa.int64()), VALUE: self._column()})
         if self._writer is None:
-            self._writer = pq.ParquetWriter(self.path, table.schema)
+            self._writer = pq.ParquetWriter(self.path, table.schema, write_page_checksum=True)
         self._writer.write_table(table)
         self._times, self._values = [], []
 

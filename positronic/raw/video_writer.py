@@ -63,7 +63,8 @@ class VideoWriter:
             self._container.mux(self._stream.encode(None))
         finally:
             self._container.close()
-        pq.write_table(pa.table({INDEX_TIME_V1: pa.array(self._times, pa.int64())}), self._index_path)
+        index = pa.table({INDEX_TIME_V1: pa.array(self._times, pa.int64())})
+        pq.write_table(index, self._index_path, write_page_checksum=True)
 
     def _open(self, shape: tuple[int, ...]) -> None:
         height, width, _ = shape

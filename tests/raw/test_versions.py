@@ -65,9 +65,18 @@ def test_the_clock_of_a_video(episode):
 
 
 def test_equal_stamps(episode):
-    """A clock of version 2 may stand still; the last sample counts."""
-    write_v2(episode.path / f"{keys.GRIP}.parquet", {RECEIVED: [0, 5, 5, 9]}, pa.array([0.0, 1.0, 2.0, 3.0]))
+    """A clock of version 2 may stand still while another one goes on; the last sample counts."""
+    clocks = {RECEIVED: [0, 5, 5, 9], EMITTED: [0, 1, 2, 3]}
+    write_v2(episode.path / f"{keys.GRIP}.parquet", clocks, pa.array([0.0, 1.0, 2.0, 3.0]))
     assert Episode(episode.path)[keys.GRIP].at([4, 5, 6]).tolist() == [0.0, 2.0, 2.0]
+
+
+def test_a_stamp_that_comes_twice_on_every_clock(episode):
+    """The format wants one clock that goes on; the rows and the stamp are named."""
+    clocks = {RECEIVED: [0, 5, 5, 9], EMITTED: [0, 1, 1, 3]}
+    write_v2(episode.path / f"{keys.GRIP}.parquet", clocks, pa.array([0.0, 1.0, 2.0, 3.0]))
+    with pytest.raises(BadEpisode, match="rows 1 and 2 have the same stamp, 5 ns"):
+        _ = Episode(episode.path)[keys.GRIP].times_ns
 
 
 def test_an_empty_file_has_no_clock(episode):
