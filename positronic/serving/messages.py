@@ -13,6 +13,8 @@ from enum import Enum
 from typing import Any
 
 from positronic import keys
+from positronic.errors import clipped
+from positronic.serving.failures import MAX_REASON
 from positronic.utils.serialization import serialise
 
 Session = bytes
@@ -48,9 +50,14 @@ def ready_frame(meta: dict[str, Any]) -> bytes:
 
 def refused_frame(reason: str) -> bytes:
     """A frame for the client: this session will not be."""
-    return serialise({keys.STATUS: keys.ERROR, keys.ERROR: reason})
+    return serialise({keys.STATUS: keys.ERROR, keys.ERROR: _sendable(reason)})
 
 
 def error_frame(reason: str) -> bytes:
     """A frame for the client: this observation has no answer; the session goes on."""
-    return serialise({keys.ERROR: reason})
+    return serialise({keys.ERROR: _sendable(reason)})
+
+
+def _sendable(reason: str) -> str:
+    """An error's text that can always be sent: short, and without halves of characters."""
+    return clipped(reason, MAX_REASON).encode(errors="replace").decode()

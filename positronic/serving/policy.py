@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from positronic import conventions, keys
 from positronic.codecs.build import Recipe
 from positronic.commands import ActionStep
 from positronic.errors import PositronicError
+from positronic.serving.failures import Failure, attempt
 from positronic.serving.meta import session_meta
 from positronic.training.checkpoints import Checkpoint, find_checkpoint
 from positronic.vendors.model import ChunkModel
@@ -44,14 +45,10 @@ class ServedPolicy:
         chunks = self.model.predict([self.encode(observation) for observation in observations])
         return [self.recipe.codec.decode(chunk) for chunk in chunks]
 
-    def infer_each(self, observations: Sequence[Any]) -> list[list[ActionStep] | Exception]:
-        """Like ``infer``, but a bad observation costs only its own sender: its place holds the error."""
-        encoded = [_outcome(self.encode, observation) for observation in observations]
-        good = [i for i, item in enumerate(encoded) if not isinstance(item, Exception)]
-        results = list(encoded)
-        for i, chunk in zip(good, self._predict([encoded[i] for i in good]), strict=True):
-            results[i] = chunk if isinstance(chunk, Exception) else _outcome(self.recipe.codec.decode, chunk)
-        return results
+    def predict_each(self, encoded: Sequence[dict[str, Any]]) -> list[list[ActionStep] | Failure]:
+        """A chunk for each observation that ``encode`` made; if the model fails for one, only that one's has none."""
+        chunks = self._forward(encoded)
+        return [item if isinstance(item, Failure) else attempt(self.recipe.codec.decode, item) for item in chunks]
 
     def encode(self, observation: Mapping[str, Any]) -> dict[str, Any]:
         """One raw observation to the model's columns and the task. Raises PositronicError, naming the key at fault."""
@@ -60,14 +57,29 @@ class ServedPolicy:
         task = observation.get(keys.TASK, "")
         if not isinstance(task, str):
             raise PositronicError(f"Observation '{keys.TASK}': expected text, found {type(task).__name__}.")
-        named = {key: value for key, value in observation.items() if isinstance(key, str)}
-        return self.recipe.modality.observation(self.recipe.codec.encode(named), task)
+        return self.recipe.modality.observation(self.recipe.codec.encode(_text_keys(observation)), task)
 
-    def _predict(self, encoded: list[dict[str, Any]]) -> Sequence[NDArray[np.float32] | Exception]:
-        try:
-            return self.model.predict(encoded) if encoded else []
-        except Exception as error:  # the model is foreign code: whatever it raises is each sender's answer
-            return [error] * len(encoded)
+    def _forward(self, encoded: Sequence[dict[str, Any]]) -> list[NDArray[np.float32] | Failure]:
+        """A chunk or a failure for each. A batch that fails is tried again in halves, so that nobody pays for another's
+        observation: one bad of 16 costs nine forward passes, and a batch that is too large for the memory gets small.
+        """
+        if not encoded:
+            return []
+        alone = len(encoded) == 1
+        chunks = attempt(self._chunks, encoded, log=alone)
+        if not isinstance(chunks, Failure):
+            return chunks
+        if alone:
+            return [chunks]
+        half = len(encoded) // 2
+        return self._forward(encoded[:half]) + self._forward(encoded[half:])
+
+    def _chunks(self, encoded: Sequence[dict[str, Any]]) -> list[NDArray[np.float32]]:
+        chunks = self.model.predict(encoded)
+        count = len(chunks) if isinstance(chunks, Sized) else f"no list of chunks ({type(chunks).__name__})"
+        if count != len(encoded):
+            raise PositronicError(f"The model: expected {len(encoded)} chunks of actions, found {count}.")
+        return list(chunks)
 
 
 @dataclass(frozen=True)
@@ -140,8 +152,8 @@ def find_loader(dotted: str) -> LoadModel:
     return getattr(importlib.import_module(module), function)
 
 
-def _outcome(function: Callable[[Any], Any], argument: Any) -> Any:
-    try:
-        return function(argument)
-    except Exception as error:
-        return error
+def _text_keys(observation: Mapping[Any, Any]) -> Mapping[str, Any]:
+    """The observation without keys that are no text. One from the wire has none, and copying it would decode it all."""
+    if all(isinstance(key, str) for key in observation):
+        return observation
+    return {key: value for key, value in observation.items() if isinstance(key, str)}

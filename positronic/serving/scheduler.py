@@ -1,29 +1,38 @@
 """The inference worker: takes requests from the API process, answers observations in batches.
 
 This is the room for a batching policy. As it stands: whatever is queued for the same policy when the worker is free
-goes through the model together, so a lone robot never waits for company.
+goes through the model together, so a lone robot never waits for company. Frames are read by other threads; those that
+they have at hand are waited for, a moment at most, so that robots that ask together are answered together.
 """
 
 from __future__ import annotations
 
 import logging
+import os
+import sys
+import time
 from collections.abc import Callable, Sequence
 from itertools import islice
 
 import zmq
 
 from positronic import keys
-from positronic.errors import PositronicError
+from positronic.commands import ActionStep
+from positronic.serving.failures import Failure, attempt
 from positronic.serving.messages import Reply, Request, Session, error_frame, ready_frame
 from positronic.serving.policy import ServedPolicy
-from positronic.serving.store import Event, Opened, PolicyStore, Refused, describe, unexpected
-from positronic.utils.serialization import deserialise, serialise
+from positronic.serving.readers import Observed, Readers, read
+from positronic.serving.store import Event, Opened, PolicyStore, Refused
+from positronic.utils.serialization import serialise
 
 logger = logging.getLogger(__name__)
 
 MAX_BATCH = 16
 IDLE_MS = 1000
-WAKE_ADDRESS = "inproc://loads-ended"
+GATHER_MS = 4  # for frames that are being read when the model is free: reading an honest one takes less
+FLUSH_MS = 1000
+DEVICE_LOST = 70  # the worker's exit code
+NO_POLICY = "This session has no checkpoint yet: expected an observation after 'ready', found one before. Wait for it."
 
 
 class Scheduler:
@@ -31,14 +40,17 @@ class Scheduler:
 
     def __init__(self, address: str, load: Callable[[str], ServedPolicy]) -> None:
         self._context = zmq.Context()
-        self._socket = self._bind(zmq.ROUTER, address)
-        self._woken = self._bind(zmq.PULL, WAKE_ADDRESS)
+        self._socket = self._bind(address)
+        self._readers = Readers()
         self._poller = zmq.Poller()
-        for socket in (self._socket, self._woken):
-            self._poller.register(socket, zmq.POLLIN)
-        self._store = PolicyStore(load, self._wake)
+        for source in (self._socket, self._readers.fileno()):
+            self._poller.register(source, zmq.POLLIN)
+        self._store = PolicyStore(load, self._readers.ring)
         self._peers: dict[Session, bytes] = {}
-        self._queue: dict[Session, bytes] = {}
+        self._reading: set[Session] = set()
+        self._clumsy: set[Session] = set()  # their last frame was no observation: nobody waits for the next one
+        self._queue: dict[Session, Observed] = {}
+        self._queued_sec = 0.0
 
     def preload(self, checkpoint: str) -> None:
         """Begin loading before anybody asks."""
@@ -46,29 +58,30 @@ class Scheduler:
 
     def step(self) -> None:
         """Wait for something to happen, at most ``IDLE_MS``; then take up everything that has, and answer one batch."""
-        ready = dict(self._poller.poll(0 if self._queue else IDLE_MS))
-        if self._woken in ready:
-            self._drain_wakes()
+        ready = dict(self._poller.poll(self._patience_ms()))
+        if self._readers.fileno() in ready:
+            self._take_read(self._readers.collect())
             self._tell(self._store.collect())
         if self._socket in ready:
             self._receive()
-        self._answer_batch()
+        if self._queue and not self._patience_ms():
+            self._answer_batch()
 
-    def _bind(self, kind: int, address: str) -> zmq.Socket[bytes]:
-        socket = self._context.socket(kind)
+    def _patience_ms(self) -> int:
+        """How long there is nothing better to do than to wait."""
+        if not self._queue:
+            return IDLE_MS
+        if len(self._queue) >= MAX_BATCH or not self._reading - self._clumsy:
+            return 0
+        waited_ms = (time.monotonic() - self._queued_sec) * 1000
+        return max(0, int(GATHER_MS - waited_ms))
+
+    def _bind(self, address: str) -> zmq.Socket[bytes]:
+        socket = self._context.socket(zmq.ROUTER)
         socket.sndhwm = socket.rcvhwm = 0  # one message a session is in flight: nothing to limit, nothing to lose
         socket.linger = 0
         socket.bind(address)
         return socket
-
-    def _wake(self) -> None:
-        with self._context.socket(zmq.PUSH) as socket:
-            socket.connect(WAKE_ADDRESS)
-            socket.send(b"")
-
-    def _drain_wakes(self) -> None:
-        while self._woken.poll(0):
-            self._woken.recv()
 
     def _receive(self) -> None:
         while self._socket.poll(0):
@@ -80,28 +93,60 @@ class Scheduler:
         if request is Request.OPEN:
             self._tell(self._store.open(session, checkpoint))
         elif request is Request.INFER:
-            self._queue[session] = payload
+            self._read(session, payload)
         else:
             self._queue.pop(session, None)
             self._peers.pop(session, None)
+            self._reading.discard(session)
+            self._clumsy.discard(session)
             self._tell(self._store.close(session))
 
-    def _answer_batch(self) -> None:
-        sessions = list(islice(self._queue, 1))
-        if not sessions:
+    def _read(self, session: Session, payload: bytes) -> None:
+        policy = self._store.policy(session)
+        if policy is None:
+            self._send(session, Reply.ANSWER, error_frame(NO_POLICY))
             return
-        policy = self._store.policy(sessions[0])
-        sessions += [s for s in islice(self._queue, 1, None) if self._store.policy(s) is policy][: MAX_BATCH - 1]
-        payloads = [self._queue.pop(session) for session in sessions]
-        for session, frame in zip(sessions, answer_frames(policy, payloads), strict=True):
-            self._send(session, Reply.ANSWER, frame)
+        self._reading.add(session)
+        self._readers.ask(session, policy, payload)
+
+    def _take_read(self, observed: Sequence[Observed]) -> None:
+        for each in observed:
+            if each.session not in self._reading:  # its client has gone meanwhile
+                continue
+            self._reading.remove(each.session)
+            if isinstance(each.encoded, Failure):
+                self._clumsy.add(each.session)
+                self._send(each.session, Reply.ANSWER, error_frame(each.encoded.reason))
+                continue
+            self._clumsy.discard(each.session)
+            self._queued_sec = self._queued_sec if self._queue else time.monotonic()
+            self._queue[each.session] = each
+
+    def _answer_batch(self) -> None:
+        policy = next(iter(self._queue.values())).policy
+        batch = list(islice((each for each in self._queue.values() if each.policy is policy), MAX_BATCH))
+        for each in batch:
+            del self._queue[each.session]
+        self._queued_sec = time.monotonic()
+        outcomes = policy.predict_each([each.encoded for each in batch])
+        for each, outcome in zip(batch, outcomes, strict=True):
+            self._send(each.session, Reply.ANSWER, answer_frame(outcome))
+        if any(isinstance(outcome, Failure) for outcome in outcomes) and device_is_lost():
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """End this process, after the answers have left. The main process then ends the others, with a message."""
+        logger.error("The device has failed for good: no further observation can be answered. See the error above.")
+        self._socket.close(linger=FLUSH_MS)
+        self._context.term()
+        os._exit(DEVICE_LOST)
 
     def _tell(self, events: Sequence[Event]) -> None:
         for event in events:
             if isinstance(event, Opened):
                 self._send(event.session, Reply.READY, ready_frame(dict(event.policy.meta)))
             elif isinstance(event, Refused):
-                self._send(event.session, Reply.REFUSED, event.reason.encode())
+                self._send(event.session, Reply.REFUSED, event.reason.encode(errors="replace"))
             else:
                 self._send(event.session, Reply.STATUS, f"{event.status} {event.message}".encode())
 
@@ -113,23 +158,29 @@ class Scheduler:
 def answer_frames(policy: ServedPolicy | None, payloads: Sequence[bytes]) -> list[bytes]:
     """One frame for each observation's frame: a result or an error. One forward pass for all that are good."""
     if policy is None:
-        return [error_frame("This session has no checkpoint yet: wait for 'ready'.")] * len(payloads)
-    decoded = [_decode(payload) for payload in payloads]
-    good = [value for value in decoded if not isinstance(value, PositronicError)]
-    outcomes = iter(policy.infer_each(good))
-    return [_frame(value if isinstance(value, PositronicError) else next(outcomes)) for value in decoded]
+        return [error_frame(NO_POLICY)] * len(payloads)
+    seen = [read(policy, payload) for payload in payloads]
+    outcomes = iter(policy.predict_each([each for each in seen if not isinstance(each, Failure)]))
+    return [answer_frame(each if isinstance(each, Failure) else next(outcomes)) for each in seen]
 
 
-def _decode(payload: bytes) -> object:
+def answer_frame(outcome: list[ActionStep] | Failure) -> bytes:
+    """A result, or an error if there is none or it cannot travel."""
+    frame = outcome if isinstance(outcome, Failure) else attempt(_result_frame, outcome)
+    return error_frame(frame.reason) if isinstance(frame, Failure) else frame
+
+
+def _result_frame(steps: list[ActionStep]) -> bytes:
+    return serialise({keys.RESULT: [step.to_wire() for step in steps]})
+
+
+def device_is_lost() -> bool:
+    """Whether CUDA has failed for good in this process. After a failed assertion on the device every call fails."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return False
     try:
-        return deserialise(payload)
-    except PositronicError as error:
-        return error
-
-
-def _frame(outcome: object) -> bytes:
-    if isinstance(outcome, Exception):
-        if unexpected(outcome):
-            logger.error("An observation could not be answered", exc_info=outcome)
-        return error_frame(describe(outcome))
-    return serialise({keys.RESULT: [step.to_wire() for step in outcome]})
+        torch.cuda.synchronize()
+    except RuntimeError:
+        return True
+    return False

@@ -17,6 +17,7 @@ from queue import Empty, SimpleQueue
 
 from positronic import keys
 from positronic.errors import PositronicError
+from positronic.serving.failures import Failure, describe, failed
 from positronic.serving.messages import Session
 from positronic.serving.policy import ServedPolicy
 
@@ -61,7 +62,7 @@ class PolicyStore:
         self._load, self._wake = load, wake
         self._loaded: tuple[str, ServedPolicy] | None = None
         self._loading: str | None = None
-        self._ended: SimpleQueue[tuple[str, ServedPolicy | Exception]] = SimpleQueue()
+        self._ended: SimpleQueue[tuple[str, ServedPolicy | Failure]] = SimpleQueue()
         self._holders: dict[Session, ServedPolicy] = {}
         self._waiters: dict[Session, str] = {}
         self._told: dict[Session, Waiting] = {}
@@ -91,7 +92,7 @@ class PolicyStore:
         while (ended := self._next_ended()) is not None:
             checkpoint, result = ended
             self._loading = None
-            if isinstance(result, Exception):
+            if isinstance(result, Failure):
                 events += self._refuse(checkpoint, result)
             else:
                 self._loaded = (checkpoint, result)
@@ -114,8 +115,8 @@ class PolicyStore:
             self._holders[session] = policy
         return [Opened(session, policy) for session in admitted]
 
-    def _refuse(self, checkpoint: str, error: Exception) -> list[Event]:
-        reason = f"Checkpoint {checkpoint} cannot be loaded: {describe(error)}"
+    def _refuse(self, checkpoint: str, failure: Failure) -> list[Event]:
+        reason = f"Checkpoint {checkpoint} cannot be loaded: {failure.reason}"
         refused = [session for session, wanted in self._waiters.items() if wanted == checkpoint]
         for session in refused:
             del self._waiters[session]
@@ -146,26 +147,19 @@ class PolicyStore:
         gc.collect()  # the evicted model's memory, before its successor asks for as much
         start_sec = time.monotonic()
         try:
-            result: ServedPolicy | Exception = self._load(checkpoint)
+            result: ServedPolicy | Failure = self._load(checkpoint)
             logger.info("Checkpoint %s is loaded (%.1f s)", checkpoint, time.monotonic() - start_sec)
-        except Exception as error:
-            result = error
-            logger.error("Checkpoint %s cannot be loaded: %s", checkpoint, describe(error), exc_info=unexpected(error))
+        except BaseException as error:  # a thread that ended otherwise would leave its sessions waiting for ever
+            ours = isinstance(error, PositronicError)
+            logger.error(
+                "Checkpoint %s cannot be loaded: %s", checkpoint, describe(error), exc_info=None if ours else error
+            )
+            result = failed(error)
         self._ended.put((checkpoint, result))
         self._wake()
 
-    def _next_ended(self) -> tuple[str, ServedPolicy | Exception] | None:
+    def _next_ended(self) -> tuple[str, ServedPolicy | Failure] | None:
         try:
             return self._ended.get_nowait()
         except Empty:
             return None
-
-
-def describe(error: Exception) -> str:
-    """An error for the person at the other end: a user's mistake in its own words, others with their type."""
-    return str(error) if isinstance(error, PositronicError) else f"{type(error).__name__}: {error}"
-
-
-def unexpected(error: Exception) -> Exception | None:
-    """The error when its traceback belongs into the server's log."""
-    return None if isinstance(error, PositronicError) else error

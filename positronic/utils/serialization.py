@@ -8,34 +8,68 @@ extension types: other clients of this protocol do not know ours.
     array   {b'__ndarray__': True, b'data': C-order bytes, b'dtype': '|u1', b'shape': [h, w, 3]}
     scalar  {b'__npgeneric__': True, b'data': 0.5, b'dtype': '<f4'}
     images  {b'__jpeg__': True, b'frames': [jpeg, ...], b'ndim': 3 or 4}   (read, never written; needs Pillow)
+
+Other clients in the field write arrays a little differently, and are read as well: the same maps with text keys, and
+those of the msgpack-numpy package, {b'nd': True, b'type': '|u1', b'kind': b'', b'shape': [...], b'data': bytes}, whose
+keys are text in vLLM.
+
+A message comes from a stranger. So dtypes are those of a list that is read here, numpy's own parser never sees the
+text; and what one message may cost is bounded, whatever its bytes say (``_Budget``).
 """
 
 from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from positronic.errors import PositronicError
+from positronic.errors import PositronicError, clipped
 
 ARRAY = b"__ndarray__"
 SCALAR = b"__npgeneric__"
 JPEG = b"__jpeg__"
 DATA, DTYPE, SHAPE = b"data", b"dtype", b"shape"
 FRAMES, NDIM = b"frames", b"ndim"
+ND, TYPE = b"nd", b"type"  # the msgpack-numpy package
 
-REFUSED_KINDS = "VOc"  # structured, object, complex: no client can read them
+MAX_FRAME_BYTES = 64 << 20
+MAX_PIXELS = MAX_FRAME_BYTES // 3  # JPEG pictures may not become more than raw ones could be
+MAX_ITEMS = 1 << 22  # three camera pictures of 640 x 480 as plain lists
+MAX_KEYS = 1024  # of one map
+MAX_KEY_CHARS = 256
+MAX_LIST = 1 << 16
+MAX_TEXT_BYTES = 1 << 20
+MAX_DIMENSIONS = 32
+MAX_JPEG_FRAMES = 256
+MAX_JPEG_SCANS = 64  # a progressive picture has about ten; each costs a pass over all its pixels
+MAP_COST = 16  # a map takes as long to read as this many numbers
+PIECE_BYTES = 1 << 20
+
+LIMITS = {
+    "max_map_len": MAX_KEYS,
+    "max_array_len": MAX_LIST,
+    "max_str_len": MAX_TEXT_BYTES,
+    "max_bin_len": MAX_FRAME_BYTES,
+    "max_ext_len": 0,
+}
+WRITTEN_KINDS = "biufSU"
+DTYPE_TEXT = re.compile(r"[<>=|]?(?:b1|[iu][1248]|f[248]|[SU][1-9]\d{0,4})|bool|u?int(?:8|16|32|64)|float(?:16|32|64)")
+SCALAR_TYPES = {"b": (bool, int), "i": (int,), "u": (int,), "f": (float, int), "S": (bytes,), "U": (str,)}
+SCAN_MARKER = b"\xff\xda"
+UNREADABLE = (ValueError, TypeError, ArithmeticError, RecursionError, MemoryError, msgpack.UnpackException)
 
 
 def serialise(value: Any) -> bytes:
     """Maps, lists, strings, bytes, numbers, None and numpy arrays to bytes. Tuples come back as lists.
 
-    Raises PositronicError for anything else, and for structured, object and complex arrays.
+    Raises PositronicError for anything else, and for arrays of other things than numbers, booleans and text.
     """
     try:
         return msgpack.packb(value, default=_encode)
@@ -46,16 +80,129 @@ def serialise(value: Any) -> bytes:
 def deserialise(data: bytes) -> Any:
     """What ``serialise`` was given. Arrays are READ-ONLY views of ``data``: copy before writing into one.
 
-    Raises PositronicError when ``data`` is not msgpack, or an array or image in it is damaged.
+    Raises PositronicError when ``data`` is not msgpack, an array or image in it is damaged, or it is too much: longer
+    maps, lists or texts, or more pixels, than any client sends.
     """
+    _require_bytes(data)
+    return _unpack(data, _Budget())
+
+
+def deserialise_lazily(data: bytes) -> Any:
+    """Like ``deserialise``, but the values of an outermost map are decoded when they are asked for.
+
+    A value that nobody asks for costs next to nothing, whatever it holds. Raises PositronicError at once when ``data``
+    is no msgpack map of text to values, and when a value is asked for that is damaged or too much.
+    """
+    _require_bytes(data)
+    return LazyMap(data) if _is_map(data) else deserialise(data)
+
+
+class LazyMap(Mapping[str, Any]):
+    """An outermost map of a message. Not for several threads at once."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = memoryview(data)
+        self._budget = _Budget()
+        try:
+            self._spans = _spans(data)
+        except UNREADABLE as error:
+            raise _not_a_message(error) from None
+
+    def __getitem__(self, key: str) -> Any:
+        start, end = self._spans[key]
+        return _unpack(self._data[start:end], self._budget)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._spans
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._spans)
+
+    def __len__(self) -> int:
+        return len(self._spans)
+
+
+class _Pieces:
+    """A file of ``data`` that is read in pieces: between two of them other threads get their turn."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data, self._position = memoryview(data), 0
+
+    def read(self, size: int) -> bytes:
+        start, self._position = self._position, self._position + size
+        return bytes(self._data[start : self._position])
+
+
+def _spans(data: bytes) -> dict[str, tuple[int, int]]:
+    """Where the value of each text key begins and ends; no value is built. Keys of another type are left out."""
+    size = {"read_size": PIECE_BYTES, "max_buffer_size": len(data) + PIECE_BYTES}
+    unpacker = msgpack.Unpacker(_Pieces(data), object_hook=_no_key, list_hook=_no_key, **size, **LIMITS)
+    count = unpacker.read_map_header()
+    if count > MAX_KEYS:
+        raise ValueError(f"{count} keys in one map; at most {MAX_KEYS} are read")
+    spans = {}
+    for _ in range(count):
+        key = unpacker.unpack()
+        if isinstance(key, str) and len(key) > MAX_KEY_CHARS:
+            raise ValueError(f"a key of {len(key)} characters; at most {MAX_KEY_CHARS} are read")
+        start = unpacker.tell()
+        unpacker.skip()
+        if isinstance(key, str):
+            spans[key] = (start, unpacker.tell())
+    if unpacker.tell() != len(data):
+        raise ValueError(f"{len(data) - unpacker.tell()} more bytes after the message's end")
+    return spans
+
+
+def _no_key(value: Any) -> Any:
+    raise ValueError(f"a {type(value).__name__} as the key of a map")
+
+
+class _Budget:
+    """What one message may still cost: numbers, lists and maps that are built, pixels that are decoded."""
+
+    def __init__(self) -> None:
+        self._items, self._pixels = MAX_ITEMS, MAX_PIXELS
+
+    def take_map(self, fields: dict[Any, Any]) -> Any:
+        """A map that was read, or the array or image that it stands for."""
+        self._take(MAP_COST + len(fields))
+        return _decode(fields, self)
+
+    def take_list(self, items: list[Any]) -> list[Any]:
+        self._take(1 + len(items))
+        return items
+
+    def take_pixels(self, count: int) -> None:
+        self._pixels -= count
+        if self._pixels < 0:
+            raise ValueError(f"pictures of more than {MAX_PIXELS / 1e6:.0f} million pixels in one message")
+
+    def _take(self, count: int) -> None:
+        self._items -= count
+        if self._items < 0:
+            raise ValueError(f"more than {MAX_ITEMS} values in one message; send numpy arrays")
+
+
+def _unpack(data: bytes | memoryview, budget: _Budget) -> Any:
+    try:
+        return msgpack.unpackb(data, object_hook=budget.take_map, list_hook=budget.take_list, **LIMITS)
+    except UNREADABLE as error:
+        raise _not_a_message(error) from None
+
+
+def _not_a_message(error: BaseException) -> PositronicError:
+    said = clipped(str(error) or type(error).__name__)
+    return PositronicError(f"Not a message of this protocol (msgpack expected): {said}.")
+
+
+def _require_bytes(data: Any) -> None:
     if not isinstance(data, bytes | bytearray | memoryview):
         raise PositronicError(f"Expected a binary message, found {type(data).__name__}.")
-    try:
-        return msgpack.unpackb(data, object_hook=_decode)
-    except (ValueError, TypeError, ArithmeticError, SyntaxError, RecursionError, msgpack.UnpackException) as error:
-        raise PositronicError(
-            f"Not a message of this protocol (msgpack expected): {str(error) or type(error).__name__}."
-        ) from error
+
+
+def _is_map(data: bytes) -> bool:
+    return bool(len(data)) and (0x80 <= data[0] <= 0x8F or data[0] in (0xDE, 0xDF))  # fixmap, map 16, map 32
 
 
 def _encode(value: Any) -> Any:
@@ -70,59 +217,104 @@ def _encode(value: Any) -> Any:
     raise TypeError(f"expected maps, lists, text, numbers and numpy arrays, found {type(value).__name__}")
 
 
-def _decode(fields: dict[Any, Any]) -> Any:
-    if ARRAY in fields:
-        return _decode_array(fields)
-    if SCALAR in fields:
-        return _dtype(fields).type(_field(fields, DATA))
-    if JPEG in fields:
-        return _decode_jpeg(fields)
+def _check_kind(dtype: np.dtype[Any]) -> None:
+    if dtype.kind not in WRITTEN_KINDS or not DTYPE_TEXT.fullmatch(dtype.str):
+        raise ValueError(f"arrays of dtype {dtype} do not travel; send numbers, booleans or text")
+
+
+def _decode(fields: dict[Any, Any], budget: _Budget) -> Any:
+    if ND in fields or ND.decode() in fields:
+        return _decode_foreign(fields)
+    named = _bytes_keys(fields)
+    if ARRAY in named:
+        return _array(_field(named, DTYPE), _field(named, SHAPE), _field(named, DATA))
+    if SCALAR in named:
+        return _scalar(_field(named, DTYPE), _field(named, DATA))
+    if JPEG in named:
+        return _decode_jpeg(named, budget)
     return fields
 
 
-def _decode_array(fields: Mapping[bytes, Any]) -> NDArray[Any]:
-    dtype, shape, data = _dtype(fields), _field(fields, SHAPE), _field(fields, DATA)
-    if not all(type(size) is int and size >= 0 for size in shape):
-        raise ValueError(f"an array's shape is {shape}")
+def _bytes_keys(fields: dict[Any, Any]) -> Mapping[Any, Any]:
+    """Array maps with bytes keys, also those of clients that write text."""
+    if any(marker.decode() in fields for marker in (ARRAY, SCALAR, JPEG)):
+        return {key.encode() if isinstance(key, str) else key: value for key, value in fields.items()}
+    return fields
+
+
+def _decode_foreign(fields: dict[Any, Any]) -> Any:
+    """The msgpack-numpy package's map; any other map that happens to have a key of this name as it is."""
+    named = {key.encode() if isinstance(key, str) else key: value for key, value in fields.items()}
+    if TYPE not in named or DATA not in named:
+        return fields
+    if named[ND]:
+        return _array(named[TYPE], _field(named, SHAPE), named[DATA])
+    return _array(named[TYPE], [1], named[DATA])[0]
+
+
+def _array(dtype_text: Any, shape: Any, data: Any) -> NDArray[Any]:
+    dtype = _dtype(dtype_text)
+    if not isinstance(shape, list) or len(shape) > MAX_DIMENSIONS or not all(_is_size(size) for size in shape):
+        raise ValueError(f"an array's shape is {clipped(repr(shape), 80)}")
+    if not isinstance(data, bytes):
+        raise ValueError(f"an array's data is of type {type(data).__name__}, not bytes")
     if len(data) != math.prod(shape) * dtype.itemsize:
         raise ValueError(f"an array of {dtype} and shape {tuple(shape)} came with {len(data)} bytes")
     return np.ndarray(shape, dtype, buffer=data)
 
 
-def _decode_jpeg(fields: Mapping[bytes, Any]) -> NDArray[np.uint8]:
-    frames = [_decode_frame(jpeg) for jpeg in _field(fields, FRAMES)]
+def _is_size(size: Any) -> bool:
+    return type(size) is int and 0 <= size <= MAX_FRAME_BYTES
+
+
+def _scalar(dtype_text: Any, value: Any) -> np.generic:
+    dtype = _dtype(dtype_text)
+    if type(value) not in SCALAR_TYPES[dtype.kind]:
+        raise ValueError(f"a scalar of {dtype} came with a value of type {type(value).__name__}")
+    return dtype.type(value)
+
+
+def _dtype(text: Any) -> np.dtype[Any]:
+    text = text.decode(errors="replace") if isinstance(text, bytes) else text
+    if not isinstance(text, str) or len(text) > MAX_KEY_CHARS or not DTYPE_TEXT.fullmatch(text):
+        raise ValueError(f"a dtype is {clipped(repr(text), 80)}; numbers, booleans and text are read")
+    return _known_dtype(text)
+
+
+@lru_cache
+def _known_dtype(text: str) -> np.dtype[Any]:
+    return np.dtype(text)
+
+
+def _decode_jpeg(fields: Mapping[bytes, Any], budget: _Budget) -> NDArray[np.uint8]:
+    jpegs = _field(fields, FRAMES)
+    if not isinstance(jpegs, list) or len(jpegs) > MAX_JPEG_FRAMES:
+        raise ValueError(f"JPEG frames are a list of at most {MAX_JPEG_FRAMES}")
+    frames = [_decode_frame(jpeg, budget) for jpeg in jpegs]
     if SHAPE in fields:
         return np.asarray(frames, np.uint8).reshape(fields[SHAPE])
     ndim = _field(fields, NDIM)
     if ndim not in (3, 4) or not frames or (ndim == 3 and len(frames) != 1):
-        raise ValueError(f"{len(frames)} JPEG frames cannot make an image of {ndim} dimensions")
+        raise ValueError(f"{len(frames)} JPEG frames cannot make an image of {clipped(repr(ndim), 80)} dimensions")
     return frames[0] if ndim == 3 else np.stack(frames)
 
 
-def _decode_frame(jpeg: bytes) -> NDArray[np.uint8]:
+def _decode_frame(jpeg: Any, budget: _Budget) -> NDArray[np.uint8]:
     try:
         from PIL import Image
     except ImportError:
         raise PositronicError("JPEG images need Pillow: `pip install pillow`, or send raw uint8 arrays.") from None
+    if not isinstance(jpeg, bytes) or jpeg.count(SCAN_MARKER) > MAX_JPEG_SCANS:
+        raise ValueError(f"a JPEG frame is not bytes, or has more than {MAX_JPEG_SCANS} scans")
     try:
         with Image.open(io.BytesIO(jpeg), formats=["JPEG"]) as image:
+            budget.take_pixels(image.width * image.height)
             return np.asarray(image.convert("RGB"))
-    except (OSError, TypeError, Image.DecompressionBombError) as error:
-        raise ValueError(f"a JPEG frame is damaged: {error}") from error
-
-
-def _dtype(fields: Mapping[bytes, Any]) -> np.dtype[Any]:
-    dtype = np.dtype(_field(fields, DTYPE))
-    _check_kind(dtype)
-    return dtype
+    except (OSError, SyntaxError, TypeError, Image.DecompressionBombError) as error:
+        raise ValueError(f"a JPEG frame is damaged: {error}") from None
 
 
 def _field(fields: Mapping[bytes, Any], name: bytes) -> Any:
     if name not in fields:
         raise ValueError(f"an array came without its {name!r}")
     return fields[name]
-
-
-def _check_kind(dtype: np.dtype[Any]) -> None:
-    if dtype.kind in REFUSED_KINDS:
-        raise ValueError(f"arrays of dtype {dtype} do not travel; send numbers, booleans or text")

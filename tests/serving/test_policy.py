@@ -75,20 +75,6 @@ def test_a_bad_observation_is_refused_with_its_key(bad, says):
         toy_policy().infer([bad])
 
 
-def test_a_bad_observation_costs_only_its_sender():
-    """The others of the batch are answered, from one forward pass."""
-    policy = toy_policy()
-    first, bad, last = policy.infer_each([observation(), {}, observation()])
-    assert len(first) == len(last) == CHUNK
-    assert isinstance(bad, PositronicError)
-    assert policy.model.batches == [2]
-
-
-def test_a_failing_model_is_everyones_error():
-    """Whatever the model raises is handed to each sender of the batch."""
-    assert all(isinstance(x, MemoryError) for x in toy_policy().infer_each([observation(), observation(task="die")]))
-
-
 def test_a_checkpoint_says_which_codec_and_vendor(tmp_path):
     """load_policy needs the experiment's folder and nothing else; the latest is the default, ids are numbers."""
     make_checkpoint(tmp_path, 30, grip=0.3)

@@ -1,12 +1,17 @@
+import gc
 import queue
+import sys
 import threading
+import weakref
 
+import msgpack
 import numpy as np
 import pytest
 from toy_server import make_recipe, observation
 from toy_vendor import CHUNK, ToyModel
 
 from positronic.errors import PositronicError
+from positronic.serving import failures
 from positronic.serving.messages import Reply, Request, status_frame
 from positronic.serving.policy import ServedPolicy
 from positronic.serving.scheduler import answer_frames
@@ -142,7 +147,7 @@ def test_a_result_is_the_published_list_of_plain_steps():
 
 def test_an_observation_before_ready_is_refused():
     """There is no policy to ask."""
-    assert "wait for 'ready'" in deserialise(answer_frames(None, [b""])[0])["error"]
+    assert "after 'ready'" in deserialise(answer_frames(None, [b""])[0])["error"]
 
 
 @pytest.mark.parametrize("kind", [*Request, *Reply])
@@ -150,3 +155,159 @@ def test_kinds_travel_as_bytes(kind):
     """A kind is read back from the bytes that travelled."""
     assert type(kind)(bytes(kind)) is kind
     assert deserialise(status_frame("loading", "x")) == {"status": "loading", "message": "x"}
+
+
+class Wayward(ToyModel):
+    """Answers by the task of its first observation; ``refs``: weak references to the states that it was given."""
+
+    def __init__(self):
+        super().__init__()
+        self.refs = []
+
+    def predict(self, observations):
+        self.batches.append(len(observations))
+        self.refs += [weakref.ref(each["observation.state"]) for each in observations]
+        chunks = [self._chunk(each["observation.state"]) for each in observations]
+        for each in observations:
+            error = ERRORS.get(each["task"])
+            if error is not None:
+                raise error()
+        return {task: make(chunks) for task, make in ODD_ANSWERS.items()}.get(observations[0]["task"], chunks)
+
+
+class MuteError(Exception):
+    def __init__(self):
+        super().__init__()
+        self.lock = threading.Lock()  # cannot be pickled either
+
+    def __str__(self):
+        raise RuntimeError("no words")
+
+
+ERRORS = {
+    "too long": lambda: RuntimeError("the sequence is longer than this model takes"),
+    "cuda": lambda: RuntimeError("CUDA error: device-side assert triggered"),
+    "memory": MemoryError,
+    "exit": SystemExit,
+    "interrupt": KeyboardInterrupt,
+    "mute": MuteError,
+    "surrogate": lambda: ValueError("half a \ud800 character"),
+    "long text": lambda: ValueError("x" * 10_000_000),
+    "stop": StopIteration,
+}
+ODD_ANSWERS = {
+    "no chunk": lambda chunks: [],
+    "two chunks": lambda chunks: chunks * 2,
+    "None": lambda chunks: None,
+    "a number": lambda chunks: 7,
+    "a generator": iter,
+    "not finite": lambda chunks: [chunks[0] * np.nan, *chunks[1:]],
+    "a short row": lambda chunks: [chunks[0][:, :3], *chunks[1:]],
+    "text": lambda chunks: ["move left", *chunks[1:]],
+    "objects": lambda chunks: [np.array([[object()] * 8]), *chunks[1:]],
+    "complex": lambda chunks: [chunks[0] * 1j, *chunks[1:]],
+}
+
+
+@pytest.mark.filterwarnings("ignore:Casting complex values")
+@pytest.mark.parametrize("task", [*ERRORS, *ODD_ANSWERS])
+def test_a_model_that_fails_for_one_answers_its_mates(task):
+    """Whatever it raises or answers, the sender is told in a short sentence, and fifteen others get their chunks."""
+    policy = ServedPolicy(make_recipe(), Wayward(), {})
+    bad, good = serialise(observation(task=task)), serialise(observation())
+    first, *others = map(deserialise, answer_frames(policy, [bad, *[good] * 15]))
+    if task != "complex":  # numpy warns of those
+        assert len(first["error"]) < 2000
+    assert [len(each["result"]) for each in others] == [CHUNK] * 15
+    assert sum(policy.model.batches) <= 16 * 4 + 16
+
+
+def test_a_batch_too_large_for_the_memory_gets_small():
+    """Halves are tried until they fit."""
+
+    class Small(ToyModel):
+        def predict(self, observations):
+            if len(observations) > 4:
+                raise MemoryError
+            return super().predict(observations)
+
+    policy = ServedPolicy(make_recipe(), Small(), {})
+    answers = answer_frames(policy, [serialise(observation())] * 16)
+    assert all("result" in deserialise(answer) for answer in answers)
+    assert policy.model.batches == [4] * 4
+
+
+@pytest.fixture
+def no_cyclic_collector():
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.parametrize("task", ["too long", "no chunk", "not finite", "mute"])
+def test_an_error_lets_its_observation_go(no_cyclic_collector, monkeypatch, task):
+    """At once: nothing waits for the cyclic collector."""
+    monkeypatch.setattr(failures.logger, "disabled", True)  # pytest keeps what is logged, tracebacks included
+    policy = ServedPolicy(make_recipe(), Wayward(), {})
+    assert "error" in deserialise(answer_frames(policy, [serialise(observation(task=task))])[0])
+    assert policy.model.refs
+    assert all(ref() is None for ref in policy.model.refs)
+
+
+@pytest.mark.parametrize("frame", [serialise(observation(grip=[])), serialise({"grip": 0.0}), b"\xc1noise"])
+def test_a_stream_of_bad_observations_leaves_no_garbage(no_cyclic_collector, frame):
+    """Neither those that are refused before the model sees them."""
+    policy = toy_policy()
+    answer_frames(policy, [frame])
+    gc.collect()
+    for _ in range(50):
+        answer_frames(policy, [frame])
+    assert gc.collect() < 50
+
+
+def test_a_key_that_nobody_reads_is_not_decoded():
+    """However large or broken its value is."""
+    broken = {b"__jpeg__": True, b"frames": [b"no picture"], b"ndim": 3}
+    message = msgpack.unpackb(serialise(observation())) | {"image.unused": broken}
+    assert "result" in deserialise(answer_frames(toy_policy(), [msgpack.packb(message)])[0])
+
+
+def test_a_hundred_thousand_keys_cost_no_search():
+    """More keys than any robot sends are refused before the nearest name is looked for."""
+    frame = serialise({f"robot_state.ee_pos{i:06d}": 0 for i in range(100_000)})
+    answer = deserialise(answer_frames(toy_policy(), [frame])[0])
+    assert "100000 keys" in answer["error"]
+
+
+def test_system_exit_while_loading_is_a_refusal():
+    """A loader that calls sys.exit leaves nobody waiting."""
+    ended = threading.Event()
+    store = PolicyStore(sys.exit, ended.set)
+    store.open(b"1", "A")
+    assert ended.wait(10)
+    (refused,) = store.collect()
+    assert "SystemExit" in refused.reason
+
+
+DIALECTS = {
+    "openpi": {b"__ndarray__": True, b"dtype": "dtype"},
+    "openpi with text keys": {"__ndarray__": True, "dtype": "dtype"},
+    "msgpack-numpy": {b"nd": True, b"type": "dtype", b"kind": b""},
+    "vLLM": {"nd": True, "type": "dtype", "kind": "kind"},
+}
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_other_clients_observations_are_answered(dialect):
+    """Arrays as openpi's client, the msgpack-numpy package and vLLM write them."""
+
+    def encode(array):
+        fields = {"shape": list(array.shape), "data": array.tobytes()}
+        values = {"dtype": array.dtype.str, "kind": array.dtype.kind}
+        marker = {name: values.get(value, value) for name, value in DIALECTS[dialect].items()}
+        as_text = isinstance(next(iter(marker)), str)
+        return marker | (fields if as_text else {name.encode(): value for name, value in fields.items()})
+
+    seen = {key: encode(value) if isinstance(value, np.ndarray) else value for key, value in observation().items()}
+    assert "result" in deserialise(answer_frames(toy_policy(), [msgpack.packb(seen)])[0])

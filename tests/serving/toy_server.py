@@ -67,7 +67,7 @@ def running(experiment, **settings):
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
-        env={**os.environ, "PYTHONPATH": str(HERE)},
+        env={**os.environ, "PYTHONPATH": f"{HERE.parents[1]}:{HERE}"},  # this tree's server, wherever one is installed
     )
     try:
         InferenceClient("127.0.0.1", port, token=settings.get("token")).models()

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from positronic.errors import PositronicError
-from positronic.utils.serialization import deserialise, serialise
+from positronic.utils.serialization import deserialise, deserialise_lazily, serialise
 
 DTYPES = st.one_of(
     hnp.boolean_dtypes(),
@@ -146,3 +146,132 @@ def test_a_jpeg_without_pillow_says_what_to_install():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "PositronicError: JPEG images need Pillow" in done.stderr
+
+
+HOSTILE = {
+    "a dtype that makes numpy's parser divide by zero": array_map(dtype="m8[D/0]", shape=[0], data=b""),
+    "a dtype of 3 MB": array_map(dtype="f4," * 1_000_000, shape=[0], data=b""),
+    "a text scalar that asks for half a gigabyte": {b"__npgeneric__": True, b"dtype": "|S1", b"data": 5 * 10**8},
+    "a text array of no width": array_map(dtype="<U0", shape=[2**40], data=b""),
+    "more dimensions than any picture": array_map(dtype="|u1", shape=[1] * 60, data=b"\0"),
+    "8 MB of empty maps": [[{}] * 1000] * 1000 * 8,
+    "half a million pairs": [[0, 0]] * 60_000 * 8,
+    "a hundred thousand keys": {f"k{i}": 0 for i in range(100_000)},
+    "a text of 2 MB": "x" * (2 << 20),
+    "a pickled object of msgpack-numpy": {b"nd": True, b"type": "|O", b"kind": b"O", b"shape": [1], b"data": b"x" * 8},
+    "records of msgpack-numpy": {b"nd": True, b"type": [["a", "<f4"]], b"kind": b"V", b"shape": [1], b"data": bytes(4)},
+    "300 JPEG frames": {b"__jpeg__": True, b"frames": [b"x"] * 300, b"ndim": 4},
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_what_would_cost_everybody_is_refused(name):
+    """Within a second, by one short sentence."""
+    message = msgpack.packb({"x": HOSTILE[name]})
+    with pytest.raises(PositronicError, match="Not a message") as refused:
+        deserialise(message)
+    assert len(str(refused.value)) < 1000
+
+
+def test_nesting_without_end_is_refused():
+    """Deeper than a thousand lists."""
+    with pytest.raises(PositronicError, match="Not a message"):
+        deserialise(b"\x91" * 5000 + b"\xc0")
+
+
+def test_extension_types_are_refused():
+    """No client of this protocol writes one."""
+    with pytest.raises(PositronicError, match="max_ext_len"):
+        deserialise(msgpack.packb(msgpack.ExtType(5, b"x")))
+
+
+def test_pixels_are_bounded_over_a_message():
+    """Small pictures pass until their sum is more than raw pictures could be; a large one is not decoded at all."""
+    black = jpeg(np.zeros((4000, 4000, 3), np.uint8))
+    one = {b"__jpeg__": True, b"frames": [black], b"ndim": 3}
+    assert deserialise(msgpack.packb({"x": one}))["x"].shape == (4000, 4000, 3)
+    with pytest.raises(PositronicError, match="million pixels in one message"):
+        deserialise(msgpack.packb({"x": one, "y": one}))
+    with pytest.raises(PositronicError, match="million pixels in one message"):
+        deserialise_lazily(msgpack.packb({"x": {**one, b"frames": [black] * 2, b"ndim": 4}}))["x"]
+
+
+def test_a_picture_of_a_thousand_scans_is_refused():
+    """Each scan of a progressive JPEG costs a pass over all its pixels."""
+    with pytest.raises(PositronicError, match="scans"):
+        deserialise(msgpack.packb({b"__jpeg__": True, b"frames": [b"\xff\xda" * 1000], b"ndim": 3}))
+
+
+def test_an_outermost_map_is_decoded_by_value():
+    """A value is read when it is asked for; one that is damaged, and never asked for, harms nobody."""
+    message = msgpack.packb({"good": array_map(), "bad": array_map(dtype="O"), b"bytes": 1, 7: 7})
+    lazy = deserialise_lazily(message)
+    assert (list(lazy), len(lazy), "bad" in lazy) == (["good", "bad"], 2, True)
+    np.testing.assert_array_equal(lazy["good"], np.zeros(2, np.float32))
+    with pytest.raises(PositronicError, match="dtype"):
+        lazy["bad"]
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.text(max_size=9), st.recursive(st.none() | st.binary(), st.lists, max_leaves=5)))
+def test_lazily_and_at_once_are_the_same(value):
+    """For every map."""
+    message = serialise(value)
+    assert dict(deserialise_lazily(message)) == deserialise(message)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"\x82\xa1a",
+        b"\xdf\xff\xff\xff\xff",
+        b"\x81\x91\x91\xc0\xc0",
+        b"\x80\xc0",
+        msgpack.packb({f"k{i}": 0 for i in range(2000)}),
+        msgpack.packb({"k" * 300: 0}),
+    ],
+)
+def test_a_broken_or_overlong_map_is_refused_at_once(message):
+    """Cut, longer than said, a list as a key, more after its end, too many keys, a key too long."""
+    with pytest.raises(PositronicError, match="Not a message"):
+        deserialise_lazily(message)
+
+
+def test_what_is_no_map_is_decoded_at_once():
+    """The judge of observations then says what was found instead."""
+    assert deserialise_lazily(serialise([1])) == [1]
+    with pytest.raises(PositronicError, match="Not a message"):
+        deserialise_lazily(b"")
+
+
+def in_text(fields):
+    return {key.decode(): value for key, value in fields.items()}
+
+
+FOREIGN = {"nd": True, "type": "<f4", "kind": "f", "shape": [2], "data": np.arange(2, dtype="<f4").tobytes()}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {k.encode(): v for k, v in {**FOREIGN, "kind": b""}.items()},
+        {k.encode(): v for k, v in {**FOREIGN, "kind": b"", "type": b"<f4"}.items()},
+        FOREIGN,
+        {"__ndarray__": True, "dtype": "float32", "shape": [2], "data": FOREIGN["data"]},
+    ],
+)
+def test_other_clients_arrays_are_read(fields):
+    """The msgpack-numpy package's, vLLM's, and ours with text keys."""
+    np.testing.assert_array_equal(deserialise(msgpack.packb({"x": fields}))["x"], np.arange(2, dtype=np.float32))
+
+
+def test_other_clients_scalars_are_read():
+    """msgpack-numpy writes a scalar's bytes, others ours with text keys."""
+    foreign = {b"nd": False, b"type": "<f4", b"data": np.float32(0.5).tobytes()}
+    ours = {"__npgeneric__": True, "data": 0.5, "dtype": "<f4"}
+    assert deserialise(msgpack.packb([foreign, ours])) == [np.float32(0.5)] * 2
+
+
+def test_a_map_that_happens_to_have_such_a_key_stays_a_map():
+    """A task's own data."""
+    assert deserialise(serialise({"nd": 1, "other": 2})) == {"nd": 1, "other": 2}

@@ -1,0 +1,53 @@
+"""Errors as text. An exception must not outlive its handling here: its traceback holds the frames that it passed, and
+these the whole observation, until Python's cyclic collector happens to run."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from positronic.errors import PositronicError, clipped
+
+logger = logging.getLogger(__name__)
+
+MAX_REASON = 1000  # characters; an error may quote what a stranger sent
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why there is no answer, for the person at the other end."""
+
+    reason: str
+
+
+def attempt[T, R](function: Callable[[T], R], argument: T, log: bool = True) -> R | Failure:
+    """``function(argument)``, or why it failed, whatever it raised: a model is foreign code, and one that calls
+    ``sys.exit`` must not end everybody's server. ``log``: put what is nobody's mistake into the server's log."""
+    try:
+        return function(argument)
+    except BaseException as error:
+        if log and not isinstance(error, PositronicError):
+            logger.error("An observation could not be answered", exc_info=error)
+        return failed(error)
+
+
+def failed(error: BaseException) -> Failure:
+    """The error's text, and everything let go that its traceback, or those of its causes, held."""
+    reason = describe(error)
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
+    return Failure(reason)
+
+
+def describe(error: BaseException) -> str:
+    """A user's mistake in its own words, others with their type."""
+    try:
+        said = str(error)
+    except Exception:  # a foreign class may fail at this too
+        said = "its text cannot be shown"
+    return clipped(said if isinstance(error, PositronicError) else f"{type(error).__name__}: {said}", MAX_REASON)
