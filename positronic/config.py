@@ -9,7 +9,6 @@ import io
 import json
 import os
 import pstats
-import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -32,6 +31,7 @@ from positronic.rollout.config import LocalPolicyConfig, RemotePolicyConfig, Scr
 from positronic.stages.base import Parts
 from positronic.utils.disk import refused_by_disk
 from positronic.utils.files import replace_text
+from positronic.utils.processes import interruptible
 from positronic.utils.provenance import provenance
 from positronic.utils.secrets import secrets_in, without_secrets
 
@@ -76,18 +76,16 @@ def typed(cfg: DictConfig) -> Parts:
 def run_stage(cfg: DictConfig) -> None:
     """Write down where this run comes from, then run its stage.
 
-    A PositronicError ends the process with its message and exit code 1, Ctrl-C with 130. In a multirun a
+    A PositronicError ends the process with its message and exit code 1, Ctrl-C and SIGTERM with 130. In a multirun a
     PositronicError fails its own job only.
     """
-    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as run.py leaves it
-        signal.signal(signal.SIGINT, signal.default_int_handler)
     hydra = HydraConfig.get()
     config = typed(cfg)
     folder = Path(hydra.runtime.output_dir)
     _hide_secrets(hydra, config)
     _write_provenance(folder, config, list(hydra.overrides.task))
     try:
-        with _profiled(folder) if config.profile else _plainly():
+        with interruptible(), _profiled(folder) if config.profile else _plainly():
             _call_stage(config)
     except KeyboardInterrupt:
         print(f"Interrupted: stage={config.stage}.", file=sys.stderr)

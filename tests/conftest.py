@@ -3,6 +3,8 @@
 import os
 import select
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,48 @@ os.environ.setdefault("MUJOCO_GL", "egl")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("WANDB_MODE", "offline")
 
-HARDWARE = Path(__file__).parents[1] / "conf" / "hardware"
+ROOT = Path(__file__).parents[1]
+HARDWARE = ROOT / "conf" / "hardware"
+
+# ``run.py`` with a function that sends signals to the whole process group, as a terminal does, when it is called for
+# the n-th time, before it does its work. SIGKILL is for the process alone, which says what its descendants are.
+PRESSED = """
+import importlib, os, runpy, signal, sys
+
+def family(pid):
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        children = [int(child) for child in file.read().split()]
+    return [each for child in children for each in (child, *family(child))]
+
+def send(number):
+    if number == signal.SIGKILL:
+        print("family:", *family(os.getpid()), file=sys.stderr, flush=True)
+        os.kill(os.getpid(), number)
+    os.killpg(0, number)
+
+def patch(owner, name, call, numbers):
+    original, calls = getattr(owner, name), []
+    def wrapped(*arguments, **named):
+        calls.append(1)
+        if len(calls) == call:
+            for number in numbers:
+                send(number)
+        return original(*arguments, **named)
+    setattr(owner, name, wrapped)
+
+if __name__ == "__main__":
+    run, where, call, numbers, *overrides = sys.argv[1:]
+    module, _, names = where.partition(":")
+    owner = importlib.import_module(module)
+    *outer, name = names.split(".")
+    for each in outer:
+        owner = getattr(owner, each)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    patch(owner, name, int(call), [int(number) for number in numbers.split(",")])
+    sys.argv = [run, *overrides]
+    sys.path.insert(0, os.path.dirname(run))
+    runpy.run_path(run, run_name="__main__")
+"""
 
 
 @pytest.fixture
@@ -45,3 +88,41 @@ def ends():
             os.close(descriptor)
 
     return wait
+
+
+@pytest.fixture
+def press(tmp_path):
+    """``press("module:function", call, [signals], *overrides)``: run.py, and what it left, when the signals reach its
+    whole process group as the function is called for that time."""
+
+    def run(where, call, numbers, *overrides):
+        script = tmp_path / "pressed.py"
+        script.write_text(PRESSED)
+        typed = [str(ROOT / "run.py"), where, str(call), ",".join(str(int(number)) for number in numbers), *overrides]
+        return subprocess.run(
+            [sys.executable, str(script), *typed],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            start_new_session=True,
+            timeout=200,
+        )
+
+    return run
+
+
+@pytest.fixture
+def kill(press, ends):
+    """``kill("module:function", call, *overrides)``: how many processes run.py had started when it was killed there,
+    after they have ended too."""
+
+    def run(where, call, *overrides):
+        done = press(where, call, [signal.SIGKILL], *overrides)  # back when the last one has closed its output
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        (line,) = (line for line in done.stderr.splitlines() if line.startswith("family:"))
+        pids = [int(pid) for pid in line.split()[1:]]
+        assert all(ends(pid) for pid in pids)
+        return len(pids)
+
+    return run

@@ -109,9 +109,19 @@ def _train(config: Train, recipe: Recipe, root: Path, folder: Path) -> None:
         console.print(_summary(trainable, dataset, settings), highlight=False, soft_wrap=True)
         try:
             train(trainable, dataset, settings, experiment, start, config.tracker, console)
-        except StoppedError as stopped:
-            console.print(f"{stopped} To continue, type:\n  {again('resume=true')}", highlight=False, soft_wrap=True)
+        except KeyboardInterrupt as stopped:
+            kept = str(stopped) if isinstance(stopped, StoppedError) else _kept(folder)
+            console.print(f"{kept} To continue, type:\n  {again('resume=true')}", highlight=False, soft_wrap=True)
             raise
+
+
+def _kept(folder: Path) -> str:
+    from positronic.training.checkpoints import list_checkpoints
+
+    checkpoints = list_checkpoints(folder)
+    return (
+        f"Stopped at once; the last checkpoint is {checkpoints[-1].id}." if checkpoints else "There is no checkpoint."
+    )
 
 
 def _recipe(config: Train) -> Recipe:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import multiprocessing
 import queue
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from multiprocessing.context import BaseContext
+from multiprocessing.context import BaseContext, ForkServerContext, ForkServerProcess
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,12 @@ from numpy.typing import NDArray
 
 from positronic.bake.frame_source import CachedFrames, DecodedFrames
 from positronic.bake.reader import BakedDataset
+from positronic.errors import PositronicError
+from positronic.utils.processes import STOPPING, die_with_parent, signals_held
 
 PAD_SUFFIX = "_is_pad"
 PREFETCH = 2  # batches made ahead
+WORKER_DIED = "DataLoader worker"  # begins what torch 2 says of a worker that ended, killed or not
 
 Batch = dict[str, Any]
 """column -> float32 (B, D), actions (B, H, A), images uint8 (B, H, W, 3); ``<action>_is_pad`` bool (B, H); the task."""
@@ -134,29 +138,82 @@ def _from_thread(maker: BatchMaker, start: int, stop: int) -> Iterator[Batch]:
 
 
 def _from_processes(maker: BatchMaker, start: int, stop: int, num_workers: int) -> Iterator[Batch]:
+    """A signal to the whole process group is for this process alone: it takes the batches that it still needs."""
     from torch.utils.data import DataLoader
 
-    yield from DataLoader(
-        maker,  # type: ignore[arg-type]
+    loader = DataLoader(
+        _Refusing(maker),  # type: ignore[arg-type]
         batch_size=None,
         sampler=range(start, stop),
         num_workers=num_workers,
         collate_fn=_as_tensors,
         multiprocessing_context=_process_context(),
+        worker_init_fn=_begin_as_worker,
         generator=torch.Generator(),  # its own: the default one would draw from the run's random state
         prefetch_factor=PREFETCH,
     )
+    with signals_held():
+        batches = iter(loader)
+    for _ in range(start, stop):
+        batch = _next(batches)
+        if isinstance(batch, PositronicError):
+            raise batch
+        yield batch
+
+
+def _next(batches: Iterator[Batch | PositronicError]) -> Batch | PositronicError:
+    try:
+        return next(batches)
+    except RuntimeError as error:
+        if WORKER_DIED not in str(error):
+            raise
+        raise PositronicError(
+            "A process that decodes frames ended unexpectedly. If it was killed for memory, start fewer: num_workers=1."
+            " Training goes on from the last checkpoint with resume=true."
+        ) from error
+
+
+@dataclass(frozen=True)
+class _Refusing:
+    """What a user can mend comes back as it is; torch would put a traceback into its text."""
+
+    maker: BatchMaker
+
+    def __getitem__(self, step: int) -> Batch | PositronicError:
+        try:
+            return self.maker[step]
+        except PositronicError as error:
+            return error
 
 
 def _process_context() -> BaseContext:
     """Processes that are not forked from this one: a fork of a process that runs torch's threads can hang."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
+    context = _ForkServer()
     context.set_forkserver_preload([__name__])  # imports once for all workers
     return context
 
 
-def _as_tensors(batch: Batch) -> Batch:
+class _Worker(ForkServerProcess):
+    """It does not hear SIGTERM, by which torch ends a worker that hangs."""
+
+    def terminate(self) -> None:
+        self.kill()
+
+
+class _ForkServer(ForkServerContext):
+    Process = _Worker
+
+
+def _begin_as_worker(number: int) -> None:
+    die_with_parent()
+    for each in STOPPING:  # the fork server may have been started by somebody else, without ``signals_held``
+        signal.signal(each, signal.SIG_IGN)
+
+
+def _as_tensors(batch: Batch | PositronicError) -> Batch | PositronicError:
     """Tensors travel between processes in shared memory, arrays are copied through a pipe."""
+    if isinstance(batch, PositronicError):
+        return batch
     return {name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value for name, value in batch.items()}

@@ -91,7 +91,7 @@ def _run(
             report.metrics({"step": step, **learner.take_metrics(), **clock.take()})
         if saves:
             save_checkpoint(experiment, step, learner.trainable.save, learner.save_state)
-        if stop.is_set() and not last:
+        if saves and stop.is_set() and not last:
             raise StoppedError(f"Stopped after step {step}; its checkpoint is in {experiment.folder}.")
 
 

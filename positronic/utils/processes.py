@@ -58,6 +58,23 @@ def signals_held() -> Iterator[None]:
             os.kill(os.getpid(), number)
 
 
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Ctrl-C and SIGTERM raise KeyboardInterrupt inside; before and after they end the process, as run.py leaves it.
+
+    What others handle, or a shell made us ignore, stays as it is.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    ours = [number for number in STOPPING if main and signal.getsignal(number) is signal.SIG_DFL]
+    for number in ours:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def hear() -> None:
     """In a child that was started inside ``signals_held``: signals arrive again, those that wait at once."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)

@@ -1,11 +1,16 @@
 """Which samples make up a step, and what is in a batch."""
 
+import multiprocessing
+import shutil
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from positronic.bake.frame_source import open_frames
+from positronic.bake.reader import open_baked
+from positronic.errors import PositronicError
 from positronic.training.batches import BatchMaker, SampleOrder, iterate
 
 CAMERA = "observation.images.side"
@@ -95,6 +100,37 @@ def test_an_error_while_making_a_batch_reaches_the_loop(dataset):
 
     with pytest.raises(ValueError, match="row 3 is broken"):
         next(iterate(Broken(), 0, 4, num_workers=0))
+
+
+@pytest.fixture
+def decoding(baked_path, tmp_path):
+    """``(a copy of the dataset, 1000 batches of it made by a process)``."""
+    shutil.copytree(baked_path, tmp_path / "copy")
+    dataset = open_baked(tmp_path / "copy")
+    made = BatchMaker(dataset, open_frames(dataset, 0.0), SampleOrder(len(dataset), 4, 0), np.arange(3), False)
+    batches = iterate(made, 0, 1000, num_workers=1)
+    yield tmp_path / "copy", batches
+    batches.close()
+
+
+def test_a_damaged_video_is_a_sentence_also_when_a_process_finds_it(decoding):
+    """The file is named, and no traceback is in the text."""
+    folder, batches = decoding
+    for video in folder.rglob("*.mp4"):
+        video.write_bytes(b"")
+    with pytest.raises(PositronicError, match=r"\.mp4") as refused:
+        next(batches)
+    assert "Traceback" not in str(refused.value)
+
+
+def test_a_decoder_that_is_killed_is_a_sentence(decoding):
+    """For lack of memory, say: what it was, and what to type."""
+    _, batches = decoding
+    next(batches)
+    for process in multiprocessing.active_children():
+        process.kill()
+    with pytest.raises(PositronicError, match=r"decodes frames ended unexpectedly.*num_workers=1.*resume=true"):
+        list(batches)
 
 
 def test_leaving_early_ends_the_thread(dataset):

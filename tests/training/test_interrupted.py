@@ -1,0 +1,104 @@
+"""Signals reach a whole process group, decoders too; a training run loses nothing to them."""
+
+import json
+import signal
+
+import pytest
+import safetensors.torch
+import torch
+
+import positronic
+from positronic.stages.train import run
+from positronic.training.checkpoints import find_checkpoint, list_checkpoints
+
+STEPS, SAVE_FREQ = 12, 5
+STEP = "positronic.training.loop:Learner.step"
+SAVE = "positronic.training.loop:Learner.save_state"
+START = "torch.utils.data:DataLoader.__iter__"
+TINY_ACT = "vision_backbone=resnet_small chunk_size=4 n_action_steps=4 dim_model=32 n_heads=2 dim_feedforward=32"
+LAYERS = "n_encoder_layers=1 n_decoder_layers=1 dropout=0.1"
+
+
+@pytest.fixture
+def _one_thread():
+    """The order of additions depends on the number of threads; here it has to be the same in two processes."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def overrides(baked_path, tmp_path):
+    """``overrides("name", ...)``: what one types to train with two processes that decode."""
+    policy = [f"vendor.policy.{each}" for each in f"{TINY_ACT} {LAYERS}".split()]
+    fixed = ["stage=train", "vendor=lerobot", "codec=ee", "modality.image_size=[16,16]", "dataset.path=raw"]
+    fixed += [f"input_path={baked_path}", f"output_dir={tmp_path}", "batch_size=3", "device=cpu", "log_freq=1"]
+    fixed += [f"num_train_steps={STEPS}", f"save_freq={SAVE_FREQ}", "cache_gb=0", "num_workers=2", *policy]
+    return lambda name, *more: [*fixed, f"exp_name={name}", *more]
+
+
+def losses(folder):
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [(row["step"], row["loss"], row["lr"], row["grad_norm"]) for row in rows]
+
+
+def weights(folder):
+    return safetensors.torch.load_file(find_checkpoint(folder).pretrained_model / "model.safetensors")
+
+
+def steps(folder):
+    """Of whole checkpoints; nothing else is beside them."""
+    checkpoints = list_checkpoints(folder)
+    assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == [one.id for one in checkpoints]
+    return [one.step for one in checkpoints]
+
+
+def require_interrupted(done):
+    """Exit code 130, no traceback, and what to type."""
+    assert done.returncode == 130, done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert done.stderr.endswith("Interrupted: stage=train.\n")
+    assert "To continue, type:\n  python run.py stage=train" in done.stdout
+    assert "resume=true" in done.stdout
+
+
+@pytest.mark.usefixtures("_one_thread")
+def test_ctrl_c_saves_the_step_and_the_run_goes_on_bit_for_bit(press, overrides, tmp_path):
+    """The step under way is finished and saved; losses and weights are those of a run that nobody stopped."""
+    done = press(STEP, 7, [signal.SIGINT], *overrides("cut"))
+    require_interrupted(done)
+    assert "Stopped after step 7; its checkpoint is in" in done.stdout
+    assert steps(tmp_path / "cut") == [5, 7]
+    run(positronic.compose(overrides("cut", "resume=true", "cache_gb=1")))
+    run(positronic.compose(overrides("whole", "cache_gb=1")))
+    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+    cut, whole = weights(tmp_path / "cut"), weights(tmp_path / "whole")
+    assert all(torch.equal(cut[name], whole[name]) for name in whole)
+
+
+def test_sigterm_during_a_save_lets_it_end(press, overrides, tmp_path):
+    """As a scheduler sends it to all: the checkpoint is whole, and the run stops with a step that is saved."""
+    done = press(SAVE, 1, [signal.SIGTERM], *overrides("run"))
+    require_interrupted(done)
+    assert steps(tmp_path / "run") == [5]
+
+
+def test_a_second_ctrl_c_during_a_save_leaves_the_checkpoint_before(press, overrides, tmp_path):
+    """At once: the half of a checkpoint goes, the message says which one is the last."""
+    done = press(SAVE, 2, [signal.SIGINT, signal.SIGTERM], *overrides("run"))
+    require_interrupted(done)
+    assert "the last checkpoint is 000005" in done.stdout
+    assert steps(tmp_path / "run") == [5]
+
+
+def test_ctrl_c_while_the_decoders_start_is_not_lost(press, overrides, tmp_path):
+    """The first step is done and saved; no decoder dies of the signal."""
+    done = press(START, 1, [signal.SIGINT], *overrides("run"))
+    require_interrupted(done)
+    assert steps(tmp_path / "run") == [1]
+
+
+def test_decoders_end_with_a_run_that_is_killed(kill, overrides):
+    """The fork server and its two decoders, which nobody could tell."""
+    assert kill(STEP, 2, *overrides("run")) >= 3
