@@ -61,6 +61,14 @@ if __name__ == "__main__":
 """
 
 
+@pytest.fixture(autouse=True)
+def quiet_encoders():
+    """LeRobot's writer makes FFmpeg print to stderr for the rest of the process; the next test is quiet again."""
+    yield
+    if (av := sys.modules.get("av")) is not None:
+        av.logging.set_level(None)
+
+
 @pytest.fixture
 def sim_config():
     """hardware=sim as it is shipped, with small pictures."""
