@@ -10,11 +10,11 @@ from typing import Protocol
 
 import av
 import numpy as np
-from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from positronic.bake.reader import BakedDataset, VideoSpan
 from positronic.errors import PositronicError
+from positronic.utils.colour import ToRgb
 from positronic.utils.threads import available_cores
 
 TASK_FRAMES = 512  # frames that one decoding task takes, so that threads share long files
@@ -70,18 +70,13 @@ class DecodedFrames:
         return self._files[path]
 
 
-# libswscale's SWS_BILINEAR | SWS_FULL_CHR_H_INT | SWS_ACCURATE_RND. Its default rounds down on the way to RGB: every
-# picture comes out a level darker than a robot's live one.
-UNBIASED = 0x2 | 0x2000 | 0x40000
-
-
 class VideoFile:
     """One mp4, frame k at k / fps s. Context manager."""
 
     def __init__(self, path: Path, fps: int) -> None:
         self._path = path
         self._fps = fps
-        self._reformatter = VideoReformatter()  # kept: setting up a colour conversion costs more than one small frame
+        self._to_rgb = ToRgb()
         try:
             self._container = av.open(str(path))
             self._stream = self._container.streams.video[0]
@@ -109,7 +104,7 @@ class VideoFile:
             for frame in self._from_keyframe_before(first):
                 number = round(float(frame.pts * self._stream.time_base) * self._fps)
                 if number >= first + given:
-                    yield self._reformatter.reformat(frame, format="rgb24", interpolation=UNBIASED).to_ndarray()
+                    yield self._to_rgb.array(frame)
                     given += 1
                 if given == count:
                     return

@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 import av
 import numpy as np
-from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 from PIL import Image
 
 from positronic.codecs.features import ImageFeature
 from positronic.codecs.images import letterbox_image
+from positronic.utils.colour import FromRgb, ToRgb
 
 LEVELS = 256
 Histogram = NDArray[np.int64]
@@ -37,19 +37,15 @@ class FramePreparer:
     """
 
     def __init__(self, feature: ImageFeature, pix_fmt: str) -> None:
-        self._feature, self._pix_fmt = feature, pix_fmt
-        self._to_rgb, self._to_encoder = VideoReformatter(), VideoReformatter()
+        self._feature = feature
+        self._to_rgb, self._to_encoder = ToRgb(), FromRgb(pix_fmt)
 
     def picture(self, frame: av.VideoFrame) -> Image.Image:
         """The letterboxed RGB image: the pixels of ``feature.encode`` of the frame's RGB array."""
-        rgb = self._to_rgb.reformat(frame, format="rgb24")
-        plane = rgb.planes[0]
-        image = Image.frombuffer("RGB", (rgb.width, rgb.height), plane, "raw", "RGB", plane.line_size, 1)
-        return letterbox_image(image, self._feature.height, self._feature.width)
+        return letterbox_image(self._to_rgb.image(frame), self._feature.height, self._feature.width)
 
     def prepare(self, frame: av.VideoFrame) -> Prepared:
         """One decoded frame, of any format and size."""
         picture = self.picture(frame)
         counts = np.fromiter(picture.histogram(), np.int64, 3 * LEVELS).reshape(3, LEVELS)
-        encodable = self._to_encoder.reformat(av.VideoFrame.from_image(picture), format=self._pix_fmt)
-        return Prepared(encodable, counts)
+        return Prepared(self._to_encoder.from_image(picture), counts)

@@ -1,4 +1,4 @@
-"""One open mp4: frames by number, decoded in order, by keyframe seek where that is shorter."""
+"""One open video: frames by number, found by their presentation time, decoded in order or from the keyframe before."""
 
 from __future__ import annotations
 
@@ -6,43 +6,38 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Self
 
 import av
 import numpy as np
+from numpy.typing import NDArray
 
+from positronic.raw.container import Shown, bad, brief, fault_of_frame, open_video, read_shown
 from positronic.raw.faults import BadEpisode
+from positronic.utils.colour import ToRgb
 
 SEEK_GAP = 30  # frames; a nearer target is decoded to, as published files have a keyframe every 30 frames
 
 
-class Packets(NamedTuple):
-    """Presentation stamps of all packets, sorted, and of the keyframes among them; in the stream's time base."""
-
-    pts: np.ndarray
-    keyframes: np.ndarray
-
-
 class Decoder:
-    """Context manager around an open video. Raises BadEpisode when the file is missing, truncated or damaged."""
+    """Context manager around an open video. Frame k is the k-th that a player shows, whatever the file holds besides.
 
-    def __init__(self, path: Path, threads: int = 1) -> None:
+    ``shown``: which frames these are, when it is known. Raises BadEpisode when the file is missing, truncated or
+    damaged, or holds no 8-bit colour.
+    """
+
+    def __init__(self, path: Path, threads: int = 1, shown: Shown | None = None) -> None:
         self.path = path
-        try:
-            self._container = av.open(str(path))
-        except FileNotFoundError as error:
-            raise self._bad("is missing") from error
-        except (av.FFmpegError, OSError) as error:
-            raise self._bad(f"cannot be opened ({_brief(error)}); the recording may have been cut off") from error
-        if not self._container.streams.video:
-            self.close()
-            raise self._bad("has no video stream")
-        self._stream = self._container.streams.video[0]
-        self._stream.codec_context.thread_count = threads
-        self._stream.thread_type = "SLICE" if threads == 1 else "AUTO"
-        self._frames: Iterator[av.VideoFrame] = self._container.decode(self._stream)
-        self._position = -1  # of the frame decoded last
-        self._frame: av.VideoFrame | None = None
+        self._threads = threads
+        self._known = shown
+        self._to_rgb = ToRgb()
+        self._open()
+
+    def _open(self) -> None:
+        self._container, self._stream = open_video(self.path)
+        self._stream.codec_context.thread_count = self._threads
+        self._stream.thread_type = "SLICE" if self._threads == 1 else "AUTO"
+        self._go_on_from(-1)
 
     def __enter__(self) -> Self:
         return self
@@ -66,62 +61,76 @@ class Decoder:
         """Pixels."""
         return self._stream.codec_context.width
 
+    @cached_property
+    def shown(self) -> Shown:
+        """Which frames are shown; from a pass of its own, so that the decoder's place in the file is kept."""
+        return self._known or read_shown(self.path)
+
+    def count_frames(self) -> int:
+        """Number of frames that are shown, by walking the packets. Raises BadEpisode when one is damaged."""
+        return len(self.shown.pts)
+
+    def rgb(self, index: int) -> NDArray[np.uint8]:
+        """Frame ``index`` as RGB, uint8 (H, W, 3)."""
+        return self._to_rgb.array(self.frame(index))
+
     def frame(self, index: int) -> av.VideoFrame:
-        """Frame ``index`` >= 0 in display order. Asking for the same again decodes nothing."""
-        if index < self._position or index > self._position + SEEK_GAP:
+        """Frame ``index`` >= 0 in order of presentation. Asking for the same again decodes nothing."""
+        if index >= self.count_frames():
+            raise bad(self.path, f"holds {self.count_frames()} frames, frame {index} was asked for")
+        if not self._position <= index <= self._position + SEEK_GAP:
             self._seek(index)
         while self._position < index:
             self._step(index)
-        return self._whole(index)
-
-    def count_frames(self) -> int:
-        """Number of whole frames in the file, by walking its packets. Raises BadEpisode when one is damaged."""
-        return len(self._packets.pts)
+        if self._position != index:
+            raise bad(self.path, f"cannot be decoded at frame {index}")
+        fault = fault_of_frame(self._frame, self._stream.codec_context)
+        if fault:
+            raise bad(self.path, f"at frame {index} {fault}")
+        return self._frame
 
     def _step(self, target: int) -> None:
         try:
             self._frame = next(self._frames)
         except StopIteration:
-            raise self._bad(f"ends after {self._position + 1} frames, frame {target} was asked for") from None
+            raise bad(self.path, f"ends after {self._position + 1} frames, frame {target} was asked for") from None
         except av.FFmpegError as error:
-            raise self._bad(f"cannot be decoded after frame {self._position} ({_brief(error)})") from error
-        self._position += 1
+            raise bad(self.path, f"cannot be decoded after frame {self._position} ({brief(error)})") from error
+        last, self._position = self._position, self._number(self._frame)
+        if self._in_order and self._position != last + 1:
+            raise bad(self.path, f"cannot be decoded at frame {last + 1}")
+        self._in_order = True
 
-    def _whole(self, index: int) -> av.VideoFrame:
-        if self._frame.is_corrupt:
-            raise self._bad(f"is damaged at frame {index}")
-        return self._frame
+    def _number(self, frame: av.VideoFrame) -> int:
+        pts = self.shown.pts
+        number = -1 if frame.pts is None else int(np.searchsorted(pts, frame.pts))
+        if not 0 <= number < len(pts) or pts[number] != frame.pts:
+            raise bad(self.path, f"shows a frame at a time ({frame.pts}) that none of its packets has")
+        return number
+
+    def _go_on_from(self, position: int) -> None:
+        """Begin to decode; frame ``position`` was the last one, or it is open which comes next."""
+        self._frames: Iterator[av.VideoFrame] = self._container.decode(self._stream)
+        self._position = position
+        self._in_order = False
 
     def _seek(self, index: int) -> None:
         """Go to the keyframe at or before ``index``, unless decoding on from here is as short."""
-        pts, keyframes = self._packets
-        if index >= len(pts):
-            raise self._bad(f"holds {len(pts)} frames, frame {index} was asked for")
-        key_pts = keyframes[np.searchsorted(keyframes, pts[index], side="right") - 1]
+        pts, keyframes = self.shown
+        key_pts = keyframes[max(np.searchsorted(keyframes, pts[index], side="right") - 1, 0)]
         key_index = int(np.searchsorted(pts, key_pts))
         if self._position < index and key_index <= self._position + 1:
             return
-        self._container.seek(int(key_pts), stream=self._stream)
-        self._frames = self._container.decode(self._stream)
-        self._step(index)
-        self._position = int(np.searchsorted(pts, self._frame.pts))  # a demuxer may land on an earlier keyframe
+        if not self._lands_before(int(key_pts), index):  # not every demuxer finds each keyframe: from the beginning
+            self.close()
+            self._open()
 
-    @cached_property
-    def _packets(self) -> Packets:
-        """From a pass of its own, so that the decoder's place in the file is kept."""
+    def _lands_before(self, pts: int, index: int) -> bool:
+        """Whether a seek to ``pts`` leads to a frame from which ``index`` can be reached."""
         try:
-            with av.open(str(self.path)) as container:
-                packets = [packet for packet in container.demux(video=0) if packet.pts is not None]
-        except av.FFmpegError as error:
-            raise self._bad(f"is damaged ({_brief(error)})") from error
-        keyframes = sorted(packet.pts for packet in packets if packet.is_keyframe)
-        if any(packet.is_corrupt for packet in packets) or not keyframes:
-            raise self._bad("has damaged or no packets; the recording may have been cut off")
-        return Packets(np.array(sorted(packet.pts for packet in packets), np.int64), np.array(keyframes, np.int64))
-
-    def _bad(self, what: str) -> BadEpisode:
-        return BadEpisode(self.path.parent, f"{self.path.name} {what}.")
-
-
-def _brief(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
+            self._container.seek(pts, stream=self._stream)
+            self._go_on_from(-1)
+            self._step(index)
+        except (BadEpisode, av.FFmpegError):
+            return False
+        return self._position <= index

@@ -14,10 +14,12 @@ import av
 import numpy as np
 
 from positronic.raw import columns
+from positronic.raw.container import Shown, read_shown
 from positronic.raw.decoder import Decoder
 from positronic.raw.faults import BadEpisode
 from positronic.raw.layout import INDEX_SUFFIX, VIDEO_SUFFIX
 from positronic.raw.timeline import Times, index_at, window
+from positronic.utils.colour import ToRgb
 
 T = TypeVar("T")
 
@@ -56,7 +58,7 @@ class VideoSignal:
     @cached_property
     def size(self) -> FrameSize:
         """Height and width, from the file's header. Raises BadEpisode when there is no readable mp4."""
-        with self.decoder() as decoder:
+        with Decoder(self.path) as decoder:
             return FrameSize(decoder.height, decoder.width)
 
     @property
@@ -74,9 +76,14 @@ class VideoSignal:
         """Shape of one frame: (H, W, 3)."""
         return (*self.size, 3)
 
+    @cached_property
+    def shown(self) -> Shown:
+        """Which frames the file shows. Raises BadEpisode when there is no readable video."""
+        return read_shown(self.path)
+
     def decoder(self) -> Decoder:
         """A decoder to hold open over many random reads; use it in a ``with``."""
-        return Decoder(self.path, self.threads)
+        return Decoder(self.path, self.threads, self.shown)
 
     def index_at(self, times_ns: Any) -> np.ndarray:
         """Frame shown at each time (T,): int64 (T,). Raises PositronicError before the first frame."""
@@ -87,7 +94,7 @@ class VideoSignal:
         return window(self.times_ns, start_ns, stop_ns)
 
     def av_frames(self, indices: Iterable[int]) -> Iterator[av.VideoFrame]:
-        """The decoded frames (yuv420p), one per index, unconverted. A repeated index yields the same object.
+        """The decoded frames, one per index, unconverted. A repeated index yields the same object.
 
         Ascending indices decode in one pass. Raises IndexError, and BadEpisode when the file ends early or is damaged.
         """
@@ -108,7 +115,7 @@ class VideoSignal:
 
     def frames(self, indices: Iterable[int]) -> Iterator[np.ndarray]:
         """RGB frames, uint8 (H, W, 3), one per index. Only these are converted; equal neighbours are one array."""
-        return self.frames_as(indices, to_rgb)
+        return self.frames_as(indices, ToRgb().array)
 
     def frame(self, index: int) -> np.ndarray:
         """One RGB frame, uint8 (H, W, 3), reached from the keyframe before it. Raises IndexError out of range."""
@@ -117,13 +124,7 @@ class VideoSignal:
     def check(self) -> None:
         """Compare index and video without decoding. Raises BadEpisode when one is missing, damaged or longer."""
         stamps = len(self.times_ns)
-        with self.decoder() as decoder:
-            found = decoder.count_frames()
+        found = len(self.shown.pts)
         if found != stamps:
             reason = f"{self.path.name} holds {found} frames, but its index {self.index_path.name} {stamps} times."
             raise BadEpisode(self.path.parent, reason)
-
-
-def to_rgb(frame: av.VideoFrame) -> np.ndarray:
-    """uint8 (H, W, 3)."""
-    return frame.to_ndarray(format="rgb24")

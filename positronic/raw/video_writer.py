@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from positronic.errors import PositronicError
 from positronic.raw.columns import INDEX_TIME_V1
 from positronic.raw.layout import INDEX_SUFFIX, VIDEO_SUFFIX
+from positronic.utils.colour import FromRgb
 
 NOMINAL_FPS = 100  # of the container, by the published format; real times are in the index
 GOP = 30
@@ -38,6 +39,7 @@ class VideoWriter:
         self._index_path = folder / f"{name}{INDEX_SUFFIX}"
         self._path = folder / f"{name}{VIDEO_SUFFIX}"
         self._options = options
+        self._from_rgb = FromRgb()
         self._times: list[int] = []
         self._shape: tuple[int, ...] | None = None
 
@@ -50,7 +52,7 @@ class VideoWriter:
                 f"Camera '{self.name}' records uint8 frames of shape {self._shape}; at {time_ns} ns came "
                 f"{image_hwc.dtype} of shape {image_hwc.shape}."
             )
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image_hwc), format="rgb24")
+        frame = self._from_rgb.from_array(image_hwc)
         frame.pts = len(self._times)
         self._container.mux(self._stream.encode(frame))
         self._times.append(time_ns)

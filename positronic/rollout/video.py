@@ -25,6 +25,7 @@ from positronic.raw.signals import VectorSignal
 from positronic.raw.video import VideoSignal
 from positronic.rollout.playback import NS_PER_SEC
 from positronic.rollout.results import REPLAYED, SUCCESS, EpisodeResult
+from positronic.utils.colour import FromRgb
 
 FPS = 15
 SCENE_SIZE = 480  # pixels, square
@@ -182,13 +183,13 @@ def write_mp4(path: Path, frames: Iterable[Frame], fps: int) -> None:
     """Encode frames (H, W, 3), both even, as H.264; the header comes first, so that playing starts while it loads."""
     path.parent.mkdir(parents=True, exist_ok=True)
     frames = iter(frames)
-    first = next(frames)
+    first, from_rgb = next(frames), FromRgb()
     with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as container:
         stream = container.add_stream("libx264", rate=fps, options={"crf": CRF, "preset": "veryfast"})
         stream.height, stream.width = first.shape[:2]
         stream.pix_fmt = "yuv420p"
         for frame in itertools.chain([first], frames):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, "rgb24")))
+            container.mux(stream.encode(from_rgb.from_array(frame)))
         container.mux(stream.encode())
 
 

@@ -197,12 +197,10 @@ def bound(dataset: Dataset, recipe: Recipe, video: VideoConfig, workers: int) ->
 
 def bare(episodes: list[Episode], codec: Any, video: VideoConfig, ready: Barrier, finished: Barrier) -> None:
     """Decode, letterbox, encode."""
-    import av
-    from av.video.reformatter import VideoReformatter
-
     from positronic.bake.frames import FramePreparer
     from positronic.bake.sampling import episode_grid
     from positronic.bake.video import piece_writer
+    from positronic.utils.colour import FromRgb
 
     keep_memory()
     fps = codec.timing.fps
@@ -215,10 +213,10 @@ def bare(episodes: list[Episode], codec: Any, video: VideoConfig, ready: Barrier
         ready.wait()
         for episode, cameras in frames.items():
             for image, indices in cameras.items():
-                preparer, to_encoder = FramePreparer(image, video.pix_fmt), VideoReformatter()
+                preparer, to_encoder = FramePreparer(image, video.pix_fmt), FromRgb(video.pix_fmt)
                 with piece_writer(path, image.height, image.width, fps, video) as writer:
                     for picture in episode[image.signal].frames_as(indices, preparer.picture):
-                        writer.write(to_encoder.reformat(av.VideoFrame.from_image(picture), format=video.pix_fmt))
+                        writer.write(to_encoder.from_image(picture))
         finished.wait()
 
 

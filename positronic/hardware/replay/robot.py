@@ -20,7 +20,7 @@ from positronic.hardware.robot import RobotContract
 from positronic.raw.dataset import Dataset, open_dataset
 from positronic.raw.decoder import Decoder
 from positronic.raw.episode import Episode
-from positronic.raw.video import VideoSignal, to_rgb
+from positronic.raw.video import VideoSignal
 
 PLAYED = {  # command -> signals to compare it with, best first; measured ones where commands were not recorded
     CartesianPosition.kind: (keys.COMMAND_POSE, keys.EE_POSE),
@@ -113,7 +113,7 @@ class ReplayRobot:
             value = self._value(name)
             return value if value.ndim else value.item()
         index = self._episode[name].index_at([self._start_ns + self._time_ns])[0]
-        return to_rgb(self._decoders[name].frame(int(index)))
+        return self._decoders[name].rgb(int(index))
 
     def _value(self, name: str) -> NDArray[Any]:
         return self._episode[name].at([self._start_ns + self._time_ns])[0]

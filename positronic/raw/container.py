@@ -1,0 +1,109 @@
+"""What a camera's file holds: its one video stream, and which frames of it are shown, in order of their time.
+
+A file may hold more than is shown. One that was trimmed without encoding again keeps the packets before its beginning,
+which its edit list hides; one cut in the middle starts with packets that need a picture which is not there.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.stream import Disposition
+from numpy.typing import NDArray
+
+from positronic.raw.faults import BadEpisode
+from positronic.utils.colour import has_known_matrix, is_colour_8bit
+
+ENCODE_AGAIN = "Encode the file again as 8-bit colour (yuv420p, square pixels, progressive), or leave this camera out"
+
+
+class Shown(NamedTuple):
+    """Presentation stamps in the stream's time base, ascending: ``pts`` (N,) of the frames that are shown,
+    ``keyframes`` of the packets from which decoding can start, hidden ones too."""
+
+    pts: NDArray[np.int64]
+    keyframes: NDArray[np.int64]
+
+
+def open_video(path: Path) -> tuple[InputContainer, av.VideoStream]:
+    """The open file and its camera. Raises BadEpisode: missing, cut off, no camera or several, no 8-bit colour."""
+    try:
+        container = av.open(str(path))
+    except FileNotFoundError as error:
+        raise bad(path, "is missing") from error
+    except (av.FFmpegError, OSError) as error:
+        raise bad(path, f"cannot be opened ({brief(error)}); the recording may have been cut off") from error
+    streams = [stream for stream in container.streams.video if Disposition.attached_pic not in stream.disposition]
+    fault = _fault_of_streams(streams)
+    if fault:
+        container.close()
+        raise bad(path, fault)
+    return container, streams[0]
+
+
+def read_shown(path: Path) -> Shown:
+    """Which frames are shown, by its packets, without decoding. Raises BadEpisode as ``open_video``, and on damage."""
+    container, stream = open_video(path)
+    try:
+        with container:
+            packets = [packet for packet in container.demux(stream) if packet.size]
+    except av.FFmpegError as error:
+        raise bad(path, f"is damaged ({brief(error)})") from error
+    start = next((number for number, packet in enumerate(packets) if packet.is_keyframe), None)
+    if start is None or any(packet.is_corrupt for packet in packets):
+        raise bad(path, "has damaged or no packets; the recording may have been cut off")
+    if any(packet.pts is None for packet in packets):
+        raise bad(path, "has frames without a presentation time; write it as mp4 again")
+    first = packets[start].pts  # what precedes the first keyframe, in the file or on the screen, cannot be decoded
+    pts = np.array(
+        sorted(packet.pts for packet in packets[start:] if packet.pts >= first and not packet.is_discard), np.int64
+    )
+    if (np.diff(pts) == 0).any():
+        raise bad(path, f"has two frames at one time (frame {int(np.argmin(np.diff(pts)))})")
+    return Shown(pts, np.array(sorted(packet.pts for packet in packets if packet.is_keyframe), np.int64))
+
+
+def _fault_of_streams(streams: list[av.VideoStream]) -> str | None:
+    """Why this is not a camera's file."""
+    if len(streams) != 1:
+        return f"has {len(streams)} video streams, one was expected" if streams else "has no video stream"
+    context = streams[0].codec_context
+    if context.format is None:
+        return "has no decodable pictures; the recording may have been cut off"
+    if not is_colour_8bit(context.format):
+        return f"holds pictures in the pixel format {context.format.name}, 8-bit colour was expected. {ENCODE_AGAIN}"
+    aspect = streams[0].sample_aspect_ratio
+    if aspect not in (None, 0, 1):
+        return f"has pixels that are not square (aspect {aspect.numerator}:{aspect.denominator}). {ENCODE_AGAIN}"
+    return None
+
+
+def fault_of_frame(frame: av.VideoFrame, context: av.VideoCodecContext) -> str | None:
+    """Why a decoded frame is not the picture that the camera took."""
+    if frame.is_corrupt:
+        return "is damaged"
+    if (frame.width, frame.height) != (context.width, context.height):
+        return f"has {frame.width} x {frame.height} pixels, {context.width} x {context.height} were expected"
+    if not is_colour_8bit(frame.format):
+        return f"changes to the pixel format {frame.format.name}. {ENCODE_AGAIN}"
+    if not has_known_matrix(frame):
+        return f"has a colour matrix that is not supported (number {frame.colorspace} of H.273). {ENCODE_AGAIN}"
+    if frame.rotation:
+        return f"is stored turned by {frame.rotation} degrees. Encode the file again as it should be seen"
+    if frame.interlaced_frame:
+        return f"is interlaced: its rows were taken at two times. {ENCODE_AGAIN}"
+    return None
+
+
+def bad(path: Path, what: str) -> BadEpisode:
+    """``what`` is wrong with the file."""
+    return BadEpisode(path.parent, f"{path.name} {what}.")
+
+
+def brief(error: Exception) -> str:
+    """What the system or FFmpeg says."""
+    return getattr(error, "strerror", None) or str(error)
