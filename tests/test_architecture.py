@@ -17,7 +17,7 @@ ROWS = [
     {"keys", "errors"},
     {"utils"},
     {"geometry"},
-    {"commands", "conventions"},
+    {"commands", "conventions", "freshness"},
     {"storage"},
     {"raw"},
     {"codecs"},

@@ -49,7 +49,7 @@ class BakeOptions:
     dataset_format: str = keys.FORMAT_V30
     task: str | None = None
     max_staleness_sec: float | None = 1.0
-    max_state_staleness_sec: float | None = None
+    max_state_staleness_sec: float | None = 1.0
     on_bad_episode: str = STOP
     append: bool = False
     on_duplicate: str = STOP
@@ -177,7 +177,7 @@ class _Run:
         self.seen: set[str] = set()
         self.rejected: list[Rejected] = []
         self.duplicates: list[Duplicate] = []
-        self.added = self.resumed = 0
+        self.added = self.resumed = self.unseen = 0
 
     def go_on(self, old: Path, manifest: Manifest) -> None:
         """Begin with what is in the dataset ``old``. Raises PositronicError when that is not whole, or is another one
@@ -209,7 +209,7 @@ class _Run:
                 self.progress.episode_done(number + 1)
         problems = [duplicates_error(self.duplicates, total)] if self._stopped_by_duplicates else []
         if self._stopped_by_bad or len(self.rejected) == total:
-            problems.append(bad_episodes_error(self.rejected, total))
+            problems.append(bad_episodes_error(self.rejected, total, self.unseen))
         if problems:
             raise PositronicError("\n".join(map(str, problems)))
 
@@ -232,6 +232,7 @@ class _Run:
     def _take(self, number: int, result: BakedEpisode | Duplicate | Rejected | None) -> None:
         if isinstance(result, BakedEpisode) and self.options.append:
             result = self._unless_added(number, result)
+        self.unseen += result is None
         if isinstance(result, Rejected):
             self.rejected.append(result)
         elif isinstance(result, Duplicate):

@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 from positronic import keys
 from positronic.bake.config import VideoConfig
 from positronic.bake.frames import FramePreparer, Histogram, empty_histogram
+from positronic.bake.freshness import require_fresh_vectors, require_moving_picture
 from positronic.bake.pieces import Piece, file_name
-from positronic.bake.sampling import Times, camera_indices, episode_grid, require_fresh_states, sample_vectors
+from positronic.bake.sampling import Times, camera_indices, episode_grid, sample_vectors
 from positronic.bake.video import piece_writer
 from positronic.codecs.codec import Codec
 from positronic.codecs.features import ImageFeature
 from positronic.codecs.modality import Modality
 from positronic.errors import PositronicError
+from positronic.freshness import StillRun, StillWatch
 from positronic.raw.episode import Episode
 from positronic.raw.faults import BadEpisode
 
@@ -39,7 +41,7 @@ class EpisodeBaker:
     video: VideoConfig
     task: str | None
     max_staleness_sec: float | None
-    max_state_staleness_sec: float | None = None
+    max_state_staleness_sec: float | None = 1.0
     known: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -125,9 +127,6 @@ def _plan(baker: EpisodeBaker, episode: Episode) -> _Plan:
     codec = baker.codec
     episode.validate(codec.signals)
     times = episode_grid(episode, codec.signals, codec.timing.fps)
-    if baker.max_state_staleness_sec is not None:
-        states = [feature.signal for feature in codec.state]
-        require_fresh_states(episode, states, times, baker.max_state_staleness_sec)
     frames = {
         image.name: camera_indices(episode, image.signal, times, baker.max_staleness_sec) for image in codec.images
     }
@@ -137,6 +136,8 @@ def _plan(baker: EpisodeBaker, episode: Episode) -> _Plan:
     for name, rows in columns.items():
         if not np.isfinite(rows).all():  # what was recorded is finite, in float64
             raise BadEpisode(episode.path, f"column '{name}' holds numbers too large for float32.")
+    if baker.max_state_staleness_sec is not None:
+        require_fresh_vectors(episode, codec.vector_signals, times, baker.max_state_staleness_sec)
     return _Plan(_task(baker, episode), times, frames, columns)
 
 
@@ -161,26 +162,41 @@ def _bake(
         progress(length)
     else:
         _encode(baker, episode, plan, piece, progress)
+    _require_moving_pictures(baker, episode, plan, piece)
     return BakedEpisode(source, plan.task, length, plan.columns, piece.paths, piece.histograms(), was_there)
 
 
 def _encode(baker: EpisodeBaker, episode: Episode, plan: _Plan, piece: Piece, progress: Progress) -> None:
-    length, cameras, histograms = len(plan.times_ns), baker.modality.image_columns, {}
+    length, cameras, histograms, still = len(plan.times_ns), baker.modality.image_columns, {}, {}
     with piece.begin() as folder:
         for number, column in enumerate(cameras):
             image, path = column.sources[0], Path(folder) / file_name(number)
-            histograms[column.name] = _encode_camera(baker, episode, image, plan.frames[image.name], path)
+            encoded = _encode_camera(baker, episode, image, plan.frames[image.name], path)
+            histograms[column.name], still[column.name] = encoded
             progress(length * (number + 1) // len(cameras) - length * number // len(cameras))
-        piece.store(Path(folder), histograms)
+        piece.store(Path(folder), histograms, still)
 
 
 def _encode_camera(
     baker: EpisodeBaker, episode: Episode, image: ImageFeature, indices: NDArray[np.int64], path: Path
-) -> Histogram:
-    """Decode, letterbox and encode; a frame that is shown repeatedly is prepared once. Returns the histogram."""
-    total, preparer = empty_histogram(), FramePreparer(image, baker.video.pix_fmt)
+) -> tuple[Histogram, list[StillRun]]:
+    """Decode, letterbox and encode; a frame that is shown repeatedly is prepared once. Returns the histogram and where
+    the picture stands still."""
+    total, watch, preparer, last = empty_histogram(), StillWatch(), FramePreparer(image, baker.video.pix_fmt), None
     with piece_writer(path, image.height, image.width, baker.codec.timing.fps, baker.video) as writer:
         for prepared in episode[image.signal].frames_as(indices, preparer.prepare):
             writer.write(prepared.frame)
             total += prepared.histogram
-    return total
+            watch.look(None if prepared is last else prepared.look)
+            last = prepared
+    return total, watch.runs()
+
+
+def _require_moving_pictures(baker: EpisodeBaker, episode: Episode, plan: _Plan, piece: Piece) -> None:
+    """Held against the piece, so that one which an interrupted bake left is judged by this bake's limit."""
+    if baker.max_staleness_sec is None:
+        return
+    runs = piece.still_runs()
+    for column in baker.modality.image_columns:
+        camera = column.sources[0].signal
+        require_moving_picture(episode, camera, runs[column.name], plan.times_ns, baker.max_staleness_sec)

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from positronic.codecs.features import ImageFeature
-from positronic.codecs.images import letterbox_image
+from positronic.codecs.images import letterbox_geometry, letterbox_image
+from positronic.freshness import Picture, look_at
 from positronic.utils.colour import FromRgb, ToRgb
 
 LEVELS = 256
@@ -24,10 +25,12 @@ def empty_histogram() -> Histogram:
 
 
 class Prepared(NamedTuple):
-    """``frame``: in the encoder's pixel format. ``histogram``: of its RGB pixels, the black around included."""
+    """``frame``: in the encoder's pixel format. ``histogram``: of its RGB pixels, the black around included.
+    ``look``: what it is compared by with those before it."""
 
     frame: av.VideoFrame
     histogram: Histogram
+    look: Picture
 
 
 class FramePreparer:
@@ -48,4 +51,10 @@ class FramePreparer:
         """One decoded frame, of any format and size."""
         picture = self.picture(frame)
         counts = np.fromiter(picture.histogram(), np.int64, 3 * LEVELS).reshape(3, LEVELS)
-        return Prepared(self._to_encoder.from_image(picture), counts)
+        return Prepared(self._to_encoder.from_image(picture), counts, look_at(picture, self._inside(frame)))
+
+    def _inside(self, frame: av.VideoFrame) -> tuple[int, int, int, int]:
+        """The picture without the black around it: left, top, right, bottom."""
+        to_height, to_width = self._feature.height, self._feature.width
+        height, width, top, left = letterbox_geometry(frame.height, frame.width, to_height, to_width)
+        return left, top, left + width, top + height

@@ -2,9 +2,10 @@
 
 A folder ``.<name>.pieces`` beside the dataset; in it one for everything that pieces depend on besides the episode
 (recipe, video settings, the software to the last line); in that a folder per episode, named by the episode's
-fingerprint, which appears when it is whole: an mp4 per camera and the histograms of what was encoded. Another bake to
-the same place begins anew, in a folder of its own: a worker that outlives a killed bake by an episode finishes it where
-nobody looks. Whoever builds the dataset holds the lock of ``.<name>.partial`` and with it these.
+fingerprint, which appears when it is whole: an mp4 per camera, the histograms of what was encoded and where its
+pictures stand still. Another bake to the same place begins anew, in a folder of its own: a worker that outlives a
+killed bake by an episode finishes it where nobody looks. Whoever builds the dataset holds the lock of
+``.<name>.partial`` and with it these.
 """
 
 from __future__ import annotations
@@ -23,12 +24,14 @@ import av
 import numpy as np
 
 from positronic.bake.frames import LEVELS, Histogram
+from positronic.freshness import StillRun
 from positronic.storage import local_path
 
 logger = logging.getLogger(__name__)
 
 PACKAGE = Path(__file__).parents[1]
 HISTOGRAMS_FILE = "histograms.npy"
+STILL_FILE = "still.json"
 UNFINISHED_PREFIX = "unfinished-"
 
 
@@ -93,8 +96,9 @@ class Piece:
             return False
         try:
             self.histograms()
+            self.still_runs()
             whole = all(_count_frames(path) == frames for path in self.paths.values())
-        except (OSError, EOFError, ValueError, IndexError, av.FFmpegError):
+        except (OSError, EOFError, ValueError, TypeError, IndexError, av.FFmpegError):
             whole = False
         if not whole:
             shutil.rmtree(self._place, ignore_errors=True)
@@ -108,14 +112,20 @@ class Piece:
         """As they were stored."""
         return dict(zip(self._cameras, np.load(self._place / HISTOGRAMS_FILE), strict=True))
 
+    def still_runs(self) -> dict[str, list[StillRun]]:
+        """Frames of each camera that are one picture."""
+        stored = json.loads((self._place / STILL_FILE).read_text())
+        return {name: [StillRun(*run) for run in runs] for name, runs in zip(self._cameras, stored, strict=True)}
+
     def begin(self) -> tempfile.TemporaryDirectory[str]:
         """A folder to encode into, the n-th camera as ``file_name(n)``; it goes unless it is stored."""
         return tempfile.TemporaryDirectory(prefix=UNFINISHED_PREFIX, dir=self._parent, ignore_cleanup_errors=True)
 
-    def store(self, folder: Path, histograms: Mapping[str, Histogram]) -> None:
+    def store(self, folder: Path, histograms: Mapping[str, Histogram], still: Mapping[str, Sequence[StillRun]]) -> None:
         """Make what was begun in ``folder`` the episode's piece. Another process may have stored the same."""
         stacked = np.array([histograms[name] for name in self._cameras], np.int64)
         np.save(folder / HISTOGRAMS_FILE, stacked.reshape(-1, 3, LEVELS))
+        (folder / STILL_FILE).write_text(json.dumps([still[name] for name in self._cameras]))
         try:
             folder.rename(self._place)
         except OSError:

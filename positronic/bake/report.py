@@ -89,14 +89,17 @@ def rejected_table(rejected: Sequence[Rejected]) -> Table:
     return table
 
 
-def bad_episodes_error(rejected: Sequence[Rejected], total: int) -> PositronicError:
-    """What stops a bake with ``on_bad_episode=stop``, or one that has no good episode."""
+def bad_episodes_error(rejected: Sequence[Rejected], total: int, unseen: int = 0) -> PositronicError:
+    """What stops a bake with ``on_bad_episode=stop``, or one that has no good episode. ``unseen``: episodes whose
+    pictures were not looked at any more."""
     remedy = (
         "Mend or remove them, or leave them out with on_bad_episode=skip."
         if len(rejected) < total
         else "There is no good episode; mend the recording, or choose a codec that needs other signals."
     )
     lines = [f"{each.path}: {each.reason}" for each in rejected]
+    if unseen:
+        remedy += f" The pictures of {unseen} more episodes were not looked at after the first bad one was found."
     return _listing(f"{len(rejected)} of {total} episodes are bad; nothing was published:", lines, remedy)
 
 

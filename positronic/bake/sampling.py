@@ -15,7 +15,6 @@ from positronic.raw.episode import Episode
 from positronic.raw.faults import BadEpisode
 from positronic.raw.kinds import JOINTS, kind_of, looks_like_poses, remedy, size_of
 from positronic.raw.signals import VectorSignal
-from positronic.raw.timeline import index_at
 from positronic.raw.video import VideoSignal
 
 NS = 10**9
@@ -51,28 +50,18 @@ def camera_indices(
         raise BadEpisode(episode.path, f"'{camera}' was recorded as numbers, a camera was expected.")
     indices = signal.index_at(times_ns)
     if max_staleness_sec is not None:
-        _require_fresh(episode, camera, signal.times_ns[indices], times_ns, max_staleness_sec, "max_staleness_sec")
+        _require_fresh(episode, camera, signal.times_ns[indices], times_ns, max_staleness_sec)
     return indices
 
 
-def require_fresh_states(episode: Episode, names: Sequence[str], times_ns: Times, max_staleness_sec: float) -> None:
-    """Raise BadEpisode when a measured value is older than ``max_staleness_sec`` at a grid time."""
-    for name in names:
-        stamps = episode[name].times_ns
-        current = stamps[index_at(stamps, times_ns, name)]
-        _require_fresh(episode, name, current, times_ns, max_staleness_sec, "max_state_staleness_sec")
-
-
-def _require_fresh(
-    episode: Episode, name: str, current_ns: Times, times_ns: Times, limit_sec: float, option: str
-) -> None:
+def _require_fresh(episode: Episode, name: str, current_ns: Times, times_ns: Times, limit_sec: float) -> None:
     ages = times_ns - current_ns
     worst = int(ages.argmax())
     if ages[worst] > limit_sec * NS:
         raise BadEpisode(
             episode.path,
             f"'{name}' stands still: its last sample is {ages[worst] / NS:.2f} s old at "
-            f"{(times_ns[worst] - times_ns[0]) / NS:.2f} s (allowed: {option}={limit_sec}).",
+            f"{(times_ns[worst] - times_ns[0]) / NS:.2f} s (allowed: max_staleness_sec={limit_sec}).",
         )
 
 

@@ -15,10 +15,12 @@ from positronic.utils.fields import above, between, one_of
 @dataclass
 class Convert(Parts):
     """``output_dir``: the baked dataset. ``fps``: null takes ``modality.action_fps``. ``task``: replaces every
-    episode's own. ``max_staleness_sec``: an image older than this makes a bad episode, null allows any age;
-    ``max_state_staleness_sec``: likewise for what was measured of the robot, which some recorders write only on change.
-    ``on_bad_episode``: ``stop`` or ``skip``. ``append``: add to the dataset that is there, in one step; an episode
-    that it holds already stops that, or is skipped (``on_duplicate``). ``num_workers``: processes, 0: one per core.
+    episode's own. ``max_staleness_sec``: an image older than this makes a bad episode, and so does one picture
+    that stays for longer while the robot moves; null allows any age. ``max_state_staleness_sec``: likewise for
+    a state or a command that stays the same while the rest of the episode says that it should not.
+    ``on_bad_episode``: ``stop`` or ``skip``. ``append``: add to the dataset that is there, in one step; an
+    episode that it holds already stops that, or is skipped (``on_duplicate``). ``num_workers``: processes, 0:
+    one per core.
     """
 
     uses: ClassVar[tuple[str, ...]] = ("dataset", "codec", "modality", "storage")
@@ -28,7 +30,7 @@ class Convert(Parts):
     fps: int | None = between(1, default=None)
     task: str | None = None
     max_staleness_sec: float | None = above(0, default=1.0)
-    max_state_staleness_sec: float | None = above(0, default=None)
+    max_state_staleness_sec: float | None = above(0, default=1.0)
     on_bad_episode: str = one_of("stop", "skip", default="stop")
     append: bool = False
     on_duplicate: str = one_of("stop", "skip", default="stop")

@@ -254,14 +254,14 @@ def test_a_camera_that_stopped_is_bad_unless_that_is_allowed(record, recipe, bak
     assert read_manifest(baked(dataset, recipe(), max_staleness_sec=None)).episodes == 1
 
 
-def test_a_state_that_stopped_is_bad_when_that_is_asked_for(record, recipe, baked, tmp_path):
-    """max_state_staleness_sec: off unless typed, as some recorders write a state only when it changes."""
+def test_a_state_that_stopped_is_bad_unless_that_is_allowed(record, recipe, baked, tmp_path):
+    """max_state_staleness_sec decides; the arm was told to move on."""
     path = record(seconds=3)[0].path / f"{keys.EE_POSE}.parquet"
     pq.write_table(pq.read_table(path).slice(0, 40), path)  # the first second
     dataset = open_dataset(tmp_path / "raw")
-    with pytest.raises(PositronicError, match=rf"'{keys.EE_POSE}' stands still: .*max_state_staleness_sec=0.5"):
-        baked(dataset, recipe(), max_state_staleness_sec=0.5)
-    assert read_manifest(baked(dataset, recipe())).max_state_staleness_sec is None
+    with pytest.raises(PositronicError, match=rf"'{keys.EE_POSE}' stands still from .*max_state_staleness_sec=1, null"):
+        baked(dataset, recipe())
+    assert read_manifest(baked(dataset, recipe(), max_state_staleness_sec=None)).max_state_staleness_sec is None
 
 
 def test_a_number_that_float32_cannot_hold_is_bad(record, recipe, baked, tmp_path):

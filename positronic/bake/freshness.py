@@ -1,0 +1,160 @@
+"""Which episodes hold values that were no longer true: judged by what moves beside them.
+
+Every limit here holds where the robot moves only. A recorder that writes on change, on a robot that stands still, is no
+fault; nor is a gripper that is commanded once, a command that stays while the arm settles on it, or a picture of a
+scene in which nothing moves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from positronic import keys
+from positronic.freshness import CLEAR_GRIP, DISTANCES, NS, StillRun, distance
+from positronic.raw.episode import Episode
+from positronic.raw.faults import BadEpisode
+from positronic.raw.video import VideoSignal
+
+Times = NDArray[np.int64]
+
+MEASURED_ARM = (keys.EE_POSE, keys.JOINT_POSITION)
+COMMANDED_ARM = (keys.COMMAND_POSE, keys.COMMAND_JOINTS)
+GRIPPER = (keys.GRIP, keys.TARGET_GRIP)
+MEASURED_BY = {  # command -> what follows it
+    keys.COMMAND_POSE: keys.EE_POSE,
+    keys.COMMAND_JOINTS: keys.JOINT_POSITION,
+    keys.TARGET_GRIP: keys.GRIP,
+}
+# In clear movements (``positronic.freshness``). A measured arm does not jump; a disturbed one (DART) leaves its command
+# by up to 4 cm.
+JUMP, LEFT_BEHIND = 2.0, 2.0
+BLOCKED_GRIP = 0.75  # told to close by less, a gripper may stay where it is: around what it holds
+
+
+class Span(NamedTuple):
+    """From ``start_ns`` on nothing new came, until ``stop_ns``."""
+
+    start_ns: int
+    stop_ns: int
+
+
+def require_fresh_vectors(episode: Episode, names: Sequence[str], times_ns: Times, limit_sec: float) -> None:
+    """Raise BadEpisode where one of the signals ``names`` stands still for longer than ``limit_sec`` and something else
+    that was recorded says that it should not have, with both and the span. ``times_ns``: the episode's grid."""
+    limit_ns = round(limit_sec * NS)
+    for name in names:
+        for span, witness in _suspicions(episode, name, times_ns, limit_ns):
+            if witness:
+                reason = _says(name, span, times_ns, witness, "max_state_staleness_sec", limit_sec)
+                raise BadEpisode(episode.path, reason)
+
+
+def require_moving_picture(
+    episode: Episode, camera: str, runs: Sequence[StillRun], times_ns: Times, limit_sec: float
+) -> None:
+    """Raise BadEpisode when ``camera`` showed one picture and left out, for longer than ``limit_sec``, that the robot
+    moved. ``runs``: of the pictures shown at ``times_ns``."""
+    limit_ns = round(limit_sec * NS)
+    for first, last in runs:
+        span = Span(int(times_ns[first]), int(times_ns[last]))
+        seen_until = span.stop_ns - limit_ns
+        witness = _moving(episode, MEASURED_ARM, span.start_ns, seen_until) if seen_until > span.start_ns else None
+        if witness is None and not any(name in episode.signals for name in MEASURED_ARM):
+            witness = _moving(episode, COMMANDED_ARM, span.start_ns, seen_until)
+        if witness:
+            raise BadEpisode(episode.path, _says(camera, span, times_ns, witness, "max_staleness_sec", limit_sec))
+
+
+def _says(name: str, span: Span, times_ns: Times, witness: str, option: str, limit_sec: float) -> str:
+    start, stop = ((stamp - times_ns[0]) / NS for stamp in span)
+    what = "shows the same picture" if name.startswith(keys.IMAGE_PREFIX) else "stands still"
+    return (
+        f"'{name}' {what} from {max(start, 0):.2f} s to {stop:.2f} s, while {witness}"
+        f" (allowed: {option}={limit_sec:g}, null allows any time)."
+    )
+
+
+def _suspicions(episode: Episode, name: str, times_ns: Times, limit_ns: int) -> Iterator[tuple[Span, str | None]]:
+    """Spans longer than the limit in which ``name`` has nothing new, and what speaks against it."""
+    stamps, values = episode[name].times_ns, episode[name].values
+    rows = values.reshape(len(values), -1)
+    is_new = np.append(True, (rows[1:] != rows[:-1]).any(axis=1))
+    changes = stamps[is_new] if name in DISTANCES else stamps  # a joint step may be the same for seconds
+    for span in _spans(changes, times_ns, limit_ns):
+        yield span, _contradicts(episode, name, span, limit_ns)
+    if name in GRIPPER and not is_new.all():  # it came also when nothing changed
+        for span in _spans(stamps, times_ns, limit_ns):
+            yield span, _moves_on(episode, span, limit_ns)
+
+
+def _spans(stamps: Times, times_ns: Times, limit_ns: int) -> Iterator[Span]:
+    """Within the episode, longer than the limit, without a stamp inside."""
+    inner = stamps[(stamps > times_ns[0]) & (stamps < times_ns[-1])]
+    edges = np.concatenate([times_ns[:1], inner, times_ns[-1:]])
+    for start in np.flatnonzero(np.diff(edges) > limit_ns):
+        yield Span(int(edges[start]), int(edges[start + 1]))
+
+
+def _contradicts(episode: Episode, name: str, span: Span, limit_ns: int) -> str | None:
+    """What says that ``name`` changed within the span, earlier than ``limit_ns`` before its end; None: nothing does."""
+    until = span.stop_ns - limit_ns
+    if name in MEASURED_ARM:
+        others = [other for other in MEASURED_ARM if other != name]
+        moving = _moving(episode, [*others, *COMMANDED_ARM], span.start_ns, until)
+        return moving or _jumps(episode, name, span)
+    if name == keys.GRIP:
+        return _told_otherwise(episode, span.start_ns, until)
+    if name in MEASURED_BY:
+        return _left_behind(episode, name, span.start_ns, until)
+    return _moving(episode, MEASURED_ARM, span.start_ns, until)
+
+
+def _window(episode: Episode, name: str, start_ns: int, stop_ns: int) -> NDArray[np.float64] | None:
+    """Values of ``name`` in the span, the one current at its start first; None when it was not recorded then."""
+    if name not in episode.signals or isinstance(episode[name], VideoSignal) or stop_ns <= start_ns:
+        return None
+    values = episode[name].window(start_ns, stop_ns)[1]
+    return values.astype(np.float64) if len(values) and values.dtype.kind in "fiub" else None
+
+
+def _moving(episode: Episode, names: Sequence[str], start_ns: int, stop_ns: int) -> str | None:
+    """The first of ``names`` that moves clearly in the span."""
+    for name in names:
+        values = _window(episode, name, start_ns, stop_ns)
+        if values is not None and distance(name, values, values[0]).max() >= 1:
+            return f"'{name}' moves"
+    return None
+
+
+def _jumps(episode: Episode, name: str, span: Span) -> str | None:
+    before, after = episode[name].at([span.start_ns, span.stop_ns])
+    return "it is elsewhere afterwards" if distance(name, after[None], before)[0] >= JUMP else None
+
+
+def _left_behind(episode: Episode, name: str, start_ns: int, stop_ns: int) -> str | None:
+    """Whether what follows the command moves away from it: further than it was before, after the command was given."""
+    follower = MEASURED_BY[name]
+    values, command = _window(episode, follower, start_ns, stop_ns), episode[name].at([start_ns])[0]
+    if values is None or values.shape[1:] != command.shape:
+        return _moving(episode, MEASURED_ARM, start_ns, stop_ns) if name != keys.TARGET_GRIP else None
+    away = distance(follower, values, command)
+    clear = LEFT_BEHIND if name != keys.TARGET_GRIP else 1.0
+    return f"'{follower}' moves away from it" if (away - np.minimum.accumulate(away)).max() >= clear else None
+
+
+def _told_otherwise(episode: Episode, start_ns: int, stop_ns: int) -> str | None:
+    """Whether the gripper was told to open, or from open to closed: something that it holds stops it from closing."""
+    told = _window(episode, keys.TARGET_GRIP, start_ns, stop_ns)
+    if told is None:
+        return None
+    opens = float(episode[keys.GRIP].at([start_ns])[0]) - told.min() >= CLEAR_GRIP
+    return f"'{keys.TARGET_GRIP}' moves" if opens or np.ptp(told) >= BLOCKED_GRIP else None
+
+
+def _moves_on(episode: Episode, span: Span, limit_ns: int) -> str | None:
+    """Whether the arm moves in the span. It gets the limit's time to settle: who lets go of it ends all commands."""
+    return _moving(episode, MEASURED_ARM, span.start_ns + limit_ns, span.stop_ns - limit_ns)

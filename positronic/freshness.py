@@ -1,0 +1,130 @@
+"""Is what a signal says still true? Judged by content: a picture that repeats, a value that stays, a robot that moves.
+
+For recordings and for a robot that runs: when pictures are the same within coding noise, and what counts as a clear
+movement. Stamps alone prove nothing: a reader that hangs hands on its last picture with new ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image, ImageChops
+
+from positronic import keys
+
+NS = 10**9
+Floats = NDArray[np.float64]
+
+CLEAR_M, CLEAR_RAD, CLEAR_JOINT_RAD, CLEAR_GRIP = 0.03, 0.5, 0.2, 0.5  # what a camera or a sensor cannot miss
+BLOCK, MAX_BLOCKS = 4, 16  # samples in a block and blocks in a picture, on a side: 1 to 2 % of a bake's time
+# Simulated pictures, x264 at crf 20 and 23: in a camera that froze, a block changed by 14 levels at most where it is 4
+# pixels wide (64 x 64), by 8 at 14 pixels; where the arm moved by 3 cm, by 90 and more.
+NOISE_LEVELS, NOISE_PER_PIXEL = 6, 48
+FLAT_LEVELS = 6  # a picture with less contrast says nothing about time
+
+
+class Picture(NamedTuple):
+    """``pixels``: a sample of it. ``noise``: levels by which encoding alone may change one of its blocks."""
+
+    pixels: Image.Image
+    noise: float
+
+
+def look_at(image: Image.Image, box: tuple[int, int, int, int] | None = None) -> Picture:
+    """The RGB picture inside ``box`` (left, top, right, bottom; None: all of ``image``) as it is compared."""
+    left, top, right, bottom = box or (0, 0, *image.size)
+    columns, rows = (max(1, min(MAX_BLOCKS, side // BLOCK)) for side in (right - left, bottom - top))
+    size = columns * BLOCK, rows * BLOCK
+    sampled = image.resize(size, Image.Resampling.NEAREST, box=(left, top, right, bottom))
+    return Picture(sampled, NOISE_LEVELS + NOISE_PER_PIXEL * columns / (right - left))
+
+
+def change(one: Picture, other: Picture) -> float:
+    """Levels by which the block that changes most differs, on average over its pixels: so that what moves within a
+    block is seen."""
+    difference = ImageChops.difference(one.pixels, other.pixels).reduce(BLOCK)
+    return max(high for _, high in difference.getextrema())
+
+
+def contrast(picture: Picture) -> int:
+    """Levels between the darkest and the brightest block."""
+    return max(high - low for low, high in picture.pixels.reduce(BLOCK).getextrema())
+
+
+class StillRun(NamedTuple):
+    """Pictures ``first`` to ``last`` (inclusive, counted from 0) are one and the same within coding noise."""
+
+    first: int
+    last: int
+
+
+class StillWatch:
+    """Finds the runs of one camera's pictures that are the same as the first of their run.
+
+    Each is held against the first and not against its neighbour, so that slow motion adds up.
+    """
+
+    def __init__(self) -> None:
+        self._runs: list[StillRun] = []
+        self._anchor: Picture | None = None
+        self._first = self._count = 0
+        self._contrast = 0
+
+    def look(self, picture: Picture | None) -> None:
+        """Take the next picture; None where the last one is shown once more."""
+        if picture is not None and (self._anchor is None or not _same(self._anchor, picture)):
+            self._close()
+            self._anchor, self._first = picture, self._count
+            self._contrast = max(self._contrast, contrast(picture))
+        self._count += 1
+
+    def runs(self) -> list[StillRun]:
+        """All runs of two pictures and more; none of a camera that never showed any contrast."""
+        self._close()
+        self._first = self._count
+        return self._runs if self._contrast >= FLAT_LEVELS else []
+
+    def _close(self) -> None:
+        if self._count - self._first > 1:
+            self._runs.append(StillRun(self._first, self._count - 1))
+
+
+def _same(one: Picture, other: Picture) -> bool:
+    return change(one, other) <= one.noise
+
+
+def _pose_distance(values: Floats, reference: Floats) -> Floats:
+    travel = np.linalg.norm(values[:, :3] - reference[:3], axis=1)
+    cosine = np.abs(values[:, 3:] @ reference[3:])  # q and -q are one rotation
+    norms = np.linalg.norm(values[:, 3:], axis=1) * np.linalg.norm(reference[3:])
+    angle = 2 * np.arccos(np.clip(cosine / np.maximum(norms, 1e-9), 0, 1))
+    return np.maximum(travel / CLEAR_M, angle / CLEAR_RAD)
+
+
+def _joint_distance(values: Floats, reference: Floats) -> Floats:
+    return np.abs(values - reference).max(axis=1) / CLEAR_JOINT_RAD
+
+
+def _grip_distance(values: Floats, reference: Floats) -> Floats:
+    return np.abs(values - reference).max(axis=1) / CLEAR_GRIP
+
+
+DISTANCES: dict[str, Callable[[Floats, Floats], Floats]] = {
+    keys.EE_POSE: _pose_distance,
+    keys.COMMAND_POSE: _pose_distance,
+    keys.JOINT_POSITION: _joint_distance,
+    keys.COMMAND_JOINTS: _joint_distance,
+    keys.GRIP: _grip_distance,
+    keys.TARGET_GRIP: _grip_distance,
+}
+"""Signals whose movement can be told."""
+
+
+def distance(name: str, values: ArrayLike, reference: ArrayLike) -> Floats:
+    """How far samples (T, ...) of signal ``name`` are from a ``reference`` sample: (T,), 1 is a clear movement."""
+    rows = np.asarray(values, np.float64)
+    rows = rows[:, None] if rows.ndim == 1 else rows
+    return DISTANCES[name](rows, np.asarray(reference, np.float64).reshape(rows.shape[1:]))
