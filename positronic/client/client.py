@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import logging
 import socket
 import time
 import urllib.error
@@ -24,14 +25,18 @@ from positronic import keys
 from positronic.client.session import ConnectionLost, Session, SessionRefused
 from positronic.client.status import OnStatus, status_line
 from positronic.errors import PositronicError
+from positronic.utils.serialization import MAX_FRAME_BYTES
 
 FIRST_DELAY_SEC, MAX_DELAY_SEC = 0.1, 1.0
 OPEN_TIMEOUT_SEC = 10.0
-PING_SEC = 20.0
-MAX_MESSAGE_BYTES = 64 << 20
+CLOSE_SEC = 2.0  # for a goodbye that nobody may answer
+PING_SEC = 20.0  # both how often we ask whether the server is there, and how long it may take to say so
 HTTP_TOKEN_REFUSED = (401, 403)
 HTTP_TOO_MANY = 429
 HTTP_SERVER_ERROR = 500
+
+QUIET = logging.getLogger("positronic.client.websocket")  # what it would report as a traceback, we raise as a sentence
+QUIET.setLevel(logging.CRITICAL)
 
 STATUS_CONNECTING = "connecting"
 
@@ -88,7 +93,10 @@ class InferenceClient:
             proxy=None,  # robots and servers share a network
             open_timeout=OPEN_TIMEOUT_SEC,
             ping_interval=PING_SEC,
-            max_size=MAX_MESSAGE_BYTES,
+            ping_timeout=PING_SEC,
+            close_timeout=CLOSE_SEC,
+            logger=QUIET,
+            max_size=MAX_FRAME_BYTES,
         )
 
     def _fetch_models(self) -> list[str]:

@@ -17,10 +17,11 @@ from positronic.client.images import shrink_images
 from positronic.client.status import OnStatus
 from positronic.commands import ActionStep
 from positronic.errors import PositronicError, listing
-from positronic.utils.serialization import deserialise, serialise
+from positronic.utils.serialization import MAX_FRAME_BYTES, deserialise, serialise
 
 HANDSHAKE_SILENCE_SEC = 60.0  # servers report at least every 30 s while they load
-ANSWER_TIMEOUT_SEC = 180.0
+TOO_BIG = 1009  # websockets' code for a frame over the limit
+MIB = 1 << 20
 
 
 class InferenceError(PositronicError):
@@ -70,11 +71,13 @@ class Session:
     def infer(self, observation: Mapping[str, Any]) -> list[ActionStep]:
         """Send one observation (raw keys to arrays, numbers, lists or text), return the chunk; empty means no new plan.
 
+        Waits as long as the answer takes while the server is there, which is asked for meanwhile (websocket pings): a
+        slow model is no lost one. Ctrl-C ends the waiting.
         Raises InferenceError when the server cannot answer this observation (the session goes on), ConnectionLost
         when the server is gone, PositronicError when the session is not ready or the observation cannot travel.
         """
         self._require(ConnectionState.READY)
-        frame = serialise(shrink_images(observation, self.meta.get(keys.META_IMAGE_SIZES)))
+        frame = _frame(shrink_images(observation, self.meta.get(keys.META_IMAGE_SIZES)))
         self._state = ConnectionState.WAITING
         answer = self._exchange(frame)
         self._state = ConnectionState.READY
@@ -123,7 +126,7 @@ class Session:
             self._connection.send(frame)
         except (ConnectionClosed, OSError) as error:
             self._lost(error)
-        answer = self._receive(ANSWER_TIMEOUT_SEC)
+        answer = self._receive(None)
         if keys.STATUS in answer:  # some servers end a session so
             self._lost(answer.get(keys.ERROR))
         if keys.ERROR not in answer and keys.RESULT not in answer:
@@ -131,11 +134,11 @@ class Session:
             raise self._foreign(keys.RESULT, answer)
         return answer
 
-    def _receive(self, timeout_sec: float) -> Mapping[str, Any]:
+    def _receive(self, timeout_sec: float | None) -> Mapping[str, Any]:
         try:
             frame = self._connection.recv(timeout=timeout_sec)
         except TimeoutError:
-            self._lost(f"silent for {timeout_sec:g} s")
+            self._lost(f"silent for {HANDSHAKE_SILENCE_SEC:g} s")
         except (ConnectionClosed, OSError) as error:
             self._lost(error)
         try:
@@ -153,7 +156,25 @@ class Session:
 
     def _lost(self, reason: object) -> NoReturn:
         self.close()
+        if isinstance(reason, ConnectionClosed) and reason.rcvd is not None and reason.rcvd.code == TOO_BIG:
+            raise ConnectionLost(
+                f"{self._address} closed the session: the observation is larger than it takes ({reason.rcvd.reason}). "
+                "Send smaller pictures, or shorter values."
+            ) from None
         raise ConnectionLost(f"Lost the inference server at {self._address}: {reason}. Is it still running?") from None
+
+
+def _frame(observation: Mapping[str, Any]) -> bytes:
+    frame = serialise(observation)
+    if len(frame) > MAX_FRAME_BYTES:
+        sizes = {key: len(serialise(value)) for key, value in observation.items()}
+        largest = max(sizes, key=sizes.__getitem__)
+        raise PositronicError(
+            f"The observation takes {len(frame) / MIB:.1f} MiB, a server of this protocol at most "
+            f"{MAX_FRAME_BYTES / MIB:.0f} MiB. The largest value is '{largest}' ({sizes[largest] / MIB:.1f} MiB): send "
+            "a smaller one."
+        )
+    return frame
 
 
 def _steps(answer: Mapping[str, Any]) -> list[ActionStep]:

@@ -7,23 +7,31 @@ keeps ``POST /predict`` away, and ``LitLoop.run`` is the worker's life. Its own 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import signal
+import threading
+import time
 from dataclasses import dataclass
+from multiprocessing import connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import litserve
 from litserve.loops.base import LitLoop
 from litserve.specs.base import LitSpec
+from litserve.utils import WorkerSetupStatus
 
 from positronic import keys
 from positronic.errors import PositronicError
 from positronic.serving.policy import ServedPolicy, Typed, find_loader, load_policy
+from positronic.serving.protocols import PatientWebSocket, PunctualHTTP
 from positronic.serving.session import Sessions, WorkerLink
 from positronic.serving.token import TokenGuard
 from positronic.training.checkpoints import list_checkpoints
 from positronic.utils.processes import die_with_parent
+from positronic.utils.serialization import MAX_FRAME_BYTES
 from positronic.utils.threads import wait_quietly
 
 if TYPE_CHECKING:
@@ -31,7 +39,7 @@ if TYPE_CHECKING:
     from positronic.storage.folder import RemoteFolder
 
 UNUSED_PATH = "/internal/worker"
-MAX_FRAME_BYTES = 64 << 20
+VERIFY_SEC = 0.05
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 
@@ -112,18 +120,54 @@ def _log_to_stderr() -> None:
     ours.propagate = False  # libraries configure the root as they please
 
 
-def make_server(worker: WorkerSettings, token: str | None) -> litserve.LitServer:
+class _Server(litserve.LitServer):
+    """Ends when one of its processes does. ``ended``: the first that did, before anybody asked the server to end.
+
+    LitServe itself does not look after its API process: without one the others would run on, and nothing listen.
+    """
+
+    ended: BaseProcess | None = None
+    interrupted = False
+
+    def verify_worker_status(self) -> None:
+        """Wait until the worker is ready. LitServe's own waits for ever for one that was killed."""
+        while WorkerSetupStatus.READY not in self.workers_setup_status.values():
+            self.ended = next((worker for worker in self.inference_workers if not worker.is_alive()), None)
+            if self.ended is not None:
+                raise RuntimeError("the inference worker did not start")
+            time.sleep(VERIFY_SEC)
+
+    def _start_worker_monitoring(self, manager: Any, uvicorn_workers: dict[int, BaseProcess]) -> None:
+        watched = {process.sentinel: process for process in (*self.inference_workers, *uvicorn_workers.values())}
+        threading.Thread(target=self._watch, args=(watched,), name="watch", daemon=True).start()
+
+    def _watch(self, watched: dict[int, BaseProcess]) -> None:
+        first = connection.wait(list(watched))[0]
+        if self.interrupted:
+            return
+        self.ended = watched[first]
+        with contextlib.suppress(EOFError, OSError):  # the manager of LitServe's queues is gone as well
+            self._shutdown_event.set()
+
+    def _perform_graceful_shutdown(self, manager: Any, uvicorn_workers: Any, shutdown_reason: str = "normal") -> None:
+        if shutdown_reason == "keyboard_interrupt":
+            self.interrupted, self.ended = True, None
+        super()._perform_graceful_shutdown(manager, uvicorn_workers, shutdown_reason)
+
+
+def make_server(worker: WorkerSettings, token: str | None) -> _Server:
     """The server with its routes. It must be run in the main thread of a process that has no CUDA context."""
     accelerator = "cuda" if worker.device.startswith("cuda") else "cpu"  # a label only: the worker picks its device
-    server = litserve.LitServer(_Worker(worker), accelerator=accelerator, devices=1, timeout=False)
+    server = _Server(_Worker(worker), accelerator=accelerator, devices=1, timeout=False)
     if token is not None:
         server.app.add_middleware(TokenGuard, token=token)
     _add_routes(server, worker)
     return server
 
 
-def run_server(server: litserve.LitServer, host: str, port: int, log_level: str) -> None:
-    """Serve until interrupted. Raises PositronicError when the inference worker dies."""
+def run_server(server: _Server, host: str, port: int, log_level: str) -> None:
+    """Serve until interrupted. Raises PositronicError when one of the server's processes ends otherwise."""
+    cause = None
     try:
         server.run(
             host=host,
@@ -131,16 +175,26 @@ def run_server(server: litserve.LitServer, host: str, port: int, log_level: str)
             num_api_servers=1,  # sessions live in its memory
             generate_client_file=False,
             log_level=log_level,
-            ws="websockets-sansio",
+            http=PunctualHTTP,
+            ws=PatientWebSocket,
             ws_per_message_deflate=False,  # costs a robot 100 ms of its CPU for three frames
             ws_max_size=MAX_FRAME_BYTES,
         )
-    except (EOFError, OSError, RuntimeError) as error:  # how LitServe's main process learns that its manager is gone
-        codes = [process.exitcode for process in server.inference_workers]
-        raise PositronicError(
-            f"The inference worker ended unexpectedly (exit code {codes[0] if codes else '?'}; -9 means killed, "
-            "usually for lack of memory). Its log is above. Start again, with a smaller model or on another device."
-        ) from error
+    except (EOFError, OSError, RuntimeError) as error:  # so LitServe's main process learns that its manager is gone
+        cause = error
+    if cause is not None or server.ended is not None:
+        raise PositronicError(_why_it_ended(server)) from cause
+
+
+def _why_it_ended(server: _Server) -> str:
+    code = "?" if server.ended is None else server.ended.exitcode
+    name = "A process of the server"
+    if server.ended is not None:
+        name = "The inference worker" if server.ended in server.inference_workers else "The process that listens"
+    return (
+        f"{name} ended unexpectedly (exit code {code}; -9 means killed, usually for lack of memory). Its log is above. "
+        "Start again, with a smaller model or on another device."
+    )
 
 
 def _add_routes(server: litserve.LitServer, worker: WorkerSettings) -> None:

@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import itertools
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,8 @@ import zmq.asyncio
 from fastapi import WebSocket, WebSocketDisconnect
 
 from positronic import keys
-from positronic.errors import PositronicError
+from positronic.errors import MAX_NAME, PositronicError, clipped, did_you_mean, listing
+from positronic.serving.failures import describe
 from positronic.serving.messages import Reply, Request, Session, error_frame, refused_frame, status_frame
 from positronic.training.checkpoints import find_checkpoint
 
@@ -109,7 +111,7 @@ class Peer:
     async def refuse(self, reason: str) -> None:
         """Say why there will be no session, and close."""
         await self.send(refused_frame(reason))
-        short = reason.encode()[:MAX_CLOSE_REASON_BYTES].decode(errors="ignore")
+        short = reason.encode(errors="replace")[:MAX_CLOSE_REASON_BYTES].decode(errors="ignore")
         with contextlib.suppress(WebSocketDisconnect, RuntimeError, OSError):
             await self._websocket.close(POLICY_VIOLATION, short)
 
@@ -134,58 +136,136 @@ class Peer:
         return self._incoming.done() and self._incoming.result()["type"] == "websocket.disconnect"
 
 
+class SessionState(Enum):
+    """Where a session is. Observations are taken in READY only."""
+
+    OPENING = "opening"
+    READY = "ready for an observation"
+    ANSWERING = "answering one"
+    CLOSED = "closed"
+
+
+NEXT = {
+    SessionState.OPENING: {SessionState.READY, SessionState.CLOSED},
+    SessionState.READY: {SessionState.ANSWERING, SessionState.CLOSED},
+    SessionState.ANSWERING: {SessionState.READY, SessionState.CLOSED},
+    SessionState.CLOSED: set(),
+}
+
+
+class Conversation:
+    """What is said in one session, in its order. ``state`` says where it is."""
+
+    def __init__(self, peer: Peer, mailbox: Mailbox) -> None:
+        self._peer, self._mailbox = peer, mailbox
+        self.state = SessionState.OPENING
+
+    async def open(self, checkpoint_id: str) -> bool:
+        """Get the checkpoint; tell the client what it waits for, then that it is ready, or why it never will be."""
+        self._require(SessionState.OPENING)
+        await self._mailbox.send(Request.OPEN, checkpoint_id)
+        reply, payload = await self._await_policy()
+        if reply is Reply.REFUSED:
+            await self.refuse(payload.decode())
+            return False
+        await self._peer.send(payload)
+        self._move(SessionState.READY)
+        return True
+
+    async def answer(self) -> None:
+        """One observation, one answer. Raises GoneError when the client has left."""
+        self._require(SessionState.READY)
+        frame = await self._peer.receive()
+        self._move(SessionState.ANSWERING)
+        if isinstance(frame, str):
+            await self._peer.send(error_frame("Expected an observation in a binary frame, found a text frame."))
+        else:
+            await self._mailbox.send(Request.INFER, payload=frame)
+            _, answer = await self._peer.unless_gone(self._mailbox.receive())
+            await self._peer.send(answer)
+        self._move(SessionState.READY)
+
+    async def refuse(self, reason: str) -> None:
+        """Say why there will be no session, and close."""
+        self._require(SessionState.OPENING)
+        await self._peer.refuse(reason)
+        self._move(SessionState.CLOSED)
+
+    async def _await_policy(self) -> tuple[Reply, bytes]:
+        status, message = keys.STATUS_WAITING, "Waiting for the inference worker"
+        start_sec = time.monotonic()
+        while True:
+            try:
+                reply, payload = await self._peer.unless_gone(self._mailbox.receive(), STATUS_EVERY_SEC)
+                if reply is not Reply.STATUS:
+                    return reply, payload
+                status, message = payload.decode().split(" ", 1)
+            except TimeoutError:
+                pass
+            await self._peer.send(status_frame(status, f"{message} ({time.monotonic() - start_sec:.0f} s)"))
+
+    def _require(self, expected: SessionState) -> None:
+        if self.state is not expected:
+            raise RuntimeError(f"A session: expected it to be {expected.value}, found it {self.state.value}.")
+
+    def _move(self, state: SessionState) -> None:
+        if state not in NEXT[self.state]:
+            expected = " or ".join(sorted(each.value for each in NEXT[self.state])) or "to stay so"
+            raise RuntimeError(f"A session that is {self.state.value}: expected {expected}, found {state.value}.")
+        self.state = state
+
+
 class Sessions:
     """The session route. ``default``: id of the checkpoint for clients that name none."""
 
     def __init__(self, link: WorkerLink, checkpoints_dir: Path | RemoteFolder, default: str) -> None:
         self._link, self._checkpoints_dir, self._default = link, checkpoints_dir, default
 
-    async def serve(self, websocket: WebSocket, checkpoint_id: str = "") -> None:
-        """Runs until the client leaves. ``checkpoint_id``: from the path or the query."""
+    async def serve(self, websocket: WebSocket) -> None:
+        """Runs until the client leaves."""
         await websocket.accept()
         peer = Peer(websocket)
         try:
             async with self._link.mailbox() as mailbox:
-                if await self._open(peer, mailbox, checkpoint_id or self._default):
-                    await self._answer(peer, mailbox)
+                await self._talk(Conversation(peer, mailbox), websocket)
         except GoneError:
             pass
         finally:
             peer.close()
 
-    async def _open(self, peer: Peer, mailbox: Mailbox, wanted: str) -> bool:
+    async def _talk(self, conversation: Conversation, websocket: WebSocket) -> None:
+        path, query = websocket.path_params.get(keys.QUERY_CHECKPOINT, ""), websocket.query_params.multi_items()
         try:
+            wanted = wanted_checkpoint(path, query) or self._default
             checkpoint = await asyncio.to_thread(find_checkpoint, self._checkpoints_dir, wanted)
         except PositronicError as error:
-            await peer.refuse(str(error))
-            return False
-        await mailbox.send(Request.OPEN, checkpoint.id)
-        reply, payload = await self._await_policy(peer, mailbox)
-        if reply is Reply.REFUSED:
-            await peer.refuse(payload.decode())
-            return False
-        await peer.send(payload)
-        return True
+            await conversation.refuse(str(error))
+            return
+        except OSError as error:  # the folder is gone, the bucket does not answer
+            await conversation.refuse(f"The checkpoints cannot be listed: {describe(error)}")
+            return
+        if await conversation.open(checkpoint.id):
+            while True:
+                await conversation.answer()
 
-    async def _await_policy(self, peer: Peer, mailbox: Mailbox) -> tuple[Reply, bytes]:
-        status, message = keys.STATUS_WAITING, "Waiting for the inference worker"
-        start_sec = time.monotonic()
-        while True:
-            try:
-                reply, payload = await peer.unless_gone(mailbox.receive(), STATUS_EVERY_SEC)
-                if reply is not Reply.STATUS:
-                    return reply, payload
-                status, message = payload.decode().split(" ", 1)
-            except TimeoutError:
-                pass
-            await peer.send(status_frame(status, f"{message} ({time.monotonic() - start_sec:.0f} s)"))
 
-    async def _answer(self, peer: Peer, mailbox: Mailbox) -> None:
-        while True:
-            frame = await peer.receive()
-            if isinstance(frame, str):
-                await peer.send(error_frame("Expected an observation in a binary frame, found a text frame."))
-                continue
-            await mailbox.send(Request.INFER, payload=frame)
-            _, answer = await peer.unless_gone(mailbox.receive())
-            await peer.send(answer)
+def wanted_checkpoint(path_id: str, query: Sequence[tuple[str, str]]) -> str:
+    """The checkpoint's id that a session's address asks for, in its path or in its query; empty for the default.
+
+    Raises PositronicError when the query says anything else, or says it twice, or both say different things.
+    """
+    key = keys.QUERY_CHECKPOINT
+    for name, _ in query:
+        if name != key:
+            raise PositronicError(f"Expected {key}=<id> in the session's address, or nothing, found {_named(name)}.")
+    ids = [value for _, value in query]
+    if len(ids) > 1 or "" in ids:
+        raise PositronicError(f"Expected one id after {key}=, found {listing(map(repr, ids))}.")
+    if ids and path_id and ids[0].lstrip("0") != path_id.lstrip("0"):
+        path, said = clipped(path_id, MAX_NAME), clipped(ids[0], MAX_NAME)
+        raise PositronicError(f"The path asks for checkpoint '{path}', {key}= for '{said}'. Expected one of them.")
+    return ids[0] if ids else path_id
+
+
+def _named(name: str) -> str:
+    return f"'{clipped(name, MAX_NAME)}'.{did_you_mean(name, [keys.QUERY_CHECKPOINT])}".removesuffix(".")

@@ -18,7 +18,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from positronic import keys
-from positronic.errors import PositronicError, listing
+from positronic.errors import MAX_NAME, PositronicError, clipped, listing
 from positronic.storage.uri import is_remote, parse
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ PRETRAINED_MODEL = "pretrained_model"
 TRAINING_STATE = "training_state"
 FORMAT = 1
 ID_DIGITS = 6
+MAX_ID_DIGITS = 18  # Python refuses to read numbers of thousands of digits
 PARTIAL_PREFIX = ".partial-"
 
 
@@ -125,10 +126,11 @@ def find_checkpoint(experiment_dir: str | Path | RemoteFolder, checkpoint_id: st
         return checkpoints[-1]
     wanted = str(checkpoint_id).strip()
     for checkpoint in checkpoints:
-        if wanted.isdecimal() and checkpoint.step == int(wanted):
+        if wanted.isdecimal() and len(wanted) <= MAX_ID_DIGITS and checkpoint.step == int(wanted):
             return checkpoint
     there = listing(checkpoint.id for checkpoint in checkpoints)
-    raise PositronicError(f"No checkpoint '{wanted}' in {folder / CHECKPOINTS}. There are: {there}.")
+    said = clipped(wanted, MAX_NAME)
+    raise PositronicError(f"No checkpoint '{said}' in {folder / CHECKPOINTS}. There are: {there}.")
 
 
 def _folder(experiment_dir: str | Path | RemoteFolder) -> Path | RemoteFolder:

@@ -8,7 +8,9 @@ from http import HTTPStatus
 import numpy as np
 import pytest
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.server import serve
+from websockets.frames import Frame, Opcode
+from websockets.server import ServerProtocol
+from websockets.sync.server import ServerConnection, serve
 
 from positronic import keys
 from positronic.client.client import InferenceClient
@@ -31,7 +33,7 @@ def free_port():
 @contextlib.contextmanager
 def serving(handler, port=0, **options):
     """A real websocket server that runs ``handler(connection)`` for every session."""
-    with serve(handler, "127.0.0.1", port, max_size=None, **options) as server:
+    with serve(handler, "127.0.0.1", port, **{"max_size": None, **options}) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
@@ -163,6 +165,68 @@ def test_a_server_that_goes_raises_connection_lost(goodbye):
             session.infer({})
         with pytest.raises(PositronicError, match="expected to be ready, found it closed"):
             session.infer({})
+
+
+def freezing(listener):
+    """Serves one session in the thread that calls it: ready, then nothing, not even a pong, until the client goes."""
+    with listener.accept()[0] as stream:
+        protocol = ServerProtocol()
+        protocol.receive_data(stream.recv(1 << 16))
+        protocol.send_response(protocol.accept(protocol.events_received()[0]))
+        protocol.send_binary(serialise(READY))
+        stream.sendall(b"".join(protocol.data_to_send()))
+        while stream.recv(1 << 16):
+            pass
+
+
+def test_a_server_that_stops_speaking_is_lost(monkeypatch):
+    """One whose machine hangs, or whose cable is out: it answers no ping."""
+    monkeypatch.setattr("positronic.client.client.PING_SEC", 0.1)
+    monkeypatch.setattr("positronic.client.client.CLOSE_SEC", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=freezing, args=[listener])
+        thread.start()
+        with client(listener.getsockname()[1]).session() as session, pytest.raises(ConnectionLost, match="ping"):
+            session.infer({})
+        thread.join()
+
+
+def test_a_slow_answer_is_no_lost_server(monkeypatch):
+    """Many silences long, while pings are answered."""
+    monkeypatch.setattr("positronic.client.client.PING_SEC", 0.1)
+    pinged = threading.Semaphore(0)
+
+    class Counting(ServerConnection):
+        def process_event(self, event):
+            super().process_event(event)
+            if isinstance(event, Frame) and event.opcode is Opcode.PING:
+                pinged.release()
+
+    def handler(connection):
+        connection.send(serialise(READY))
+        connection.recv()
+        for _ in range(5):
+            pinged.acquire(timeout=30)
+        connection.send(serialise({"result": [STEP]}))
+
+    with serving(handler, create_connection=Counting) as port, client(port).session() as session:
+        assert len(session.infer({})) == 1
+
+
+def test_an_observation_over_the_frame_limit_is_refused_before_it_is_sent(monkeypatch):
+    """Its largest value is named, and the session goes on."""
+    monkeypatch.setattr("positronic.client.session.MAX_FRAME_BYTES", 1000)
+    with serving(script({"result": [STEP]})) as port, client(port).session() as session:
+        with pytest.raises(PositronicError, match="largest value is 'image.wrist'"):
+            session.infer({"grip": 0.0, "image.wrist": np.zeros(2000, np.uint8)})
+        assert len(session.infer({})) == 1
+
+
+def test_a_server_that_takes_less_says_so():
+    """Its close reason is passed on, instead of a guess that it may not run."""
+    refused = pytest.raises(ConnectionLost, match="larger than it takes")
+    with serving(script({"result": [STEP]}), max_size=1000) as port, client(port).session() as session, refused:
+        session.infer({"image.wrist": np.zeros(2000, np.uint8)})
 
 
 def test_closing_twice_is_fine_and_a_closed_session_refuses():

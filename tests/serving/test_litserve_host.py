@@ -2,8 +2,10 @@
 
 import inspect
 import pickle
+from types import SimpleNamespace
 
 import litserve
+import pytest
 from litserve.loops.base import LitLoop
 from litserve.specs.base import LitSpec
 
@@ -56,3 +58,24 @@ def test_the_token_guards_before_litserves_own_routes(tmp_path):
     """The guard is part of the app that LitServe copies for its API process."""
     outermost = server(tmp_path, "s3cret").app.user_middleware[0]
     assert outermost.cls.__name__ == "TokenGuard"
+
+
+def test_a_worker_that_is_killed_while_it_starts_is_no_endless_wait(tmp_path):
+    """LitServe's own check would wait for it for ever."""
+    ours = server(tmp_path)
+    ours.workers_setup_status, ours.inference_workers = {}, [SimpleNamespace(is_alive=lambda: False)]
+    with pytest.raises(RuntimeError, match="did not start"):
+        ours.verify_worker_status()
+
+
+def test_litserve_calls_what_we_override():
+    """With these arguments; its run ends when the event is set."""
+    source = inspect.getsource(litserve.LitServer.run)
+    for call in (
+        "self.verify_worker_status()",
+        "self._start_worker_monitoring(manager, uvicorn_workers)",
+        "self._shutdown_event.wait()",
+        "self._perform_graceful_shutdown(manager, uvicorn_workers, shutdown_reason)",
+        'shutdown_reason = "keyboard_interrupt"',
+    ):
+        assert call in source

@@ -77,15 +77,37 @@ def test_a_killed_server_takes_its_processes_with_it(experiment):
             wait_until_dead(pid)
 
 
-def test_a_worker_that_dies_ends_the_server_with_a_message(experiment):
-    """Killed for lack of memory, say: exit code 1, everything else ends too."""
-    with running(experiment) as (_, process):
+def member(members, name):
+    """The worker (it was spawned), the API process (the one that listens) or the manager of LitServe's queues."""
+    for pid in members[1:]:
+        spawned = b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        sockets = [link.readlink() for link in Path(f"/proc/{pid}/fd").iterdir()] if name != "worker" else []
+        polls = any("eventpoll" in str(link) for link in sockets)
+        if {"worker": spawned, "api": polls and not spawned, "manager": not polls and not spawned}[name]:
+            return pid
+    raise AssertionError(f"no {name}")
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("worker", "The inference worker ended unexpectedly (exit code -9"),
+        ("api", "The process that listens ended unexpectedly (exit code -9"),
+        ("manager", "ended unexpectedly"),
+    ],
+)
+def test_a_process_that_is_killed_ends_the_server_with_a_message(experiment, name, says):
+    """Each of them, for lack of memory, say: open sessions are closed, exit code 1, everything else ends too."""
+    with running(experiment) as (port, process), connect(f"ws://127.0.0.1:{port}{keys.ROUTE_SESSION}") as websocket:
+        websocket.recv(timeout=60)
         members = family(process.pid)
-        worker = next(pid for pid in members if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes())
-        os.kill(worker, signal.SIGKILL)
+        os.kill(member(members, name), signal.SIGKILL)
+        with pytest.raises(ConnectionClosed):
+            read_to_the_end(websocket)
         output, _ = process.communicate(timeout=60)
         assert process.returncode == 1
-        assert "The inference worker ended unexpectedly (exit code -9" in output
+        assert says in output
+        assert "Traceback" not in output.split(says)[1]
         for pid in members[1:]:
             wait_until_dead(pid)
 

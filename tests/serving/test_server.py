@@ -185,7 +185,7 @@ def test_jpeg_images_are_decoded(port):
         assert "result" in receive(websocket)
 
 
-@pytest.mark.parametrize("path", ["/20", "/000020", "?checkpoint_id=20"])
+@pytest.mark.parametrize("path", ["/20", "/000020", "?checkpoint_id=20", "/000020?checkpoint_id=20"])
 def test_a_named_checkpoint_answers_by_the_path_or_the_query(port, path):
     """Ids compare as numbers; the actions are that checkpoint's."""
     with dial(port, path) as websocket:
@@ -195,7 +195,18 @@ def test_a_named_checkpoint_answers_by_the_path_or_the_query(port, path):
 
 @pytest.mark.parametrize(
     ("path", "says"),
-    [("/7", "There are: 000010, 000020"), ("/runs/7", "No checkpoint 'runs/7'"), ("/30", "The weights are damaged.")],
+    [
+        ("/7", "There are: 000010, 000020"),
+        ("/runs/7", "No checkpoint 'runs/7'"),
+        ("/30", "The weights are damaged."),
+        ("/" + "1" * 5000, "No checkpoint '1111"),
+        ("?checkpoint_id=" + "1" * 5000, "No checkpoint '1111"),
+        ("?checkpont_id=10", "found 'checkpont_id'. Did you mean 'checkpoint_id'?"),
+        ("?checkpoint_id=10&seed=3", "Expected checkpoint_id=<id> in the session's address, or nothing, found 'seed'"),
+        ("/10?checkpoint_id=20", "The path asks for checkpoint '10', checkpoint_id= for '20'"),
+        ("?checkpoint_id=10&checkpoint_id=10", "Expected one id after checkpoint_id="),
+        ("?checkpoint_id=", "Expected one id after checkpoint_id="),
+    ],
 )
 def test_a_checkpoint_that_cannot_be_had_is_refused_with_1008(port, path, says):
     """Unknown ones list those that exist; what cannot be loaded says why."""

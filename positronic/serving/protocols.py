@@ -1,0 +1,58 @@
+"""Uvicorn's connections, with two habits of ours. Private names are used; ``tests/serving/test_protocols.py`` holds
+uvicorn to them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, ClassVar
+
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+HANDSHAKE_SEC = 10.0  # as long as our client tries
+
+
+class PunctualHTTP(AutoHTTPProtocol):
+    """Closes a connection on which no request comes within ``handshake_sec``, or none after the last was answered.
+
+    Uvicorn keeps one that was opened and left, or that sends a header a byte at a time, for ever.
+    """
+
+    handshake_sec: ClassVar[float] = HANDSHAKE_SEC
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._last_request = self.cycle
+        self._look_again()
+
+    def _look_again(self) -> None:
+        self.loop.call_later(self.handshake_sec, self._close_when_idle)
+
+    def _close_when_idle(self) -> None:
+        if self.transport.is_closing() or self.transport.get_protocol() is not self:  # it has become a websocket
+            return
+        answered = self.cycle is None or self.cycle.response_complete
+        if answered and self.cycle is self._last_request:
+            self.transport.close()
+            return
+        self._last_request = self.cycle
+        self._look_again()
+
+
+class PatientWebSocket(WebSocketsSansIOProtocol):
+    """A client whose frame is too large can read why: the rest of the frame is thrown away instead of refused.
+
+    Uvicorn closes at once; then the client's system reports a broken connection before it has read the reason.
+    """
+
+    def handle_parser_exception(self) -> None:
+        if self.close_sent:  # called again for every further piece
+            return
+        reason = self.conn.close_sent
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": reason.code, "reason": reason.reason})
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.transport.write_eof()
+        self.close_sent = True
+        self.stop_keepalive()
+        self.transport.resume_reading()
+        self.close_timer: Any = self.loop.call_later(self.close_timeout, self.transport.close)

@@ -1,0 +1,85 @@
+"""Connections of strangers, against uvicorn with our protocols and an app of six lines."""
+
+import asyncio
+import contextlib
+import inspect
+import socket
+import threading
+
+import pytest
+import uvicorn
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
+from positronic.serving.protocols import PatientWebSocket, PunctualHTTP
+
+LIMIT = 1 << 16
+
+
+async def app(scope, receive, send):
+    """Accepts websockets and echoes; answers every HTTP request."""
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (message := await receive())["type"] == "websocket.receive":
+            await send({"type": "websocket.send", "bytes": message["bytes"]})
+    elif scope["type"] == "http":
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+
+class HastyHTTP(PunctualHTTP):
+    handshake_sec = 0.1
+
+
+@pytest.fixture(scope="module")
+def port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        options = {"lifespan": "off", "log_level": "critical", "ws_max_size": LIMIT, "timeout_keep_alive": 600}
+        server = uvicorn.Server(uvicorn.Config(app, http=HastyHTTP, ws=PatientWebSocket, **options))
+        thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])))
+        thread.start()
+        yield listener.getsockname()[1]
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1\r\nHost: x\r\n", b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET"])
+def test_a_connection_without_a_whole_request_is_closed(port, said):
+    """Opened and left, half a request, or half a second one."""
+    with socket.create_connection(("127.0.0.1", port)) as stranger:
+        stranger.settimeout(30)
+        stranger.sendall(said)
+        while stranger.recv(1 << 16):
+            pass
+
+
+def test_a_websocket_is_not_closed_for_being_silent(port):
+    """The time is for the handshake alone."""
+    with connect(f"ws://127.0.0.1:{port}/") as robot, socket.create_connection(("127.0.0.1", port)) as later:
+        later.settimeout(30)
+        assert later.recv(1) == b""  # the time has passed for one that came after it
+        robot.send(b"hello")
+        assert robot.recv(timeout=30) == b"hello"
+
+
+def test_who_sends_too_large_a_frame_reads_why(port):
+    """The close code and reason arrive although the client still sends."""
+    with connect(f"ws://127.0.0.1:{port}/", max_size=None, compression=None) as robot:
+        with contextlib.suppress(ConnectionClosed):
+            robot.send(bytes(LIMIT * 300))
+        with pytest.raises(ConnectionClosed) as closed:
+            robot.recv(timeout=30)
+    assert closed.value.rcvd.code == 1009
+    assert str(LIMIT) in closed.value.rcvd.reason
+
+
+def test_uvicorn_has_what_we_override():
+    """A new version must pass this first."""
+    calls = inspect.getsource(WebSocketsSansIOProtocol.data_received)
+    assert "self.handle_parser_exception()" in calls
+    source = inspect.getsource(PunctualHTTP.__mro__[1])
+    assert "self.cycle: RequestResponseCycle = None" in source
+    assert "self.loop =" in source
+    assert "response_complete" in source
