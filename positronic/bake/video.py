@@ -12,9 +12,11 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
 
 from positronic.bake.config import VideoConfig
 from positronic.errors import PositronicError
+from positronic.utils.colour import FromRgb, keeps_colours
 
 BITEXACT = {"fflags": "+bitexact"}  # no library versions in the files
 SVT_AV1 = "libsvtav1"
@@ -66,10 +68,16 @@ def piece_writer(path: Path, height: int, width: int, fps: int, video: VideoConf
 
 
 def check_encoder(path: Path, height: int, width: int, fps: int, video: VideoConfig) -> None:
-    """Encode one black frame into ``path``. Raises PositronicError when the encoder refuses the settings."""
+    """Encode one frame into ``path`` and read it again.
+
+    Raises PositronicError when the encoder refuses the settings, or when pictures come back in other colours.
+    """
     try:
+        black = FromRgb(video.pix_fmt).from_array(np.zeros((height, width, 3), np.uint8))
         with piece_writer(path, height, width, fps, video) as writer:
-            writer.write(av.VideoFrame(width, height, video.pix_fmt))
+            writer.write(black)
+        with av.open(str(path)) as container:
+            frame = next(container.decode(video=0))
     except (av.FFmpegError, ValueError) as error:
         options = ", ".join(f"{key}={value}" for key, value in encoder_options(video).items())
         raise PositronicError(
@@ -78,6 +86,12 @@ def check_encoder(path: Path, height: int, width: int, fps: int, video: VideoCon
         ) from None
     finally:
         path.unlink(missing_ok=True)
+    if not keeps_colours(video.pix_fmt, frame):
+        raise PositronicError(
+            f"The encoder '{video.vcodec}' with video.pix_fmt={video.pix_fmt} and video.options={video.options} does "
+            "not keep the colours: a pixel format in colour was expected, and no other matrix or range than its own "
+            "(BT.601, limited). Use video.pix_fmt=yuv420p, and leave what is about colours out of video.options."
+        )
 
 
 class Joiner:

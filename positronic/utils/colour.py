@@ -78,6 +78,18 @@ class FromRgb:
         return self._reformatter.reformat(frame, format=self._pix_fmt, interpolation=FROM_RGB)
 
 
+def keeps_colours(pix_fmt: str, decoded: av.VideoFrame) -> bool:
+    """Whether what ``FromRgb(pix_fmt)`` gave an encoder has its colours when it comes back as ``decoded``.
+
+    It has not in grey, nor when the encoder was told to name another matrix or range than the pictures are in.
+    """
+    written = av.VideoFormat(pix_fmt)
+    if len(written.components) < 3 or written.is_rgb != decoded.format.is_rgb:
+        return False
+    same_matrix = written.is_rgb or decoded.colorspace in (*TAKEN_AS_BT601, BT601)
+    return same_matrix and (written.is_rgb or is_full_range(decoded) == pix_fmt.startswith("yuvj"))
+
+
 def is_full_range(frame: av.VideoFrame) -> bool:
     """Whether black is 0 in its planes, not 16."""
     return frame.color_range == FULL_RANGE or frame.format.name.startswith("yuvj")

@@ -100,6 +100,28 @@ def test_an_encoder_that_refuses_is_named_with_its_settings(tmp_path, video):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "video",
+    [
+        VideoConfig(pix_fmt="gray"),
+        VideoConfig(options={"colorspace": "bt709"}),
+        VideoConfig(options={"x264-params": "colormatrix=bt709"}),
+        VideoConfig(options={"color_range": "pc"}),
+        VideoConfig(options={"x264-params": "fullrange=on"}),
+    ],
+)
+def test_settings_that_change_the_colours_are_refused(tmp_path, video):
+    """Grey, or a name for the colours that the pictures do not have: training would see others than the robot."""
+    with pytest.raises(PositronicError, match="does not keep the colours"):
+        check_encoder(tmp_path / "probe.mp4", 32, 32, FPS, video)
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuvj420p", "yuv444p", "yuv420p10le", "nv12"])
+def test_pixel_formats_in_colour_are_taken(tmp_path, pix_fmt):
+    """More bits and more chroma too, as training reads them."""
+    check_encoder(tmp_path / "probe.mp4", 32, 32, FPS, VideoConfig(pix_fmt=pix_fmt))
+
+
 @pytest.mark.parametrize("video", [VideoConfig(vcodec="libsvtav1", preset="12", crf=30), VideoConfig(vcodec="libx265")])
 def test_other_codecs_join_too(tmp_path, video):
     """AV1 and HEVC by config."""

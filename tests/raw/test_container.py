@@ -177,6 +177,8 @@ def test_what_is_not_8bit_colour_is_refused_by_name(tmp_path, pix_fmt, codec, op
         stream.width, stream.height, stream.pix_fmt = SIZE, SIZE, pix_fmt
         for k in range(3):
             frame = av.VideoFrame(SIZE, SIZE, pix_fmt)
+            for plane in frame.planes:
+                plane.update(bytes(plane.buffer_size))
             frame.pts = k
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
@@ -258,3 +260,43 @@ def test_interlaced_pictures_are_refused(tmp_path):
     path = video(tmp_path / "cam.mp4", options={**FINE, "x264-params": "interlaced=1"})
     with pytest.raises(BadEpisode, match="interlaced"):
         index(path, FRAMES).frame(3)
+
+
+@pytest.mark.parametrize("degrees", [90, 180])
+def test_a_picture_that_is_turned_by_its_container_is_refused(tmp_path, degrees):
+    """As telephones record: a player turns it, and a policy would see it lying on its side."""
+    path = video(tmp_path / "cam.mp4")
+    one, minus_one = (1 << 16).to_bytes(4), (-1 << 16).to_bytes(4, signed=True)
+    none, last = bytes(4), (1 << 30).to_bytes(4)
+    upright = one + none * 3 + one + none * 3 + last  # the matrix of the track's header (ISO 14496-12, 8.3.2)
+    turned = {
+        90: none + one + none + minus_one + none * 4 + last,
+        180: minus_one + none * 3 + minus_one + none * 3 + last,
+    }[degrees]
+    start = path.read_bytes().index(b"tkhd")
+    content = bytearray(path.read_bytes())
+    place = content.index(upright, start)
+    content[place : place + len(upright)] = turned
+    path.write_bytes(content)
+    with pytest.raises(BadEpisode, match=f"turned by -?{degrees} degrees"):
+        index(path, FRAMES).frame(0)
+
+
+def test_full_range_and_the_matrix_of_high_definition_are_kept(tmp_path):
+    """What the file says of its colours is believed: H.264 in full range, and tagged BT.709."""
+    colour = np.full((SIZE, SIZE, 3), (180, 90, 40), np.uint8)
+    for name, colorspace, color_range in (("full", 5, 2), ("hd", 1, 1)):
+        with av.open(str(tmp_path / f"{name}.mp4"), "w") as out:
+            stream = out.add_stream("libx264", rate=RATE, options=FINE)
+            stream.width, stream.height = SIZE, SIZE
+            stream.pix_fmt = "yuvj420p" if color_range == 2 else "yuv420p"
+            stream.codec_context.colorspace, stream.codec_context.color_range = colorspace, color_range
+            frame = av.VideoFrame.from_ndarray(colour, format="rgb24").reformat(
+                format=stream.pix_fmt,
+                src_colorspace=5 if colorspace == 1 else 1,
+                dst_colorspace=colorspace,
+                dst_color_range=color_range,
+            )
+            out.mux(stream.encode(frame))
+            out.mux(stream.encode(None))
+        assert np.abs(index(tmp_path / f"{name}.mp4", 1).frame(0).astype(int) - colour).max() <= 2
