@@ -12,6 +12,8 @@ episode, which the codecs rely on. Inputs are taken as float64.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -153,3 +155,34 @@ def pose_from(rotation: str, values: ArrayLike) -> Floats:
     """(..., 3 + d) with the named rotation -> pose (..., 7) ``[x y z qw qx qy qz]``."""
     values = np.asarray(values, np.float64)
     return np.concatenate([values[..., :3], quat_from(rotation, values[..., 3:])], axis=-1)
+
+
+def quat_toward(quat_wxyz: ArrayLike, reference_wxyz: Sequence[float]) -> Floats:
+    """Of q and -q, which are one rotation, the one on the side of the reference: (..., 4) -> (..., 4).
+
+    Samples on that side keep their bits. At a right angle to the reference the first component that is not 0 decides.
+    """
+    q = np.asarray(quat_wxyz, np.float64)
+    w, x, y, z = q[..., 0], q[..., 1], q[..., 2], q[..., 3]
+    side = _decided(w * reference_wxyz[0] + x * reference_wxyz[1] + y * reference_wxyz[2] + z * reference_wxyz[3], q)
+    return np.where(side[..., None] < 0, 0.0 - q, q)  # 0 - q: no negative zeros
+
+
+def rotvec_toward(rotvec: ArrayLike, reference: Sequence[float]) -> Floats:
+    """Of r and (|r| - 2 pi) r / |r|, which are one rotation, the one nearer to the reference: (..., 3) -> (..., 3).
+
+    |r| is at most pi. The difference of the squared distances is 4 pi (|r| (|r| - pi) - r . reference) / |r|.
+    """
+    r = np.asarray(rotvec, np.float64)
+    angle = _length(r[..., 0], r[..., 1], r[..., 2])
+    along = r[..., 0] * reference[0] + r[..., 1] * reference[1] + r[..., 2] * reference[2]
+    side = _decided(along - angle * (angle - np.pi), r)
+    other = r * ((angle - 2 * np.pi) / np.maximum(angle, MIN_NORM))[..., None]
+    return np.where((side < 0)[..., None], other, r)
+
+
+def _decided(side: Floats, values: Floats) -> Floats:
+    """``side``, and where that is 0 the first of ``values`` that is not."""
+    for component in range(values.shape[-1]):
+        side = np.where(side == 0, values[..., component], side)
+    return side

@@ -32,6 +32,11 @@ scalar first, `rot6d_rows` the first two rows of the rotation matrix; the grippe
 images are uint8 RGB, letterboxed with Pillow's BILINEAR. Labels are `commanded` (the command current at t) or
 `measured` (the state at t, with the gripper binarised at > 0.5 in the label only).
 
+q and -q are one rotation, and so are two rotation vectors near half a turn. A bake finds the principal direction of
+each pose signal over all episodes, and says every rotation by the one of its two rows of numbers that is nearer to
+it. The direction travels in manifest and checkpoint, so a live observation gets the same numbers. A recording whose
+sign never changes bakes to what was recorded; `convert` and `stage=stats report=true` count the turned samples.
+
 To see a codec's contract with all overrides: `python run.py stage=convert vendor=... codec=... --cfg job`.
 """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
@@ -18,10 +19,11 @@ from positronic.bake.episode import BakedEpisode, Duplicate, EpisodeBaker, Rejec
 from positronic.bake.features import lerobot_features
 from positronic.bake.ledger import Ledger
 from positronic.bake.manifest import Manifest, read_manifest, write_manifest
+from positronic.bake.orientation import with_reference_rotations
 from positronic.bake.parallel import FrameCounter, Job, bake_in_order
 from positronic.bake.pieces import Pieces
 from positronic.bake.recompute import readable, require_whole
-from positronic.bake.report import BakeReport, bad_episodes_error, duplicates_error, read_bad, write_report
+from positronic.bake.report import BakeReport, bad_episodes_error, duplicates_error, read_bad, read_turned, write_report
 from positronic.bake.sampling import require_signals
 from positronic.bake.sidecar import Sidecar
 from positronic.bake.video import check_encoder
@@ -93,7 +95,9 @@ def bake(
     planned = _plan(dataset, recipe, options, provenance)
     before = _check(dataset, recipe, output, options, planned)
     asked = {name: getattr(planned, name) for name in ("recipe", "reader", "video")}
-    asked |= {"versions": planned.provenance.get("versions")}
+    asked |= {"versions": planned.provenance.get("versions")}  # pieces hold videos: without reference rotations
+    recipe = _oriented(recipe, dataset, before, options.num_workers)
+    planned = replace(planned, recipe=recipe.to_dict())
     with (
         publish_folder(output, replace=before is not None) as folder,
         Pieces(output, asked) as pieces,
@@ -137,6 +141,13 @@ def _check(
     return before
 
 
+def _oriented(recipe: Recipe, dataset: Dataset, before: Manifest | None, num_workers: int) -> Recipe:
+    """The recipe with the reference rotations of the dataset that is appended to, or of the episodes to be baked."""
+    if before is not None:
+        return recipe.with_reference_rotations(before.load_recipe().reference_rotations)
+    return with_reference_rotations(recipe, dataset, num_workers)
+
+
 def _plan(dataset: Dataset, recipe: Recipe, options: BakeOptions, provenance: Mapping[str, Any]) -> Manifest:
     """The manifest, all but what is counted."""
     return Manifest(
@@ -177,6 +188,7 @@ class _Run:
         self.seen: set[str] = set()
         self.rejected: list[Rejected] = []
         self.duplicates: list[Duplicate] = []
+        self.turned: Counter[str] = Counter()
         self.added = self.resumed = self.unseen = 0
 
     def go_on(self, old: Path, manifest: Manifest) -> None:
@@ -189,6 +201,7 @@ class _Run:
             take_over(old, self.folder, writer.kept)
             self.sidecar.go_on(old, self.ledger)
             self.bad_before = read_bad(old)
+            self.turned.update(read_turned(old))
             require_whole(old, manifest, self.ledger)
             require_files(old, writer.videos(old, self.ledger))
         self.baker = replace(self.baker, known=dict(self.sidecar.fingerprints))
@@ -255,6 +268,7 @@ class _Run:
         self.seen.add(source.uid)
         self.writer.write(self.ledger.enter(episode))
         self.sidecar.add(source.uid, source.fingerprint, episode.length, episode.task, episode.histograms)
+        self.turned.update(episode.turned)
         self.added += 1
         self.resumed += episode.was_there
 
@@ -292,6 +306,7 @@ class _Run:
             duplicates=tuple(self.duplicates),
             bad_before=[bad for bad in self.bad_before if bad["uid"] not in self.seen],
             repeated=len(self.ledger.lengths) - len(self.sidecar.fingerprints),
+            turned=dict(self.turned),
             added_frames=sum(self.ledger.lengths[-self.added :]) if self.added else 0,
             resumed=self.resumed,
         )

@@ -53,13 +53,14 @@ class Source(NamedTuple):
 
 
 class BakedEpisode(NamedTuple):
-    """``columns``: (T, D) float32 by name. ``pieces``: mp4 by column. ``histograms``: by column. ``was_there``: its
-    pieces were left by an interrupted bake."""
+    """``columns``: (T, D) float32 by name. ``turned``: ``Codec.count_turned``. ``pieces``: mp4 by column.
+    ``histograms``: by column. ``was_there``: its pieces were left by an interrupted bake."""
 
     source: Source
     task: str
     length: int
     columns: dict[str, NDArray[np.float32]]
+    turned: dict[str, int]
     pieces: dict[str, Path]
     histograms: dict[str, Histogram]
     was_there: bool
@@ -88,6 +89,7 @@ class _Plan(NamedTuple):
     times_ns: Times
     frames: dict[str, NDArray[np.int64]]
     columns: dict[str, NDArray[np.float32]]
+    turned: dict[str, int]
 
 
 def bake_episode(
@@ -131,14 +133,15 @@ def _plan(baker: EpisodeBaker, episode: Episode) -> _Plan:
         image.name: camera_indices(episode, image.signal, times, baker.max_staleness_sec) for image in codec.images
     }
     with np.errstate(over="ignore"):
-        canonical = codec.encode_episode(sample_vectors(episode, codec.vector_signals, times))
+        samples = sample_vectors(episode, codec.vector_signals, times)
+        canonical, turned = codec.encode_episode(samples), codec.count_turned(samples)
     columns = {column.name: column.join(canonical) for column in baker.modality.vector_columns}
     for name, rows in columns.items():
         if not np.isfinite(rows).all():  # what was recorded is finite, in float64
             raise BadEpisode(episode.path, f"column '{name}' holds numbers too large for float32.")
     if baker.max_state_staleness_sec is not None:
         require_fresh_vectors(episode, codec.vector_signals, times, baker.max_state_staleness_sec)
-    return _Plan(_task(baker, episode), times, frames, columns)
+    return _Plan(_task(baker, episode), times, frames, columns, turned)
 
 
 def _task(baker: EpisodeBaker, episode: Episode) -> str:
@@ -163,7 +166,9 @@ def _bake(
     else:
         _encode(baker, episode, plan, piece, progress)
     _require_moving_pictures(baker, episode, plan, piece)
-    return BakedEpisode(source, plan.task, length, plan.columns, piece.paths, piece.histograms(), was_there)
+    return BakedEpisode(
+        source, plan.task, length, plan.columns, plan.turned, piece.paths, piece.histograms(), was_there
+    )
 
 
 def _encode(baker: EpisodeBaker, episode: Episode, plan: _Plan, piece: Piece, progress: Progress) -> None:

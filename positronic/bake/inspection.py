@@ -14,12 +14,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from positronic import geometry
 from positronic.bake import statistics
 from positronic.bake.columns import Spool, spooled
 from positronic.bake.features import element_names
 from positronic.bake.frames import LEVELS, Histogram
 from positronic.bake.manifest import Manifest
 from positronic.bake.recompute import read_ledger, readable
+from positronic.bake.report import read_turned
 from positronic.bake.statistics import STD_FLOOR
 from positronic.codecs.features import VectorFeature
 from positronic.codecs.limits import Limit
@@ -28,6 +30,7 @@ from positronic.codecs.modality import Column
 Floats = NDArray[np.floating]
 
 FINITE = Limit(slice(0, None), 1, 1, lambda rows: np.isfinite(rows).astype(float), "not a finite number")
+FLIP_COSINE = np.cos(np.deg2rad(15))  # of half the angle between neighbours: a robot turns less within a frame
 BINS = 60  # of a dimension's histogram
 SHOWN = ("min", "q01", "mean", "q99", "max", "std")
 CHANNELS = ("red", "green", "blue")
@@ -57,11 +60,12 @@ class Dimension(NamedTuple):
 
 @dataclass(frozen=True)
 class Inspection:
-    """Everything about one dataset."""
+    """Everything about one dataset. ``turned``: pose signal -> samples that the bake turned to one sign."""
 
     manifest: Manifest
     dimensions: list[Dimension]
     findings: list[Finding]
+    turned: dict[str, int]
 
     def flagged(self, dimension: Dimension) -> bool:
         """Whether a finding is about this dimension."""
@@ -82,9 +86,11 @@ def inspect(root: Path, manifest: Manifest) -> Inspection:
     with readable(root), spooled(root, ledger.vectors) as spool:
         dimensions = [d for column in modality.vector_columns for d in _vector_dimensions(spool, column)]
         wrong = _wrong_values(spool, modality.vector_columns, manifest.frames)
+        wrong += [flips.finding() for flips in _sign_flips(spool, modality.vector_columns) if flips.count]
+        turned = read_turned(root)
     for name in ledger.cameras:
         dimensions += _camera_dimensions(name, ledger.histograms[name], ledger.frames)
-    return Inspection(manifest, dimensions, [*wrong, *_near_constant(dimensions)])
+    return Inspection(manifest, dimensions, [*wrong, *_near_constant(dimensions)], turned)
 
 
 def checks(feature: VectorFeature) -> tuple[Limit, ...]:
@@ -134,6 +140,44 @@ def _wrong_values(spool: Spool, columns: Sequence[Column], total: int) -> list[F
         for tally in tallies:
             tally.look(episode, rows[tally.column])
     return [tally.finding(total) for tally in tallies if tally.frames]
+
+
+class _Flips:
+    """Where the rotation of one feature hardly moves and its numbers turn over, as from q to -q."""
+
+    def __init__(self, column: str, feature: VectorFeature, start: int) -> None:
+        self.column, self.feature, self.count, self._first = column, feature, 0, ""
+        self._place = slice(start + 3, start + feature.shape[0])
+
+    def look(self, episode: int, rows: Floats) -> None:
+        """Count an episode's rows of the column, (T, D)."""
+        rotations = rows[:, self._place].astype(np.float64)
+        is_quat = self.feature.convention.rotation == "quat_wxyz"
+        quats = rotations if is_quat else geometry.rotvec_to_quat(rotations)
+        flips = np.flatnonzero((quats[1:] * quats[:-1]).sum(axis=1) < -FLIP_COSINE)
+        self.count += len(flips)
+        if len(flips):
+            self._first = self._first or f"episode {episode}, frame {flips[0] + 1}"
+
+    def finding(self) -> Finding:
+        """In one sentence."""
+        known = self.feature.part.has_reference_rotation
+        why = "its rotations span more than half a turn" if known else "q and -q are one rotation: convert it again"
+        text = f"the sign turns over between neighbours {self.count} times, first in {self._first} ({why})"
+        return Finding(self.column, tuple(element_names(self.feature)[3:]), text)
+
+
+def _sign_flips(spool: Spool, columns: Sequence[Column]) -> list[_Flips]:
+    found = []
+    for column in columns:
+        start = 0
+        for feature in column.sources:
+            found += [_Flips(column.name, feature, start)] if feature.part.has_two_numbers else []
+            start += feature.shape[0]
+    for episode, rows in enumerate(spool.episodes() if found else ()):
+        for flips in found:
+            flips.look(episode, rows[flips.column])
+    return found
 
 
 def _vector_dimensions(spool: Spool, column: Column) -> list[Dimension]:

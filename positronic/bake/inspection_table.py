@@ -27,7 +27,16 @@ def inspection_table(inspection: Inspection, title: str) -> Group:
         for dimension in group:
             numbers = [f"{dimension.stats[key]:.3g}" if dimension.stats else "-" for key in SHOWN]
             table.add_row(f"  {dimension.name}", *numbers, style=WRONG if inspection.flagged(dimension) else None)
-    return Group(table, *_findings(inspection))
+    return Group(table, *_findings(inspection), *_turned(inspection))
+
+
+def _turned(inspection: Inspection) -> list[Text]:
+    frames = inspection.manifest.frames
+    return [
+        Text(f"{name}: {count} of {frames} samples were turned to one sign, as q and -q are one rotation.")
+        for name, count in inspection.turned.items()
+        if count
+    ]
 
 
 def _findings(inspection: Inspection) -> list[Text]:

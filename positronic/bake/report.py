@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from positronic.errors import PositronicError
 
 REPORT_FILE = "meta/bake_report.json"
 SHOWN = 20
+TURNED = "turned_samples"
+TURNED_SAYS = "turned to one sign"
 TASK_CHARS = 120
 
 
@@ -25,8 +27,10 @@ class BakeReport:
     """What the dataset holds, and how this bake went.
 
     ``tasks``: frames by task. ``bad_before``: what was left out when the dataset that was appended to was baked, as
-    ``read_bad`` gives it. ``repeated``: episodes with the content of another one. Not in the file: ``added_frames`` of
-    this bake, of which ``resumed`` episodes had been baked before, and ``seconds``, how long it took.
+    ``read_bad`` gives it. ``repeated``: episodes with the content of another one. ``turned``: pose signal -> samples of
+    the dataset whose rotation is said by its other row of numbers than in the recording. Not in the file:
+    ``added_frames`` of this bake, of which ``resumed`` episodes had been baked before, and ``seconds``, how long it
+    took.
     """
 
     output: str | Path
@@ -41,13 +45,14 @@ class BakeReport:
     added_frames: int
     resumed: int
     seconds: float = 0.0
+    turned: dict[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; nothing of time, machine or path."""
         bad = [{"episode": each.id, "uid": each.uid, "reason": each.reason} for each in self.rejected]
         bad = self.bad_before + bad
         counts = {"episodes": self.episodes, "frames": self.frames, "fps": self.fps, "bad_episodes": len(bad)}
-        counts |= {"repeated_episodes": self.repeated}
+        counts |= {"repeated_episodes": self.repeated, TURNED: self.turned}
         return counts | {"tasks": self.tasks, "bad": bad}
 
     def __rich__(self) -> Group:
@@ -64,6 +69,7 @@ class BakeReport:
         rows |= {"added": f"{self.added_frames} frames"} if self.added_frames < self.frames else {}
         rows |= {"left out, there already": f"{len(self.duplicates)} episodes"} if self.duplicates else {}
         rows |= {"the same content twice": f"{self.repeated} episodes"} if self.repeated else {}
+        rows |= {f"{name}: {TURNED_SAYS}": f"{count} samples" for name, count in self.turned.items() if count}
         rows |= {"from an interrupted bake": f"{self.resumed} episodes"} if self.resumed else {}
         for name, value in rows.items():
             table.add_row(Text(name), str(value))
@@ -79,6 +85,12 @@ def write_report(folder: Path, report: BakeReport) -> None:
 def read_bad(folder: Path) -> list[dict[str, Any]]:
     """The bad episodes that the report in a dataset's folder lists: ``episode``, ``uid``, ``reason``."""
     return json.loads((folder / REPORT_FILE).read_text(encoding="utf-8"))["bad"]
+
+
+def read_turned(folder: Path) -> dict[str, int]:
+    """Pose signal -> how many samples of the dataset in ``folder`` were turned; empty in datasets of older versions."""
+    path = folder / REPORT_FILE
+    return json.loads(path.read_text(encoding="utf-8")).get(TURNED, {}) if path.is_file() else {}
 
 
 def rejected_table(rejected: Sequence[Rejected]) -> Table:

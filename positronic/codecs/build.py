@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from positronic import conventions
 from positronic.codecs.codec import Codec, Timing
 from positronic.codecs.config import CodecConfig, ModalityConfig
-from positronic.codecs.features import action_feature, image_feature, state_feature
+from positronic.codecs.features import References, action_feature, image_feature, state_feature
 from positronic.codecs.modality import Modality, build_modality
 from positronic.codecs.parts import ARMS, GRIPPER, MEASURED
 from positronic.errors import PositronicError, did_you_mean, listing
@@ -20,12 +20,17 @@ LABELS = ("commanded", "measured")
 
 @dataclass(frozen=True)
 class Recipe:
-    """A codec as a vendor uses it. ``codec_config`` and ``modality_config`` are what it was built from."""
+    """A codec as a vendor uses it. ``codec_config`` and ``modality_config`` are what it was built from.
+
+    ``reference_rotations``: by raw signal, found in a bake; none in a recipe that was not baked with yet. They are no
+    part of the contract: who asks for a codec takes those of the dataset or checkpoint.
+    """
 
     codec: Codec
     modality: Modality
     codec_config: CodecConfig
     modality_config: ModalityConfig
+    reference_rotations: References = field(default_factory=dict)
 
     @property
     def contract(self) -> dict[str, str]:
@@ -43,26 +48,35 @@ class Recipe:
 
     def at_fps(self, fps: int) -> Recipe:
         """The same recipe at another rate, Hz."""
-        return build(self.codec_config, replace(self.modality_config, action_fps=fps))
+        modality = replace(self.modality_config, action_fps=fps)
+        return build(self.codec_config, modality, self.reference_rotations)
+
+    def with_reference_rotations(self, references: References) -> Recipe:
+        """The same recipe with these reference rotations instead of its own."""
+        return build(self.codec_config, self.modality_config, references)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; ``from_dict`` gives an equal recipe. ``contract`` is there for people to read."""
         codec, modality = asdict(self.codec_config), asdict(self.modality_config)
-        return {"codec": codec, "modality": modality, "contract": self.contract}
+        fields = {"codec": codec, "modality": modality, "contract": self.contract}
+        references = {name: list(values) for name, values in self.reference_rotations.items()}
+        return fields | ({"reference_rotations": references} if references else {})
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Recipe:
-        return build(CodecConfig(**fields["codec"]), ModalityConfig(**fields["modality"]))
+        references = fields.get("reference_rotations", {})  # older versions had none
+        return build(CodecConfig(**fields["codec"]), ModalityConfig(**fields["modality"]), references)
 
 
-def build(codec_config: CodecConfig, modality_config: ModalityConfig) -> Recipe:
+def build(codec_config: CodecConfig, modality_config: ModalityConfig, references: References | None = None) -> Recipe:
     """Resolve the two configs. Raises PositronicError for an unknown part, rotation, action, label or column source."""
-    codec = build_codec(codec_config, modality_config)
+    references = {name: tuple(values) for name, values in (references or {}).items()}
+    codec = build_codec(codec_config, modality_config, references)
     modality = build_modality(codec, modality_config.columns, modality_config.task_key)
-    return Recipe(codec, modality, codec_config, modality_config)
+    return Recipe(codec, modality, codec_config, modality_config, references)
 
 
-def build_codec(config: CodecConfig, modality: ModalityConfig) -> Codec:
+def build_codec(config: CodecConfig, modality: ModalityConfig, references: References) -> Codec:
     """The codec at the modality's image size, rate and horizon."""
     _one_of("rotation", config.rotation, ROTATION_DIMS)
     _one_of("action", config.action, ARMS)
@@ -72,9 +86,11 @@ def build_codec(config: CodecConfig, modality: ModalityConfig) -> Codec:
     height, width = modality.image_size
     return Codec(
         name=config.name,
-        state=tuple(state_feature(part, config.rotation) for part in config.state),
+        state=tuple(state_feature(part, config.rotation, references) for part in config.state),
         images=tuple(image_feature(camera, height, width) for camera in config.images),
-        action=tuple(action_feature(part, config.rotation, config.label) for part in (config.action, GRIPPER)),
+        action=tuple(
+            action_feature(part, config.rotation, config.label, references) for part in (config.action, GRIPPER)
+        ),
         timing=Timing(modality.action_fps, modality.action_horizon_sec),
         switch_grip=config.switch_grip,
         inference_only=config.inference_only,

@@ -81,6 +81,12 @@ class Codec:
         """
         return {feature.name: feature.encode(samples[feature.signal]) for feature in (*self.state, *self.action)}
 
+    def count_turned(self, samples: Mapping[str, NDArray[np.floating]]) -> dict[str, int]:
+        """How many samples of each pose signal, (T, 7), are encoded by their other number: -q instead of q, or the
+        other rotation vector of a rotation near pi."""
+        features = {feature.signal: feature for feature in (*self.state, *self.action) if feature.part.has_two_numbers}
+        return {name: f.part.count_turned(f.rows(samples[name])) for name, f in features.items()}
+
     def encode(self, observation: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
         """One live observation (raw keys; arrays, numbers or lists) to ``state.*`` (D,) and ``image.*`` (H, W, 3).
 

@@ -7,7 +7,8 @@ equal bit for bit.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,8 @@ from positronic.errors import PositronicError
 from positronic.geometry import NoDirectionError
 
 Array = NDArray[np.float32]
+References = Mapping[str, Sequence[float]]
+"""Raw pose signal -> the rotation that decides between two rows of numbers which say the same rotation."""
 
 GRIP_THRESHOLD = 0.5  # strictly above is closed
 
@@ -98,20 +101,27 @@ class ImageFeature:
 Feature = VectorFeature | ImageFeature
 
 
-def state_feature(part: str, rotation: str) -> VectorFeature:
+def state_feature(part: str, rotation: str, references: References) -> VectorFeature:
     """The measured ``part`` as a piece of the proprioception."""
     kind = PARTS[part].in_layout(rotation)
-    return VectorFeature(f"state.{part}", kind, str(kind.measured), kind.convention(""))
+    return _feature("state", kind, kind.measured, "", references)
 
 
-def action_feature(part: str, rotation: str, label: str) -> VectorFeature:
+def action_feature(part: str, rotation: str, label: str, references: References) -> VectorFeature:
     """``part`` of the action; ``label`` is ``commanded`` or ``measured`` (then a grip label is binarised)."""
     kind = PARTS[part].in_layout(rotation)
     measured = label == "measured"
     binarise = measured and kind.is_gripper
     described = f"{label}, binarised" if binarise else label
-    signal = kind.measured if measured else kind.commanded
-    return VectorFeature(f"action.{part}", kind, str(signal), kind.convention(described), binarise)
+    feature = _feature("action", kind, kind.measured if measured else kind.commanded, described, references)
+    return replace(feature, binarise=binarise)
+
+
+def _feature(group: str, part: Part, signal: str | None, label: str, references: References) -> VectorFeature:
+    if signal is None:
+        raise PositronicError(f"There is no raw signal for '{part.name}' as {group} with label '{label}'.")
+    turned = part.toward(references.get(signal))
+    return VectorFeature(f"{group}.{part.name}", turned, signal, part.convention(label))
 
 
 def image_feature(camera: str, height: int, width: int) -> ImageFeature:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -29,6 +29,10 @@ ROTATION_NAMES = {
     "rot6d_rows": ("r00", "r01", "r02", "r10", "r11", "r12"),
     "rotvec": ("rx", "ry", "rz"),
 }
+
+
+REFERENCE_DECIMALS = 6
+TOWARD = {"quat_wxyz": geometry.quat_toward, "rotvec": geometry.rotvec_toward}  # rot6d has one number a rotation
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,32 @@ class Part(ABC):
         """One name per encoded number: ``ee_pose.x``, ``joint_position.0``, ``grip``."""
         return [f"{self.name}.{i}" for i in range(self.size)] if self.size > 1 else [self.name]
 
+    @property
+    def has_two_numbers(self) -> bool:
+        """Whether one state of the robot can be said by two rows of numbers, as one rotation by q and -q."""
+        return False
+
+    @property
+    def has_reference_rotation(self) -> bool:
+        """Whether it is known which of the two rows it is said by."""
+        return False
+
+    def toward(self, reference_rotation: Sequence[float] | None) -> Part:
+        """The part that says a rotation by that one of its numbers that is nearer to the reference; None: as it is."""
+        return self
+
+    def moments(self, rows: Floats) -> Floats:
+        """What ``reference_rotation_of`` needs of raw samples (T, raw_size); moments of several recordings add up."""
+        raise NotImplementedError(f"{self.name} has one number for each state")
+
+    def reference_rotation_of(self, moments: Floats) -> tuple[float, ...] | None:
+        """The reference of all samples that ``moments`` was made of, None when there was none."""
+        raise NotImplementedError(f"{self.name} has one number for each state")
+
+    def count_turned(self, rows: Floats) -> int:
+        """How many raw samples (T, raw_size) are encoded otherwise than without a reference."""
+        return 0
+
     @abstractmethod
     def convention(self, label: str) -> Convention:
         """What encoded numbers mean."""
@@ -83,9 +113,14 @@ class Part(ABC):
 
 @dataclass(frozen=True)
 class EePose(Part):
-    """Pose of the end effector; ``rotation`` names its layout."""
+    """Pose of the end effector; ``rotation`` names its layout.
+
+    ``reference_rotation``: in that layout, decides between q and -q, and between the two rotation vectors of a
+    rotation near pi. None, as in datasets and checkpoints of older versions: they stay as they were recorded.
+    """
 
     rotation: str
+    reference_rotation: tuple[float, ...] | None = None
 
     name = "ee_pose"
     measured = keys.EE_POSE
@@ -113,11 +148,63 @@ class EePose(Part):
     def convention(self, label: str) -> Convention:
         return conventions.pose(self.rotation, label)
 
+    @property
+    def has_two_numbers(self) -> bool:
+        return self.rotation in TOWARD
+
+    @property
+    def has_reference_rotation(self) -> bool:
+        return self.reference_rotation is not None
+
+    def toward(self, reference_rotation: Sequence[float] | None) -> Part:
+        known = self.has_two_numbers and reference_rotation is not None
+        return replace(self, reference_rotation=tuple(reference_rotation) if known else None)
+
     def encode(self, rows: Floats) -> Floats:
-        return geometry.pose_to(self.rotation, rows)
+        return self._turned(geometry.pose_to(self.rotation, rows))
 
     def commands(self, rows: Floats) -> list[Command]:
-        return [CartesianPosition(pose.copy()) for pose in geometry.pose_from(self.rotation, rows)]
+        poses = geometry.pose_from(self.rotation, rows)
+        poses = self._turned(poses) if self.rotation == "quat_wxyz" else poses
+        return [CartesianPosition(pose.copy()) for pose in poses]
+
+    def moments(self, rows: Floats) -> Floats:
+        """(5, 4): the sum of q q^T, and below it the sum of q as this layout has its sign without a reference."""
+        quats = rows[np.isfinite(rows).all(axis=1), 3:]
+        quats = quats[np.linalg.norm(quats, axis=1) > geometry.MIN_NORM]
+        quats = geometry.quat_normalise(quats)
+        if self.rotation == "rotvec":
+            quats = np.where(quats[:, :1] < 0, -quats, quats)
+        return np.vstack([np.einsum("ti,tj->ij", quats, quats), quats.sum(axis=0)])
+
+    def reference_rotation_of(self, moments: Floats) -> tuple[float, ...] | None:
+        """The principal direction of all quaternions, signed as most of them are, in this layout.
+
+        Rounded, so that a sum's last bits, which differ between machines, do not change a dataset's manifest.
+        """
+        if not np.trace(moments[:4]):
+            return None
+        direction = np.linalg.eigh(moments[:4])[1][:, -1]
+        direction = geometry.quat_toward(direction, moments[4].tolist())
+        if self.rotation == "rotvec":
+            direction = _long_rotvec(direction)
+        return tuple(round(float(value), REFERENCE_DECIMALS) + 0.0 for value in direction)
+
+    def count_turned(self, rows: Floats) -> int:
+        plain = geometry.pose_to(self.rotation, rows)
+        return int((self._turned(plain) != plain).any(axis=-1).sum())
+
+    def _turned(self, poses: Floats) -> Floats:
+        if self.reference_rotation is None:
+            return poses
+        turned = TOWARD[self.rotation](poses[..., 3:], self.reference_rotation)
+        return np.concatenate([poses[..., :3], turned], axis=-1)
+
+
+def _long_rotvec(quat_wxyz: Floats) -> Floats:
+    """Of one unit quaternion, with an angle of 0 to 2 pi: the sign counts."""
+    sine = float(np.linalg.norm(quat_wxyz[1:]))
+    return quat_wxyz[1:] * (2 * np.arctan2(sine, quat_wxyz[0]) / max(sine, geometry.MIN_NORM))
 
 
 @dataclass(frozen=True)

@@ -99,6 +99,10 @@ class Episode:
     def __repr__(self) -> str:
         return f"Episode({self.id}, {str(self.place)!r})"
 
+    def without_cameras(self) -> Episode:
+        """The same episode for a reader of vectors: from an object store its videos are not fetched."""
+        return Episode(self.place.without_cameras(), self.naming, self._edits)
+
     @property
     def path(self) -> Path:
         """Its folder on this machine; an episode in an object store is fetched."""

@@ -37,6 +37,10 @@ class EpisodeFolder(Protocol):
         """Begin to fetch its files, as they will be read soon."""
         ...
 
+    def without_cameras(self) -> EpisodeFolder:
+        """The same folder for a reader who needs no video: none has to be fetched."""
+        ...
+
 
 class LocalEpisode:
     """An episode's folder on this machine."""
@@ -66,6 +70,10 @@ class LocalEpisode:
 
     def prefetch(self) -> None:
         """Nothing has to be fetched."""
+
+    def without_cameras(self) -> LocalEpisode:
+        """Itself: no file is opened before it is read."""
+        return self
 
 
 def episode_folder(place: Path | EpisodeFolder) -> EpisodeFolder:

@@ -14,7 +14,7 @@ from positronic import keys
 from positronic.errors import PositronicError
 from positronic.raw.edits import NO_EDITS, Edits, parse_edits
 from positronic.raw.folder import parse_meta, uid_of
-from positronic.raw.layout import EDITS_FILE, META_FILE, is_dir_name
+from positronic.raw.layout import EDITS_FILE, META_FILE, VIDEO_SUFFIX, is_dir_name
 from positronic.storage.cache import Held
 from positronic.storage.client import Client, RemoteFile, connect
 from positronic.storage.config import StorageConfig
@@ -63,6 +63,10 @@ class RemoteEpisode:
     def prefetch(self) -> None:
         """Fetch it in the background, for whoever reads it next. Faults are left to that one."""
         threading.Thread(target=self._try_to_fetch, daemon=True).start()
+
+    def without_cameras(self) -> RemoteEpisode:
+        """Its files but those of videos."""
+        return RemoteEpisode(self.folder, [file for file in self.files if not file.name.endswith(VIDEO_SUFFIX)])
 
     def _try_to_fetch(self) -> None:
         with _PREFETCHING, contextlib.suppress(Exception):

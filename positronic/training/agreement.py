@@ -32,4 +32,5 @@ def agreed_recipe(
         "(an existing dataset is not overwritten: remove it first, or choose another output_dir and input_path)."
     )
     baked.require_same(build(codec, modality), f"the dataset {dataset}", "this run", hint)
-    return build(baked.codec_config, replace(baked.modality_config, action_horizon_sec=modality.action_horizon_sec))
+    horizon = replace(baked.modality_config, action_horizon_sec=modality.action_horizon_sec)
+    return build(baked.codec_config, horizon, baked.reference_rotations)

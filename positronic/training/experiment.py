@@ -136,6 +136,8 @@ def _identity(info: Mapping[str, Any]) -> dict[str, Any]:
     training = info["training"]
     policy = {f"vendor.policy.{name}": value for name, value in training["policy"].items()}
     contract = {f"recipe {name}": value for name, value in info["recipe"]["contract"].items()}
+    references = info["recipe"].get("reference_rotations", {})
+    contract |= {f"reference rotation of {name}": value for name, value in references.items()}
     same = {"vendor": info["vendor"], "vendor.backend": training["backend"]}
     same |= {"dataset digest": info["dataset_digest"][:16], "dataset fps": info["manifest"]["fps"]}
     return same | contract | {name: training[name] for name in KEPT} | policy

@@ -40,8 +40,11 @@ def published() -> Dataset:
     return open_dataset(PUBLISHED)
 
 
-def unit(values: np.ndarray) -> np.ndarray:
-    return values / np.linalg.norm(values)
+def turn(random: np.random.Generator) -> np.ndarray:
+    """A rotation of at most a right angle, as arms over a table do them: all on one side, whatever the episode."""
+    axis = random.normal(size=3)
+    half = random.uniform(0, np.pi / 4)
+    return np.append(np.cos(half), np.sin(half) * axis / np.linalg.norm(axis))
 
 
 @pytest.fixture
@@ -69,8 +72,8 @@ def record(tmp_path: Path) -> Callable[..., Dataset]:
                 time_ns = start_ns + int(tick * NS / vector_hz)
                 values = {
                     keys.JOINT_POSITION: random.normal(size=7),
-                    keys.EE_POSE: np.concatenate([random.normal(size=3), unit(random.normal(size=4))]),
-                    keys.COMMAND_POSE: np.concatenate([random.normal(size=3), unit(random.normal(size=4))]),
+                    keys.EE_POSE: np.concatenate([random.normal(size=3), turn(random)]),
+                    keys.COMMAND_POSE: np.concatenate([random.normal(size=3), turn(random)]),
                     keys.COMMAND_JOINTS: random.normal(size=7),
                     keys.GRIP: float(random.uniform()),
                     keys.TARGET_GRIP: float(random.uniform()),

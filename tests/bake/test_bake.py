@@ -57,7 +57,9 @@ def test_baked_features_are_what_is_encoded_live(
     """For every grid time: the dataset's row is the live encoding of the observation at that time, bit for bit."""
     dataset = record(seed=seed, start_ns=start_ns, vector_hz=vector_hz, camera_hz=camera_hz)[-1:]
     used = recipe(name).at_fps(fps)
-    folder, codec, episode = baked(dataset, used, f"baked-{dataset[0].id}"), used.codec, dataset[0]
+    folder, episode = baked(dataset, used, f"baked-{dataset[0].id}"), dataset[0]
+    used = read_manifest(folder).load_recipe()
+    codec = used.codec
     times = episode_grid(episode, codec.signals, codec.timing.fps)
     assert len(times) == read_manifest(folder).frames
     labels = codec.encode_episode({name: episode[name].at(times) for name in codec.vector_signals})

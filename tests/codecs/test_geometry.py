@@ -67,3 +67,40 @@ def test_collinear_rot6d_rows_are_refused():
     """Two parallel rows do not span a rotation."""
     with pytest.raises(PositronicError, match="Second row"):
         geometry.rot6d_to_matrix([1, 0, 0, 2, 0, 0])
+
+
+def test_q_and_minus_q_become_one_row_of_numbers():
+    """On the side of the reference, also at a right angle to it; what is there already keeps its bits."""
+    reference = (0.0, 1.0, 0.0, 0.0)
+    random = geometry.quat_normalise(np.random.default_rng(0).normal(size=(50, 4)))
+    at_right_angles = np.array([[1.0, 0, 0, 0], [0, 0, -1.0, 0], [0, 0, 0.6, -0.8]])
+    quats = np.concatenate([random, at_right_angles])
+    one, two = geometry.quat_toward(quats, reference), geometry.quat_toward(-quats, reference)
+    np.testing.assert_array_equal(one, two)
+    np.testing.assert_array_equal(geometry.quat_toward(one, reference), one)
+    assert (one @ np.array(reference) >= 0).all()
+
+
+def test_a_rotation_vector_near_pi_takes_the_turn_that_the_reference_takes():
+    """Angles beyond pi go on along the axis instead of jumping to its other end, and are the same rotation."""
+    angles = np.linspace(2.5, 3.8, 30)
+    quats = np.stack([np.cos(angles / 2), 0 * angles, 0 * angles, np.sin(angles / 2)], axis=-1)
+    vectors = geometry.quat_to_rotvec(quats)
+    assert np.abs(np.diff(vectors[:, 2])).max() > 6
+    turned = geometry.rotvec_toward(vectors, (0.0, 0.0, 3.1))
+    np.testing.assert_allclose(turned[:, 2], angles, atol=1e-12)
+    same = np.abs((geometry.rotvec_to_quat(turned) * quats).sum(axis=1))
+    np.testing.assert_allclose(same, 1.0, atol=1e-12)
+
+
+@given(quats)
+def test_a_rotation_vector_is_the_nearer_of_the_two(quats):
+    """Against the definition, for any reference within pi."""
+    reference = np.array([1.0, -2.0, 0.5])
+    vectors = geometry.quat_to_rotvec(quats)
+    turned = geometry.rotvec_toward(vectors, reference.tolist())
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    other = vectors * (length - 2 * np.pi) / np.maximum(length, 1e-12)
+    nearest = np.minimum(np.linalg.norm(vectors - reference, axis=1), np.linalg.norm(other - reference, axis=1))
+    near = np.linalg.norm(turned - reference, axis=1)
+    assert (near <= np.where(length[:, 0] > 1e-6, nearest, near) + 1e-9).all()

@@ -64,6 +64,18 @@ def test_only_the_episodes_that_are_read_are_fetched(bucket, proxy, record):
     assert all("/000000000001/" in path for path in fetched)
 
 
+def test_a_reader_of_vectors_fetches_no_video(bucket, proxy, record):
+    """And who reads the whole episode later fetches only the videos."""
+    bucket.put_folder(record(episodes=1), "raw/demo")
+    episode = open_dataset(bucket.uri("raw/demo"), storage=bucket.config(proxy.url))[0]
+    assert episode.without_cameras()[keys.GRIP].values[1] == 0.25
+    first = proxy.gets()
+    assert first
+    assert not any(path.endswith(".mp4") for path in first)
+    assert len(episode[keys.IMAGE_WRIST].times_ns) == 4
+    assert [path.endswith(".mp4") for path in proxy.gets()[len(first) :]] == [True]
+
+
 def test_an_episode_travels_to_another_process_by_name(bucket, proxy, record):
     """Workers fetch for themselves, in parallel, and share what is there."""
     bucket.put_folder(record(), "raw/demo")

@@ -196,3 +196,12 @@ def test_resuming_with_another_policy_is_refused(run):
     run()
     with pytest.raises(PositronicError, match=r"vendor\.policy\.size: the checkpoint has 1; this run has 2"):
         run(resume=True, size=2)
+
+
+def test_resuming_with_another_reference_rotation_is_refused(run, dataset):
+    """The numbers of one rotation would change their sign in the middle of a run."""
+    run()
+    turned = {"robot_state.ee_pose": [-1.0, 0.0, 0.0, 0.0]}
+    object.__setattr__(dataset, "recipe", dataset.recipe.with_reference_rotations(turned))
+    with pytest.raises(PositronicError, match=r"reference rotation of robot_state.ee_pose: the checkpoint has"):
+        run(resume=True)

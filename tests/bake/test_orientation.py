@@ -1,0 +1,182 @@
+"""One rotation is one row of numbers, in every episode and live."""
+
+import json
+
+import numpy as np
+import pytest
+
+from positronic import keys
+from positronic.bake.columns import episode_columns
+from positronic.bake.convert import BakeOptions, bake
+from positronic.bake.inspection import inspect
+from positronic.bake.manifest import read_manifest, write_manifest
+from positronic.bake.orientation import with_reference_rotations
+from positronic.codecs.build import Recipe
+from positronic.raw.dataset import open_dataset
+from positronic.raw.writer import DatasetWriter
+from positronic.training.agreement import agreed_recipe
+
+STATE, ACTION = "observation.state", "action"
+FRAME = np.zeros((32, 32, 3), np.uint8)
+
+
+def quat(angle: float) -> np.ndarray:
+    """About an axis near x: the first and the last number are small, as of a gripper that points down."""
+    return np.array([np.cos(angle / 2), np.sin(angle / 2) * 0.96, 0.0, np.sin(angle / 2) * 0.28])
+
+
+@pytest.fixture
+def turning(tmp_path):
+    """``turning(angle_at, sign_at)`` adds an episode of 2 s at 15 Hz to ``tmp_path / name``, and opens the dataset."""
+
+    def make(angle_at, sign_at=lambda k: 1, name="raw"):
+        with DatasetWriter(tmp_path / name).new_episode() as episode:
+            for k in range(31):
+                now, pose = k * 10**9 // 15, np.append([0.4, 0.01 * k, 0.3], sign_at(k) * quat(angle_at(k)))
+                for signal in (keys.EE_POSE, keys.COMMAND_POSE):
+                    episode.append(signal, pose, now)
+                for signal in (keys.GRIP, keys.TARGET_GRIP):
+                    episode.append(signal, k / 31, now)
+                for signal in (keys.IMAGE_WRIST, keys.IMAGE_EXTERIOR):
+                    episode.append(signal, FRAME + k, now)
+        return open_dataset(tmp_path / name)
+
+    return make
+
+
+def rotations(folder, column=STATE):
+    return np.concatenate([rows[column][:, 3:-1] for rows in episode_columns(folder, [column])])
+
+
+def vectors(folder):
+    return [{name: rows.tobytes() for name, rows in each.items()} for each in episode_columns(folder, [STATE, ACTION])]
+
+
+def with_rotation(recipe: Recipe, rotation: str) -> Recipe:
+    fields = recipe.to_dict()
+    return Recipe.from_dict(fields | {"codec": fields["codec"] | {"rotation": rotation}})
+
+
+def near_pi(k):
+    return np.pi + 0.3 * np.sin(k / 5)
+
+
+def pairs(k):
+    return 1 - 2 * (k // 2 % 2)
+
+
+@pytest.mark.parametrize("dataset_format", ["v3.0", "v2.1"])
+def test_samples_of_the_other_sign_are_turned_and_counted(turning, recipe, baked, dataset_format):
+    """A recording whose sign changes bakes to the numbers of one whose sign does not."""
+    steady = baked(turning(near_pi, name="steady"), recipe(), "one", dataset_format=dataset_format)
+    mixed = turning(near_pi, lambda k: -1 if k in (3, 4, 9) else 1, name="mixed")
+    folder = baked(mixed, recipe(), "two", dataset_format=dataset_format)
+    assert vectors(folder) == vectors(steady)
+    assert inspect(folder, read_manifest(folder)).turned == {keys.EE_POSE: 3, keys.COMMAND_POSE: 3}
+    assert inspect(steady, read_manifest(steady)).turned == {keys.EE_POSE: 0, keys.COMMAND_POSE: 0}
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_recording_without_flips_bakes_to_what_was_recorded(turning, recipe, baked, sign):
+    """Whatever its sign, to the last bit."""
+    dataset = turning(near_pi, lambda k: sign)
+    episode, plain = dataset[0], recipe().codec
+    folder = baked(dataset, recipe())
+    times = [k * 10**9 // 15 for k in range(30)]
+    expected = plain.encode_episode({name: episode[name].at(times) for name in plain.vector_signals})
+    assert rotations(folder).tobytes() == expected["state.ee_pose"][:, 3:].tobytes()
+    assert read_manifest(folder).recipe["reference_rotations"].keys() == {keys.EE_POSE, keys.COMMAND_POSE}
+
+
+def test_whole_episodes_of_the_other_sign_are_turned(turning, recipe, baked):
+    """The sign of most samples counts."""
+    for sign in (1, 1, -1):
+        dataset = turning(lambda k: 1.0 + 0.01 * k, lambda k, sign=sign: sign)
+    folder = baked(dataset, recipe())
+    assert (rotations(folder)[:, 0] > 0).all()
+    assert inspect(folder, read_manifest(folder)).turned[keys.EE_POSE] == 30
+
+
+def test_rotation_vectors_do_not_jump_at_pi(turning, recipe, baked):
+    """Both sides of half a turn are neighbours; samples are counted, and nothing looks wrong."""
+    folder = baked(turning(near_pi, pairs), with_rotation(recipe(), "rotvec"))
+    assert np.abs(np.diff(rotations(folder), axis=0)).max() < 0.1
+    inspection = inspect(folder, read_manifest(folder))
+    assert 0 < inspection.turned[keys.EE_POSE] < 30
+    assert not [finding for finding in inspection.findings if "turns over" in finding.text]
+
+
+def test_rot6d_needs_no_reference(turning, recipe, baked):
+    """It has one row of numbers for a rotation."""
+    folder = baked(turning(near_pi, pairs), with_rotation(recipe(), "rot6d_rows"))
+    assert "reference_rotations" not in read_manifest(folder).recipe
+
+
+@pytest.mark.parametrize("rotation", ["quat_wxyz", "rotvec"])
+def test_live_and_baked_are_equal_and_live_q_is_live_minus_q(turning, recipe, baked, rotation):
+    """To the last bit, with the recipe as a checkpoint carries it; decoding gives one command."""
+    dataset = turning(near_pi, pairs)
+    folder = baked(dataset, with_rotation(recipe(), rotation))
+    codec = Recipe.from_dict(json.loads(json.dumps(read_manifest(folder).recipe))).codec
+    expected, episode = rotations(folder), dataset[0]
+    for k in range(30):
+        pose = episode[keys.EE_POSE].at([k * 10**9 // 15])[0]
+        for sign in (1, -1):
+            seen = {keys.EE_POSE: np.append(pose[:3], sign * pose[3:]), keys.GRIP: 0.0}
+            live = codec.encode(seen | {keys.IMAGE_WRIST: FRAME, keys.IMAGE_EXTERIOR: FRAME})["state.ee_pose"]
+            np.testing.assert_array_equal(live[3:], expected[k])
+
+
+def test_a_policy_s_q_and_minus_q_command_the_same(turning, recipe, baked):
+    """Number by number."""
+    codec = read_manifest(baked(turning(near_pi), recipe())).load_recipe().codec
+    one, two = codec.decode([[0.4, 0, 0.3, *(sign * quat(1.0)), 0.5] for sign in (1, -1)])
+    np.testing.assert_array_equal(one.command.pose, two.command.pose)
+
+
+def test_appended_episodes_take_the_reference_of_the_dataset(turning, recipe, baked, tmp_path):
+    """Also when most of them have the other sign; and what was turned is counted over both."""
+    folder = baked(turning(near_pi, name="first"), recipe())
+    before = read_manifest(folder).recipe
+    later = turning(near_pi, lambda k: -1, name="second")
+    bake(later, recipe(), folder, BakeOptions("lerobot", num_workers=1, append=True), {"versions": {}})
+    manifest = read_manifest(folder)
+    assert manifest.recipe == before
+    first, second = np.split(rotations(folder), 2)
+    np.testing.assert_array_equal(first, second)
+    assert inspect(folder, manifest).turned == {keys.EE_POSE: 30, keys.COMMAND_POSE: 30}
+
+
+def test_a_dataset_of_an_older_version_stays_as_recorded_and_the_report_says_so(turning, recipe, baked):
+    """It has no reference: nothing is turned, appending does not give it one, and the flips are named."""
+    dataset = turning(near_pi, pairs)
+    folder = baked(dataset, recipe())
+    manifest = read_manifest(folder)
+    del manifest.recipe["reference_rotations"]
+    write_manifest(folder, manifest)
+    options = BakeOptions("lerobot", num_workers=1, append=True)
+    bake(turning(lambda k: 1.0, pairs, name="more"), recipe(), folder, options, {"versions": {}})
+    manifest = read_manifest(folder)
+    assert "reference_rotations" not in manifest.recipe
+    assert (rotations(folder)[30:, 0] < 0).any()
+    found = [finding.text for finding in inspect(folder, manifest).findings if "turns over" in finding.text]
+    assert len(found) == 2
+    assert "14 times, first in episode 1, frame 2 (q and -q are one rotation: convert it again)" in found[0]
+
+
+def test_training_takes_the_reference_of_its_dataset(turning, recipe, baked):
+    """And agrees with a codec that was typed, which has none."""
+    used = recipe()
+    manifest = read_manifest(baked(turning(near_pi, pairs), used))
+    agreed = agreed_recipe(used.codec_config, used.modality_config, manifest, "data", "convert")
+    assert agreed.to_dict() == manifest.recipe
+
+
+def test_the_reference_does_not_depend_on_the_number_of_threads_and_bad_samples_are_left_out(turning, recipe):
+    """Zero quaternions and numbers that are not finite are the bake's to name."""
+    turning(near_pi)
+    dataset = turning(near_pi, lambda k: 0 if k == 5 else np.nan if k == 6 else 1)
+    one, four = (with_reference_rotations(recipe(), dataset, count) for count in (1, 4))
+    assert one == four
+    values = one.reference_rotations[keys.EE_POSE]
+    np.testing.assert_allclose(np.abs(values), np.abs(quat(np.pi)), atol=0.05)
