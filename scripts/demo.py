@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import signal
 import socket
 import subprocess
@@ -66,13 +65,12 @@ class Stages:
 
 
 def collect(stages: Stages) -> None:
-    """Demonstrations; a half-collected set of an interrupted run is collected again."""
+    """Demonstrations; an interrupted run is continued."""
     raw, done = stages.root / "raw" / "demo", stages.root / ".collected"
     if done.exists():
         print(f"Demonstrations are there: {raw}")
         return
-    shutil.rmtree(raw, ignore_errors=True)
-    stages.run("collect")
+    stages.run("collect", "resume=true")
     done.touch()
 
 

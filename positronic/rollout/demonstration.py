@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,17 +112,29 @@ def demonstrator(config: SimConfig, root: Path, lesson: Lesson, first_seed: int)
 
 
 def demonstrate(
-    config: SimConfig, root: Path, lesson: Lesson, first_seed: int, num_episodes: int, num_workers: int = 0
+    config: SimConfig,
+    root: Path,
+    lesson: Lesson,
+    first_seed: int,
+    num_episodes: int,
+    num_workers: int = 0,
+    done: Mapping[int, bool] | None = None,
 ) -> Iterator[Demonstration]:
     """Record the first ``num_episodes`` seeds from ``first_seed`` on that succeed; yields each seed when it is done.
 
-    Raises PositronicError when the expert fails more often than it succeeds. Leaving early ends the processes, and what
-    they were recording is removed.
+    ``done``: seed -> success of an earlier run, which counts and is not tried again; the result is the same. Raises
+    PositronicError when the expert fails more often than it succeeds. Leaving early ends the processes, and what they
+    were recording is removed.
     """
-    failures = successes = 0
-    seeds = itertools.count(first_seed)
-    with WorkerPool(worker_count(num_workers, num_episodes), demonstrator, config, root, lesson, first_seed) as pool:
-        for seed in itertools.islice(seeds, num_episodes):
+    known = done or {}
+    successes = sum(known.values())
+    failures = len(known) - successes
+    missing = num_episodes - successes
+    if missing <= 0:
+        return
+    seeds = (seed for seed in itertools.count(first_seed) if seed not in known)
+    with WorkerPool(worker_count(num_workers, missing), demonstrator, config, root, lesson, first_seed) as pool:
+        for seed in itertools.islice(seeds, missing):
             pool.submit(seed)
         for demonstration in pool.results():
             successes += demonstration.success

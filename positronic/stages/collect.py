@@ -5,17 +5,20 @@ from __future__ import annotations
 import shlex
 import time
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from positronic.errors import PositronicError
 from positronic.stages.base import Parts
-from positronic.utils.command_line import RUN
+from positronic.utils.command_line import RUN, again
 from positronic.utils.fields import between
 
 if TYPE_CHECKING:
+    from positronic.rollout.collection import Collection
     from positronic.rollout.demonstration import Demonstration
+
+RESUME = "resume=true"
 
 
 @dataclass
@@ -23,6 +26,7 @@ class Collect(Parts):
     """``output_dir``: the raw dataset to write, by default ``dataset.path``. ``num_episodes`` successful demonstrations
     from seeds ``seed``, ``seed + 1``, ...; ``noise``: 1 disturbs the executed command as in DART, 0 not at all;
     ``recovery``: share of episodes that start after a failed grasp; ``num_workers``: processes, 0 means one per core.
+    ``resume``: continue what an interrupted run has left; the result is that of a run that was not interrupted.
     """
 
     uses: ClassVar[tuple[str, ...]] = ("hardware", "storage")
@@ -33,12 +37,14 @@ class Collect(Parts):
     noise: float = between(0, default=1.0)
     recovery: float = between(0, 1, default=0.2)
     num_workers: int = between(0, default=0)
+    resume: bool = False
 
 
 def run(config: Collect) -> None:
     """Record ``num_episodes`` demonstrations and say where they are.
 
-    Raises PositronicError when the hardware is not the simulator or ``output_dir`` holds episodes already.
+    Raises PositronicError when the hardware is not the simulator, ``output_dir`` holds episodes already, or those that
+    are to be continued were collected with other parameters.
     """
     from positronic.hardware.sim.config import SimConfig
 
@@ -52,14 +58,35 @@ def run(config: Collect) -> None:
 
     begin = time.monotonic()
     done: list[Demonstration] = []
+    there = kept = 0
+    hint = f"To continue it, type:\n  {again(RESUME)}"
     try:
-        with synced_output(config.output_dir, RECORDING, config.storage) as root:
-            require_empty(root)
-            _record(config, root, done)
+        with synced_output(config.output_dir, RECORDING, config.storage, config.resume, hint) as root:
+            collection = _collection(config, root)
+            there = kept = len(collection.succeeded)
+            try:
+                _record(config, collection, done)
+            finally:
+                kept = len(collection.succeeded)
+                collection.close()
     except KeyboardInterrupt:
-        print(_interrupted(sum(demonstration.success for demonstration in done), config.output_dir))
+        print(_interrupted(kept, config.output_dir))
         raise
-    print(summary(done, config.hardware.control_fps, config.output_dir, time.monotonic() - begin))
+    print(summary(done, config.hardware.control_fps, config.output_dir, time.monotonic() - begin, there))
+
+
+def _collection(config: Collect, root: Path) -> Collection:
+    """The folder, ready to be recorded into. Raises PositronicError when it is not to be."""
+    from positronic.rollout.collection import Collection
+
+    asked = {name: getattr(config, name) for name in ("seed", "noise", "recovery")}
+    collection = Collection(root, asked | {"hardware": asdict(config.hardware)}, config.num_episodes, config.seed)
+    if config.resume:
+        collection.go_on()
+    else:
+        require_empty(root)
+        collection.begin()
+    return collection
 
 
 def require_empty(root: Path) -> None:
@@ -69,18 +96,19 @@ def require_empty(root: Path) -> None:
     found = len(list(episode_paths(root)))
     if found:
         raise PositronicError(
-            f"{root} holds {found} episodes already, and demonstrations are not mixed into them."
-            f" Record elsewhere, e.g. output_dir={root}_2, or make room: rm -r {root}"
+            f"{root} holds {found} episodes already. To continue an interrupted run, type:\n  {again(RESUME)}\n"
+            f"Otherwise record elsewhere, e.g. output_dir={root}_2, or make room: rm -r {root}"
         )
 
 
-def summary(done: list[Demonstration], fps: int, root: str | Path, wall_sec: float) -> str:
-    """What was recorded, how long it took, and what to type next."""
+def summary(done: list[Demonstration], fps: int, root: str | Path, wall_sec: float, there: int = 0) -> str:
+    """What was recorded, how long it took, and what to type next. ``there``: how many were there before."""
     kept = [demonstration for demonstration in done if demonstration.success]
     frames = sum(demonstration.frames for demonstration in kept)
     failed = len(done) - len(kept)
     lines = [
         f"{len(kept)} demonstrations, {frames} frames, {frames / fps:.0f} s of robot time, in {wall_sec:.1f} s",
+        *([f"{there} demonstrations were there before"] if there else []),
         *([f"{failed} more failed and were not kept"] if failed else []),
         f"  dataset: {root}",
         f"  next:    {RUN} stage=convert dataset=local {shlex.quote(f'dataset.path={root}')}",
@@ -91,18 +119,22 @@ def summary(done: list[Demonstration], fps: int, root: str | Path, wall_sec: flo
 def _interrupted(kept: int, place: str) -> str:
     if not kept:
         return f"No episode was finished; nothing is in {place}. The same command starts again."
-    return f"{kept} finished episodes are in {place}. To start again, remove them: rm -r {shlex.quote(str(place))}"
+    return f"{kept} finished episodes are in {place}. To continue, type:\n  {again(RESUME)}"
 
 
-def _record(config: Collect, root: Path, done: list[Demonstration]) -> None:
+def _record(config: Collect, collection: Collection, done: list[Demonstration]) -> None:
     from rich.progress import Progress
 
     from positronic.rollout.demonstration import Lesson, demonstrate
 
-    lesson = Lesson(config.noise, config.recovery)
-    demonstrations = demonstrate(config.hardware, root, lesson, config.seed, config.num_episodes, config.num_workers)
+    lesson, there = Lesson(config.noise, config.recovery), collection.done
+    demonstrations = demonstrate(
+        config.hardware, collection.root, lesson, config.seed, config.num_episodes, config.num_workers, there
+    )
     with Progress() as progress, closing(demonstrations):
-        bar = progress.add_task("Demonstrating", total=config.num_episodes)
+        bar = progress.add_task("Demonstrating", total=config.num_episodes, completed=sum(there.values()))
         for demonstration in demonstrations:
             done.append(demonstration)
             progress.advance(bar, demonstration.success)
+            if not demonstration.success:
+                collection.note_failure(demonstration.seed)

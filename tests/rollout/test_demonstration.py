@@ -86,6 +86,17 @@ def test_the_dataset_does_not_depend_on_the_number_of_processes(sim_config, tmp_
     assert [episode.fingerprint() for episode in ours] == [episode.fingerprint() for episode in theirs]
 
 
+def test_what_an_earlier_run_did_counts_and_is_not_done_again(sim_config, tmp_path):
+    """Seeds that failed are as good as done too: the others are those of a run that did all."""
+    lesson = Lesson(time_limit_sec=3.2)
+    tried = list(demonstrate(sim_config, tmp_path / "all", lesson, SEED, num_episodes=2, num_workers=1))
+    assert not all(one.success for one in tried)
+    known = {one.seed: one.success for one in tried[:-1]}
+    rest = list(demonstrate(sim_config, tmp_path / "rest", lesson, SEED, 2, num_workers=1, done=known))
+    assert rest == tried[-1:]
+    assert not list(demonstrate(sim_config, tmp_path / "rest", lesson, SEED, 1, num_workers=1, done=known))
+
+
 def test_a_failed_demonstration_is_not_kept(sim_config, tmp_path):
     """What has not succeeded when time is up leaves no episode behind."""
     with demonstrator(sim_config, tmp_path, HOPELESS, SEED) as work:

@@ -1,12 +1,20 @@
 """stage=collect from a typed config to a dataset."""
 
+import json
+import re
+import signal
+from dataclasses import replace
+
 import pytest
 
+import positronic
 from positronic import keys
 from positronic.errors import PositronicError
 from positronic.hardware.config import HardwareConfig
 from positronic.raw.dataset import open_dataset
-from positronic.rollout import demonstration
+from positronic.raw.layout import episode_paths
+from positronic.raw.writer import DatasetWriter
+from positronic.rollout.collection import COLLECTION_FILE
 from positronic.stages.collect import Collect, run
 
 
@@ -23,27 +31,121 @@ def test_it_records_demonstrations_in_parallel_and_says_what_is_next(sim_config,
     assert f"python run.py stage=convert dataset=local dataset.path={tmp_path}/demo" in said
 
 
+SMALL = ["hardware.image_size=[32,48]", "num_episodes=4", "num_workers=2"]
+RESULT = "positronic.utils.pool:WorkerPool._collect"
+START = "positronic.utils.pool:_start"
+
+
+def collected(root):
+    """``{id: fingerprint}`` and what is beside the episodes."""
+    episodes = {episode.id: episode.fingerprint() for episode in open_dataset(root)}
+    assert len(list(episode_paths(root))) == len(episodes)
+    return episodes, json.loads((root / COLLECTION_FILE).read_text())
+
+
+@pytest.fixture
+def whole(tmp_path):
+    """What a run of SMALL collects that nobody interrupts."""
+    run(positronic.compose(["stage=collect", *SMALL, f"output_dir={tmp_path / 'whole'}"]))
+    return collected(tmp_path / "whole")
+
+
+def test_ctrl_c_to_the_whole_group_and_resume_give_the_same_dataset(press, tmp_path, whole, capsys):
+    """Finished episodes stay, half ones go, the message says what to type; ids and contents are those of one run."""
+    typed = ["stage=collect", *SMALL, f"output_dir={tmp_path / 'cut'}"]
+    done = press(RESULT, 2, [signal.SIGINT], *typed)
+    assert (done.returncode, done.stderr) == (130, "Interrupted: stage=collect.\n")
+    (count,) = re.findall(r"(\d) finished episodes are in .*To continue, type:\n  python run.py ", done.stdout, re.S)
+    assert 1 <= len(collected(tmp_path / "cut")[0]) == int(count) < 4
+    run(positronic.compose([*typed, "resume=true"]))
+    assert f"{count} demonstrations were there before" in capsys.readouterr().out
+    assert collected(tmp_path / "cut") == whole
+
+
+def test_a_killed_run_takes_its_processes_with_it_and_is_resumed(kill, tmp_path, whole):
+    """SIGKILL leaves half episodes behind; the next run removes them and records them again."""
+    typed = ["stage=collect", *SMALL, f"output_dir={tmp_path / 'cut'}"]
+    assert kill(RESULT, 2, *typed) >= 2
+    run(positronic.compose([*typed, "resume=true"]))
+    assert collected(tmp_path / "cut") == whole
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_processes_start_leaves_nothing(press, tmp_path, number):
+    """No episode was finished: no folder is left, and the same command starts again."""
+    done = press(START, 1, [number], "stage=collect", *SMALL, f"output_dir={tmp_path / 'demo'}")
+    assert (done.returncode, done.stderr) == (130, "Interrupted: stage=collect.\n")
+    assert "No episode was finished" in done.stdout
+    assert not (tmp_path / "demo").exists()
+
+
+@pytest.fixture
+def two(sim_config, tmp_path):
+    """A config whose two demonstrations are in ``tmp_path / "demo"``."""
+    config = Collect(hardware=sim_config, output_dir=str(tmp_path / "demo"), num_episodes=2, num_workers=1)
+    run(config)
+    return replace(config, resume=True)
+
+
+def test_resume_with_more_episodes_adds_them(two, tmp_path):
+    """The first ones stay as they are."""
+    before, _ = collected(tmp_path / "demo")
+    run(replace(two, num_episodes=3))
+    after, record = collected(tmp_path / "demo")
+    assert list(after) == [0, 1, 2]
+    assert before.items() <= after.items()
+    assert record["num_episodes"] == 3
+
+
 @pytest.mark.parametrize(
-    ("finished", "said"),
-    [(0, "No episode was finished; nothing is in"), (3, "3 finished episodes are in {place}. To start again, remove")],
+    ("typed", "said"),
+    [
+        ({"noise": 0.5}, "noise: the folder has 1.0; this run has 0.5"),
+        ({"seed": 7}, "seed: the folder has 100000; this run has 7"),
+        ({"num_episodes": 1}, "Type num_episodes=2 or more"),
+    ],
 )
-def test_ctrl_c_says_what_there_is(sim_config, tmp_path, capsys, monkeypatch, finished, said):
-    """How many episodes are kept, where, and how to remove them; a failed attempt does not count."""
+def test_resume_with_other_parameters_is_refused(two, typed, said):
+    """Both values are named."""
+    with pytest.raises(PositronicError, match=said):
+        run(replace(two, **typed))
 
-    def interrupted(*unused):
-        yield from (demonstration.Demonstration(i, i, 9 if i < finished else 0) for i in range(finished + 1))
-        raise KeyboardInterrupt
 
-    monkeypatch.setattr(demonstration, "demonstrate", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        run(Collect(hardware=sim_config, output_dir=str(tmp_path)))
-    assert said.format(place=tmp_path) in capsys.readouterr().out
+def test_resume_with_another_scene_is_refused(two):
+    """What the demonstrations depend on is all of the hardware's config."""
+    cube = two.hardware.scene.cube_size
+    two.hardware.scene.cube_size = cube / 2
+    with pytest.raises(PositronicError, match=rf"hardware.scene.cube_size: the folder has {cube}; this run has"):
+        run(two)
+
+
+def test_resume_where_nothing_is_begins(sim_config, tmp_path):
+    """A script may always type it."""
+    run(Collect(hardware=sim_config, output_dir=str(tmp_path / "demo"), num_episodes=1, num_workers=1, resume=True))
+    assert list(collected(tmp_path / "demo")[0]) == [0]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"asked": 1}'])
+def test_a_damaged_record_is_named(two, tmp_path, text):
+    """The file, and what to do."""
+    (tmp_path / "demo" / COLLECTION_FILE).write_text(text)
+    with pytest.raises(PositronicError, match=rf"{COLLECTION_FILE} is damaged.*Record elsewhere"):
+        run(two)
+
+
+def test_recordings_of_others_are_not_continued(sim_config, tmp_path):
+    """Rollouts, say."""
+    with DatasetWriter(tmp_path).new_episode() as episode:
+        episode.append(keys.GRIP, 0.0, 0)
+        episode.append(keys.GRIP, 0.0, 10**9)
+    with pytest.raises(PositronicError, match="they were not recorded by stage=collect"):
+        run(Collect(hardware=sim_config, output_dir=str(tmp_path), resume=True))
 
 
 def test_an_output_that_holds_episodes_is_refused(sim_config, tmp_path):
     """An unfinished one counts; the message says what to type instead."""
     (tmp_path / "000000000000" / "000000000007").mkdir(parents=True)
-    with pytest.raises(PositronicError, match=rf"holds 1 episodes already.*output_dir={tmp_path}_2.*rm -r {tmp_path}"):
+    with pytest.raises(PositronicError, match=rf"(?s)holds 1 episodes.*resume=true.*={tmp_path}_2.*rm -r {tmp_path}"):
         run(Collect(hardware=sim_config, output_dir=str(tmp_path)))
 
 

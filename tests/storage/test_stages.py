@@ -177,8 +177,10 @@ def test_collect_and_infer_record_into_a_bucket(shared_bucket, compose):
     rollouts = folder(shared_bucket.uri("lab/rollouts/scripted"), shared_bucket.config())
     assert len(open_dataset(str(rollouts), storage=shared_bucket.config())) == 1
     assert rollouts.read_bytes("report.json")
-    with pytest.raises(PositronicError, match="lab/demo exists already"):
+    with pytest.raises(PositronicError, match=r"(?s)lab/demo exists already.*resume=true"):
         collect.run(compose("collect", *small, f"output_dir={demo}"))
+    collect.run(compose("collect", *small, "num_episodes=2", "num_workers=1", f"output_dir={demo}", "resume=true"))
+    assert [episode.id for episode in open_dataset(demo, storage=shared_bucket.config())] == [0, 1]
 
 
 def test_a_recording_in_a_bucket_plays_as_a_robot(compose, baked):

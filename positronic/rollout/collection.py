@@ -1,0 +1,120 @@
+"""A folder of demonstrations: what it was begun with, and which seeds are done, so that a later run continues it.
+
+``collect.json`` lies beside the episodes. It holds what the demonstrations depend on and the seeds that failed; those
+that succeeded are there as episodes. Both are the same for a run that was interrupted and for one that was not.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from positronic.conventions import differences
+from positronic.errors import PositronicError
+from positronic.raw.layout import ID_DIGITS, episode_paths, is_finished, numbered_subdirs
+from positronic.utils.files import replace_text
+
+COLLECTION_FILE = "collect.json"
+ASKED, FAILED, NUM_EPISODES = "asked", "failed", "num_episodes"
+HIDDEN = f".{'[0-9]' * ID_DIGITS}-*"  # an episode while it is made or removed
+
+
+class Collection:
+    """The demonstrations in ``root``. ``asked``, JSON-ready: what they depend on. ``first_seed``: that of episode 0."""
+
+    def __init__(self, root: Path, asked: Mapping[str, Any], num_episodes: int, first_seed: int) -> None:
+        self.root, self.num_episodes, self.first_seed = root, num_episodes, first_seed
+        self._asked = dict(asked)
+        self._failed: set[int] = set()
+
+    @property
+    def succeeded(self) -> set[int]:
+        """Seeds whose demonstration is there."""
+        return {self.first_seed + int(path.name) for path in episode_paths(self.root) if is_finished(path)}
+
+    @property
+    def done(self) -> dict[int, bool]:
+        """Seed -> whether its demonstration succeeded, of all that were tried."""
+        return dict.fromkeys(self._failed, False) | dict.fromkeys(self.succeeded, True)
+
+    def begin(self) -> None:
+        """Start over in a folder without episodes."""
+        self._write()
+
+    def go_on(self) -> None:
+        """Continue what is there, and remove what was not finished; without anything there, begin.
+
+        Raises PositronicError when the episodes were not collected, or were collected with other parameters.
+        """
+        remove_unfinished(self.root)
+        if (self.root / COLLECTION_FILE).exists():
+            self._take_up(_read(self.root / COLLECTION_FILE))
+        elif self.succeeded:
+            raise PositronicError(
+                f"{self.root} holds episodes, but no {COLLECTION_FILE}: they were not recorded by stage=collect, or by"
+                f" an older one, and cannot be continued. Record elsewhere, e.g. output_dir={self.root}_2."
+            )
+        self._write()
+
+    def note_failure(self, seed: int) -> None:
+        """The expert failed on ``seed``: it need not be tried again."""
+        self._failed.add(seed)
+        self._write()
+
+    def close(self) -> None:
+        """Leave nothing behind when no episode was finished."""
+        if not any(episode_paths(self.root)):
+            (self.root / COLLECTION_FILE).unlink(missing_ok=True)
+
+    def _take_up(self, record: Mapping[str, Any]) -> None:
+        rows = differences(_flat(record[ASKED]), _flat(self._asked))
+        if rows:
+            lines = [f"  {name}: the folder has {theirs}; this run has {ours}" for name, theirs, ours in rows]
+            raise PositronicError(
+                "\n".join(
+                    [
+                        f"resume=true, but {self.root} was collected with other parameters:",
+                        *lines,
+                        f"Type the folder's, or record elsewhere, e.g. output_dir={self.root}_2.",
+                    ]
+                )
+            )
+        if self.num_episodes < record[NUM_EPISODES]:
+            raise PositronicError(
+                f"{self.root} was begun with num_episodes={record[NUM_EPISODES]}, and seeds beyond the first"
+                f" {self.num_episodes} may be there already. Type num_episodes={record[NUM_EPISODES]} or more."
+            )
+        self._failed = set(record[FAILED])
+
+    def _write(self) -> None:
+        record = {NUM_EPISODES: self.num_episodes, ASKED: self._asked, FAILED: sorted(self._failed)}
+        replace_text(self.root / COLLECTION_FILE, json.dumps(record, indent=1) + "\n")
+
+
+def remove_unfinished(root: Path) -> None:
+    """Remove what a killed run was recording. To be called by the only one who writes into ``root``."""
+    left = [path for path in episode_paths(root) if not is_finished(path)]
+    left += [path for block in numbered_subdirs(root) for path in block.glob(HIDDEN)]
+    for path in left:
+        shutil.rmtree(path)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(path.read_text())
+        return {NUM_EPISODES: int(record[NUM_EPISODES]), ASKED: dict(record[ASKED]), FAILED: list(record[FAILED])}
+    except (ValueError, KeyError, TypeError) as error:
+        raise PositronicError(
+            f"{path} is damaged: expected what stage=collect was asked for, found: {error!r}. The episodes beside it"
+            f" are whole, but cannot be continued. Record elsewhere, e.g. output_dir={path.parent}_2."
+        ) from None
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return flat
