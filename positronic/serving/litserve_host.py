@@ -12,10 +12,8 @@ import logging
 import signal
 import threading
 import time
-from dataclasses import dataclass
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import litserve
@@ -25,9 +23,10 @@ from litserve.utils import WorkerSetupStatus
 
 from positronic import keys
 from positronic.errors import PositronicError
-from positronic.serving.policy import ServedPolicy, Typed, find_loader, load_policy
+from positronic.serving.policy import ServedPolicy, load_policy
 from positronic.serving.protocols import PatientWebSocket, PunctualHTTP
 from positronic.serving.session import Sessions, WorkerLink
+from positronic.serving.settings import ServerSettings
 from positronic.serving.token import TokenGuard
 from positronic.training.checkpoints import list_checkpoints
 from positronic.utils.processes import die_with_parent
@@ -36,30 +35,17 @@ from positronic.utils.threads import wait_quietly
 
 if TYPE_CHECKING:
     from positronic.serving.scheduler import Scheduler
-    from positronic.storage.folder import RemoteFolder
 
 UNUSED_PATH = "/internal/worker"
 VERIFY_SEC = 0.05
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 
-@dataclass(frozen=True)
-class WorkerSettings:
-    """What the inference worker is told. Plain values: it travels to another process."""
-
-    address: str
-    checkpoints_dir: Path | RemoteFolder
-    checkpoint: str
-    device: str
-    loader: str
-    typed: Typed
-
-
 class _Worker(litserve.LitAPI):
     """Lives in the inference worker. ``setup`` must be quick: until it returns the port takes no connections."""
 
-    def __init__(self, settings: WorkerSettings) -> None:
-        self.settings = settings
+    def __init__(self, settings: ServerSettings, checkpoint_id: str, address: str) -> None:
+        self.settings, self.checkpoint_id, self.address = settings, checkpoint_id, address
         self.scheduler: Scheduler | None = None
         super().__init__(loop=_WorkerLoop(), spec=_NoEndpoints())
 
@@ -70,15 +56,13 @@ class _Worker(litserve.LitAPI):
         die_with_parent()
         _log_to_stderr()
         wait_quietly()  # torch is imported when a checkpoint is loaded
+        self.scheduler = Scheduler(self.address, self._load)
+        self.scheduler.preload(self.checkpoint_id)
+
+    def _load(self, checkpoint_id: str) -> ServedPolicy:
         settings = self.settings
-
-        def load(checkpoint: str) -> ServedPolicy:
-            build = find_loader(settings.loader)
-            where = settings.checkpoints_dir, checkpoint, settings.device
-            return load_policy(*where, typed=settings.typed, load=build)
-
-        self.scheduler = Scheduler(settings.address, load)
-        self.scheduler.preload(settings.checkpoint)
+        where = settings.checkpoints_dir, checkpoint_id, settings.device
+        return load_policy(*where, typed=settings.typed, load=settings.load_model())
 
     def decode_request(self, request: Any) -> Any:
         return request
@@ -155,13 +139,16 @@ class _Server(litserve.LitServer):
         super()._perform_graceful_shutdown(manager, uvicorn_workers, shutdown_reason)
 
 
-def make_server(worker: WorkerSettings, token: str | None) -> _Server:
-    """The server with its routes. It must be run in the main thread of a process that has no CUDA context."""
-    accelerator = "cuda" if worker.device.startswith("cuda") else "cpu"  # a label only: the worker picks its device
-    server = _Server(_Worker(worker), accelerator=accelerator, devices=1, timeout=False)
+def make_server(settings: ServerSettings, checkpoint_id: str, address: str, token: str | None) -> _Server:
+    """The server with its routes; ``checkpoint_id`` is the default, at ``address`` its processes meet.
+
+    It must be run in the main thread of a process that has no CUDA context.
+    """
+    accelerator = "cuda" if settings.device.startswith("cuda") else "cpu"  # a label only: the worker picks its device
+    server = _Server(_Worker(settings, checkpoint_id, address), accelerator=accelerator, devices=1, timeout=False)
     if token is not None:
         server.app.add_middleware(TokenGuard, token=token)
-    _add_routes(server, worker)
+    _add_routes(server, settings, checkpoint_id, address)
     return server
 
 
@@ -197,11 +184,11 @@ def _why_it_ended(server: _Server) -> str:
     )
 
 
-def _add_routes(server: litserve.LitServer, worker: WorkerSettings) -> None:
-    sessions = Sessions(WorkerLink(worker.address), worker.checkpoints_dir, worker.checkpoint)
+def _add_routes(server: litserve.LitServer, settings: ServerSettings, checkpoint_id: str, address: str) -> None:
+    sessions = Sessions(WorkerLink(address), settings.checkpoints_dir, checkpoint_id)
 
     def models() -> dict[str, list[str]]:
-        return {keys.MODELS: [checkpoint.id for checkpoint in list_checkpoints(worker.checkpoints_dir)]}
+        return {keys.MODELS: [checkpoint.id for checkpoint in list_checkpoints(settings.checkpoints_dir)]}
 
     server.app.add_api_route(keys.ROUTE_MODELS, models, methods=["GET"])
     server.app.add_api_websocket_route(keys.ROUTE_SESSION, sessions.serve)

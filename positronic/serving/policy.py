@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from positronic.errors import PositronicError
 from positronic.serving.failures import Failure, attempt
 from positronic.serving.meta import session_meta
 from positronic.training.checkpoints import Checkpoint, find_checkpoint
+from positronic.vendors import registry
 from positronic.vendors.model import ChunkModel
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 LoadModel = Callable[[str, Path, str, str], ChunkModel]
 """vendor, checkpoint folder, device, backend -> model"""
-
-REGISTRY = "positronic.vendors.registry:load_model"
 
 
 @dataclass(frozen=True)
@@ -126,7 +124,7 @@ def load_policy(
     """
     checkpoint = find_checkpoint(checkpoints_dir, checkpoint_id)
     recipe, vendor, backend = read_checkpoint(checkpoint, typed)
-    model = (load or find_loader(REGISTRY))(vendor, checkpoint.path, device, backend)
+    model = (load or registry.load_model)(vendor, checkpoint.path, device, backend)
     return ServedPolicy(recipe, model, session_meta(recipe, checkpoint, vendor))
 
 
@@ -144,12 +142,6 @@ def read_checkpoint(checkpoint: Checkpoint, typed: Typed | None = None) -> tuple
         raise PositronicError(f"{path} is damaged: no {error} where expected. Use another checkpoint.") from None
     (typed or Typed()).check(checkpoint, vendor, recipe)
     return recipe, vendor, backend
-
-
-def find_loader(dotted: str) -> LoadModel:
-    """``package.module:function``, imported."""
-    module, _, function = dotted.partition(":")
-    return getattr(importlib.import_module(module), function)
 
 
 def _text_keys(observation: Mapping[Any, Any]) -> Mapping[str, Any]:

@@ -5,38 +5,16 @@ from __future__ import annotations
 import errno
 import socket
 import tempfile
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from positronic.errors import PositronicError
 from positronic.serving.banner import print_banner
 from positronic.serving.lifetime import end_children, end_on_signals
-from positronic.serving.policy import REGISTRY, Typed, read_checkpoint
+from positronic.serving.policy import read_checkpoint
+from positronic.serving.settings import ServerSettings
 from positronic.serving.token import check_token
 from positronic.training.checkpoints import find_checkpoint
 
-if TYPE_CHECKING:
-    from positronic.storage.folder import RemoteFolder
-
 FIRST_PORT = 1024  # LitServe takes no privileged ones
-
-
-@dataclass(frozen=True)
-class ServerSettings:
-    """``checkpoints_dir``: an experiment's folder. ``checkpoint``: id served by default, None for the latest.
-    ``port``: 0 takes a free one. ``typed``: what every checkpoint must agree with. ``loader``: dotted path
-    ``module:function`` of what builds a model (``positronic.serving.policy.LoadModel``)."""
-
-    checkpoints_dir: Path | RemoteFolder
-    checkpoint: str | None = None
-    host: str = "0.0.0.0"
-    port: int = 8000
-    token: str | None = None
-    device: str = "auto"
-    log_level: str = "warning"
-    typed: Typed = field(default_factory=Typed)
-    loader: str = REGISTRY
 
 
 def serve(settings: ServerSettings) -> None:
@@ -48,21 +26,14 @@ def serve(settings: ServerSettings) -> None:
     recipe, vendor, _ = read_checkpoint(checkpoint, settings.typed)
     token = None if settings.token is None else check_token(settings.token)
     port = usable_port(settings.host, settings.port)
-    from positronic.serving.litserve_host import WorkerSettings, make_server, run_server  # a second, after the refusals
+    from positronic.serving.litserve_host import make_server, run_server  # a second, after the refusals
 
     print_banner(checkpoint, vendor, recipe, settings.host, port, token is not None)
     end_on_signals()
     with tempfile.TemporaryDirectory(prefix="positronic-") as private:  # mode 0700: nobody else reaches the worker
-        worker = WorkerSettings(
-            address=f"ipc://{private}/worker",
-            checkpoints_dir=settings.checkpoints_dir,
-            checkpoint=checkpoint.id,
-            device=settings.device,
-            loader=settings.loader,
-            typed=settings.typed,
-        )
+        server = make_server(settings, checkpoint.id, f"ipc://{private}/worker", token)
         try:
-            run_server(make_server(worker, token), settings.host, port, settings.log_level)
+            run_server(server, settings.host, port, settings.log_level)
         except KeyboardInterrupt:
             pass
         finally:

@@ -27,7 +27,8 @@ class Serve(Parts):
 
 def run(config: Serve) -> None:
     """Serve until SIGINT or SIGTERM."""
-    from positronic.serving.server import ServerSettings, serve
+    from positronic.serving.server import serve
+    from positronic.serving.settings import ServerSettings
     from positronic.storage.folder import folder
 
     server = config.server

@@ -6,18 +6,18 @@ from types import SimpleNamespace
 
 import litserve
 import pytest
+import toy_vendor
 from litserve.loops.base import LitLoop
 from litserve.specs.base import LitSpec
 
 from positronic import keys
-from positronic.serving.litserve_host import UNUSED_PATH, WorkerSettings, make_server
-from positronic.serving.policy import Typed
+from positronic.serving.litserve_host import UNUSED_PATH, make_server
+from positronic.serving.settings import ServerSettings
 
 
 def server(tmp_path, token=None):
-    return make_server(
-        WorkerSettings("ipc:///nowhere", tmp_path, "000030", "cpu", "toy_vendor:load_model", Typed()), token
-    )
+    settings = ServerSettings(tmp_path, device="cpu", loader=toy_vendor.load_model)
+    return make_server(settings, "000030", "ipc:///nowhere", token)
 
 
 def test_the_version_is_the_pinned_one():
@@ -44,7 +44,8 @@ def test_a_spec_without_endpoints_keeps_predict_away(tmp_path):
 def test_what_travels_to_the_worker_can_travel(tmp_path):
     """LitServe pickles the API with its loop and spec when it spawns the worker."""
     api = pickle.loads(pickle.dumps(server(tmp_path).lit_api))
-    assert api.settings.checkpoint == "000030"
+    assert api.checkpoint_id == "000030"
+    assert api.settings.load_model() is toy_vendor.load_model
     assert type(api.loop).__name__ == "_WorkerLoop"
 
 
@@ -79,3 +80,8 @@ def test_litserve_calls_what_we_override():
         'shutdown_reason = "keyboard_interrupt"',
     ):
         assert call in source
+
+
+def test_a_loader_may_be_named():
+    """As `module:function`, which its process imports."""
+    assert ServerSettings("x", loader="toy_vendor:load_model").load_model() is toy_vendor.load_model

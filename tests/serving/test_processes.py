@@ -20,7 +20,8 @@ from positronic.client.session import SessionRefused
 from positronic.errors import PositronicError
 from positronic.serving.banner import print_banner
 from positronic.serving.policy import Typed
-from positronic.serving.server import ServerSettings, serve, usable_port
+from positronic.serving.server import serve, usable_port
+from positronic.serving.settings import ServerSettings
 from positronic.serving.token import check_token
 from positronic.training.checkpoints import find_checkpoint
 

@@ -13,7 +13,6 @@ import numpy as np
 from positronic.errors import PositronicError
 
 CHUNK = 4
-FIELDS = {"host": "127.0.0.1", "loader": "toy_vendor:load_model", "device": "cpu"}
 
 
 class ToyModel:
@@ -43,7 +42,9 @@ def load_model(vendor, checkpoint, device, backend="native"):
 
 
 if __name__ == "__main__":
-    from positronic.serving.server import ServerSettings, serve
+    from positronic.serving.server import serve
+    from positronic.serving.settings import ServerSettings
 
     given = json.loads(sys.argv[1])
-    serve(ServerSettings(**{**FIELDS, **given, "checkpoints_dir": Path(given["checkpoints_dir"])}))
+    fields = {"host": "127.0.0.1", "loader": load_model, "device": "cpu", **given}
+    serve(ServerSettings(**{**fields, "checkpoints_dir": Path(given["checkpoints_dir"])}))

@@ -1,0 +1,40 @@
+"""What a server is told, as one frozen value that every one of its processes gets whole."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from positronic.serving.policy import LoadModel, Typed
+from positronic.vendors import registry
+
+if TYPE_CHECKING:
+    from positronic.storage.folder import RemoteFolder
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """``checkpoints_dir``: an experiment's folder. ``checkpoint``: id served by default, None for the latest.
+    ``host``, ``port``, ``token``, ``device``, ``log_level``: as in ``ServerConfig``. ``typed``: what every checkpoint
+    must agree with. ``loader``: what builds a model from a checkpoint, by default the vendors' registry; a function at
+    a module's top level, or its name ``module:function``, since it travels to the worker's process by name.
+    """
+
+    checkpoints_dir: Path | RemoteFolder
+    checkpoint: str | None = None
+    host: str = "0.0.0.0"
+    port: int = 8000
+    token: str | None = None
+    device: str = "auto"
+    log_level: str = "warning"
+    typed: Typed = field(default_factory=Typed)
+    loader: LoadModel | str = registry.load_model
+
+    def load_model(self) -> LoadModel:
+        """The loader, imported."""
+        if not isinstance(self.loader, str):
+            return self.loader
+        module, _, function = self.loader.partition(":")
+        return getattr(importlib.import_module(module), function)
