@@ -18,15 +18,42 @@ from positronic import geometry, keys
 from positronic.errors import PositronicError, did_you_mean, listing
 
 ENVELOPE = b"__cmd__"
+MATRIX_SLACK = 0.03  # from orthonormal, in an element of R R^T: servers in the field round to two decimals
 
 
 def _vector(value: ArrayLike, size: int | None, what: str) -> NDArray[np.float64]:
-    vector = np.array(value, np.float64)  # a copy: what came over the wire cannot be written to
-    if vector.ndim != 1 or (size is not None and len(vector) != size):
+    try:
+        vector = np.array(value, np.float64)  # a copy: what came over the wire cannot be written to
+    except (TypeError, ValueError):
+        raise PositronicError(f"{what}: expected {size or 'some'} numbers in a row, found {str(value)[:80]}.") from None
+    if vector.ndim != 1 or not len(vector) or (size is not None and len(vector) != size):
         raise PositronicError(f"{what}: expected {size or 'some'} numbers in a row, found shape {vector.shape}.")
     if not np.all(np.isfinite(vector)):
         raise PositronicError(f"{what}: expected finite numbers, found {vector.tolist()}.")
     return vector
+
+
+def _number(value: Any, what: str) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise PositronicError(f"{what}: expected a number, found {str(value)[:80]}.") from None
+
+
+def _rotation(values: NDArray[np.float64], what: str) -> NDArray[np.float64]:
+    """Nine numbers, a rotation matrix row by row, as ``quat_wxyz``. Raises PositronicError for anything else, which
+    would become some rotation too."""
+    matrix = values.reshape(3, 3)
+    with np.errstate(over="ignore", invalid="ignore"):
+        off = np.abs(matrix @ matrix.T - np.eye(3)).max()
+    if not off <= MATRIX_SLACK:
+        raise PositronicError(
+            f"{what}: its last nine numbers are no rotation matrix, row by row: {off:.3g} away from orthonormal, found"
+            f" {np.round(values, 4).tolist()}."
+        )
+    if np.linalg.det(matrix) < 0:
+        raise PositronicError(f"{what}: its last nine numbers are a mirror image (determinant -1), no rotation.")
+    return geometry.matrix_to_quat(matrix)
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +70,7 @@ class CartesianPosition:
     @classmethod
     def from_wire(cls, fields: Mapping[str, Any]) -> CartesianPosition:
         values = _vector(fields["pose"], 12, "cartesian_pos.pose")
-        return cls(np.concatenate([values[:3], geometry.matrix_to_quat(values[3:].reshape(3, 3))]))
+        return cls(np.concatenate([values[:3], _rotation(values[3:], "cartesian_pos.pose")]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,9 +123,11 @@ COMMANDS: dict[str, type[Command]] = {c.kind: c for c in (CartesianPosition, Joi
 
 def command_from_wire(wire: Mapping[Any, Any]) -> Command:
     """Read a tagged map (or its envelope). Raises PositronicError for an unknown type or a missing field."""
-    fields = wire.get(ENVELOPE, wire)
+    fields = wire.get(ENVELOPE, wire) if isinstance(wire, Mapping) else wire
+    if not isinstance(fields, Mapping):
+        raise PositronicError(f"A robot command is a map with a 'type', found {type(fields).__name__}.")
     kind = fields.get("type")
-    if kind not in COMMANDS:
+    if not isinstance(kind, str) or kind not in COMMANDS:
         hint = did_you_mean(str(kind), COMMANDS)
         raise PositronicError(f"Unknown robot command type {kind!r}. Expected one of {listing(COMMANDS)}.{hint}")
     try:
@@ -127,9 +156,12 @@ class ActionStep:
 
     @classmethod
     def from_wire(cls, wire: Mapping[str, Any]) -> ActionStep:
-        """Raises PositronicError when ``robot_command`` or ``target_grip`` is missing."""
+        """Raises PositronicError when ``robot_command`` or ``target_grip`` is missing, or means nothing."""
+        if not isinstance(wire, Mapping):
+            raise PositronicError(f"An action step is a map, found {type(wire).__name__}.")
         for key in (keys.ROBOT_COMMAND, keys.TARGET_GRIP):
             if key not in wire:
                 raise PositronicError(f"An action step needs '{key}'. Found: {listing(map(str, wire))}.")
-        timestamp = float(wire.get(keys.TIMESTAMP, 0.0))
-        return cls(command_from_wire(wire[keys.ROBOT_COMMAND]), float(wire[keys.TARGET_GRIP]), timestamp)
+        timestamp = _number(wire.get(keys.TIMESTAMP, 0.0), keys.TIMESTAMP)
+        grip = _number(wire[keys.TARGET_GRIP], keys.TARGET_GRIP)
+        return cls(command_from_wire(wire[keys.ROBOT_COMMAND]), grip, timestamp)

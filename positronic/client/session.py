@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from enum import Enum
 from types import TracebackType
@@ -183,4 +183,6 @@ def _steps(answer: Mapping[str, Any]) -> list[ActionStep]:
     result = answer[keys.RESULT]
     if isinstance(result, Mapping):
         result = [result]
+    if not isinstance(result, Sequence | None) or isinstance(result, str | bytes):
+        raise PositronicError(f"Expected a list of action steps as the server's answer, found {type(result).__name__}.")
     return [ActionStep.from_wire(step) for step in result or []]

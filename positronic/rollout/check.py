@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from positronic import conventions, keys
+from positronic.codecs.limits import step_fault
 from positronic.codecs.parts import MEASURED, PARTS
-from positronic.commands import ActionStep
-from positronic.errors import ConventionError, did_you_mean, listing
+from positronic.commands import ActionStep, CartesianPosition, Command, JointDelta, JointPosition
+from positronic.errors import ConventionError, PositronicError, did_you_mean, listing
 from positronic.hardware.robot import RobotContract
 
+POSE_SIZE = 7  # x y z qw qx qy qz
 STATE, ACTION = "state.", "action."  # canonical features, as a policy's meta names them
 CODECS_READ = {  # what every codec takes raw signals to mean
     keys.EE_POSE: str(conventions.pose("quat_wxyz")),
@@ -37,13 +41,39 @@ def check_policy(meta: Mapping[str, Any], contract: RobotContract) -> None:
 
 
 def check_chunk(chunk: Sequence[ActionStep], contract: RobotContract) -> None:
-    """Raise ConventionError when the robot does not take one of the chunk's commands."""
+    """The chunk as a whole, before its first step is played.
+
+    Raises ConventionError when the robot does not take one of its commands, PositronicError for a step that no robot
+    can follow: out of reach, beyond the joints' limits, of another number of joints.
+    """
     kinds = {step.command.kind for step in chunk} - contract.commands
     if kinds:
         raise ConventionError(
             f"The policy commands {listing(kinds)}, which the robot '{contract.name}' does not take; it takes"
             f" {listing(contract.commands)}. Take a checkpoint with another codec, or another hardware=."
         )
+    for number, step in enumerate(chunk):
+        fault = _size_fault(step.command, contract) or step_fault(step)
+        if fault:
+            raise PositronicError(
+                f"Step {number} of {len(chunk)} that the policy commands ({step.command.kind}): {fault}. Nothing of"
+                " this chunk was played. Look at the checkpoint, its statistics and its codec: units, rotation, grip."
+            )
+
+
+def _size_fault(command: Command, contract: RobotContract) -> str | None:
+    joints = contract.signals.get(keys.JOINT_POSITION)
+    match command:
+        case CartesianPosition(values):
+            expected: tuple[int, ...] | None = (POSE_SIZE,)
+        case JointPosition(values) | JointDelta(values):
+            expected = joints
+        case _:
+            return None
+    shape = np.shape(values)
+    if expected is not None and shape != expected:
+        return f"{expected[0]} numbers were expected, found shape {shape}"
+    return None if np.all(np.isfinite(values)) else f"finite numbers were expected, found {np.asarray(values).tolist()}"
 
 
 def _problems(feature: str, contract: RobotContract) -> list[str]:

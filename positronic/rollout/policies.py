@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from positronic import keys
 from positronic.commands import ActionStep
@@ -11,6 +13,9 @@ from positronic.errors import PositronicError
 from positronic.hardware.robot import Robot
 from positronic.rollout.check import check_policy
 from positronic.rollout.config import LocalPolicyConfig, PolicyConfig, RemotePolicyConfig, ScriptedPolicyConfig
+
+if TYPE_CHECKING:
+    from positronic.serving.policy import ServedPolicy
 
 SCRIPTED = "scripted"
 
@@ -74,20 +79,26 @@ class LocalPolicy:
         from positronic.storage.folder import folder
 
         place = folder(config.checkpoints_dir, config.storage)
-        self._policy = load_policy(place, config.checkpoint, config.device)
-
-    @property
-    def meta(self) -> Mapping[str, Any]:
-        return self._policy.meta
+        self._policy: ServedPolicy | None = load_policy(place, config.checkpoint, config.device)
+        self.meta: Mapping[str, Any] = self._policy.meta
 
     def reset(self) -> None:
         """Nothing to forget: each answer depends on its observation alone."""
 
     def infer(self, observation: Mapping[str, Any]) -> list[ActionStep]:
+        if self._policy is None:
+            raise PositronicError("This policy was closed. Open it again.")
         return self._policy.infer([dict(observation)])[0]
 
     def close(self) -> None:
-        """Nothing to free."""
+        """Let go of the model, and with it of its memory, on a GPU too."""
+        if self._policy is None:
+            return
+        self._policy = None
+        gc.collect()  # modules hold themselves in circles
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
 
 
 class ScriptedPolicy:

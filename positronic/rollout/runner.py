@@ -5,9 +5,11 @@ Time is the robot's own, so an episode takes as long as computing takes, and the
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
@@ -85,15 +87,15 @@ class Loop:
 
     def _events(self) -> Iterator[Event]:
         """Chunk after chunk, the last one cut where time is up, and a last look then."""
-        now_ns = self._robot.time_ns
-        while now_ns < self._end_ns:
-            self._robot.advance(now_ns)
-            plan = self._ask()
+        now = Fraction(self._robot.time_ns)
+        while math.floor(now) < self._end_ns:
+            self._robot.advance(math.floor(now))
+            plan = self._ask(now)
             yield from takewhile(lambda event: event.time_ns < self._end_ns, plan.events())
-            now_ns = plan.end_ns
+            now = plan.end
         yield Event(self._end_ns)
 
-    def _ask(self) -> Schedule:
+    def _ask(self, now: Fraction) -> Schedule:
         now_ns = self._robot.time_ns
         about = {keys.TASK: self._task, keys.OBS_TIME_NS: now_ns, keys.WALL_TIME_NS: time.time_ns()}
         observation = self._observe() | about
@@ -102,7 +104,7 @@ class Loop:
         latency_sec = time.perf_counter() - begin
         self.course.latencies_ms.append(latency_sec * 1e3)
         check_chunk(chunk, self._robot.contract)
-        return schedule(chunk, now_ns, self._step_sec, to_ns(latency_sec) if self._driver.simulate_latency else 0)
+        return schedule(chunk, now, self._step_sec, to_ns(latency_sec) if self._driver.simulate_latency else 0)
 
     def _look(self, event: Event) -> None:
         metrics = self._robot.metrics()

@@ -39,12 +39,40 @@ def test_lists_are_accepted_for_arrays():
         ({"type": "joint_pos"}, "lacks its field 'positions'"),
         ({"type": "cartesian_pos", "pose": [0.0] * 7}, "expected 12 numbers"),
         ({"type": "joint_delta", "velocities": [float("nan")]}, "expected finite"),
+        ({"type": "joint_delta", "velocities": []}, "expected some numbers"),
+        ({"type": "joint_pos", "positions": "home"}, "expected some numbers in a row, found home"),
+        ({"type": "cartesian_pos", "pose": np.zeros(12)}, "no rotation matrix"),
+        ({"type": "cartesian_pos", "pose": [0.0] * 3 + [1e200] * 9}, "no rotation matrix"),
+        ({"type": "cartesian_pos", "pose": np.append(np.zeros(3), np.diag([1.0, 1.0, -1.0]))}, "mirror image"),
+        ({"type": ["reset"]}, "Unknown robot command type"),
+        ("reset", "is a map with a 'type', found str"),
     ],
 )
 def test_a_bad_command_says_what_was_expected(wire, says):
     """Unknown type, missing field, wrong size and NaN each have their sentence."""
     with pytest.raises(PositronicError, match=says):
         command_from_wire(wire)
+
+
+def test_a_pose_that_was_rounded_to_two_decimals_is_read():
+    """As servers in the field send it."""
+    wire = CartesianPosition(POSE / np.append(np.ones(3), np.full(4, np.linalg.norm(POSE[3:])))).to_wire()
+    pose = command_from_wire(wire | {"pose": np.round(wire["pose"], 2)}).pose
+    np.testing.assert_allclose(pose, POSE, atol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("wire", "says"),
+    [
+        ([1, 2], "An action step is a map, found list"),
+        ({"robot_command": {"type": "reset"}, "target_grip": "open"}, "target_grip: expected a number, found open"),
+        ({"robot_command": {"type": "reset"}, "target_grip": 0, "timestamp": []}, "timestamp: expected a number"),
+    ],
+)
+def test_a_step_that_means_nothing_says_what_was_expected(wire, says):
+    """In a sentence, whatever a server sends."""
+    with pytest.raises(PositronicError, match=says):
+        ActionStep.from_wire(wire)
 
 
 def test_an_action_step_without_a_gripper_is_refused():
@@ -58,7 +86,7 @@ def test_an_action_step_without_a_gripper_is_refused():
 )
 def test_what_came_over_the_wire_can_be_written_to(kind, field):
     """Arrays of the wire are read only; a command's belongs to its reader."""
-    values = np.eye(4)[:3].reshape(12) if kind == "cartesian_pos" else np.zeros(7)
+    values = np.append(np.zeros(3), np.eye(3)) if kind == "cartesian_pos" else np.zeros(7)
     values.setflags(write=False)
     command = command_from_wire({"type": kind, field: values})
     getattr(command, field)[:] += 0.1

@@ -1,5 +1,7 @@
 """Chunks on the clock."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -41,7 +43,7 @@ def test_the_robot_is_looked_at_at_least_once_per_control_step(steps, start_ns, 
     plan = schedule(steps, start_ns, step_sec, latency_ns)
     times = np.array([*[event.time_ns for event in plan.events()], plan.end_ns])
     assert np.all(np.diff(times) > 0)
-    assert np.all(np.diff(times) < 2 * plan.step_ns)
+    assert np.all(np.diff(times) < 2 * plan.step)
     assert times[0] == start_ns
 
 
@@ -49,8 +51,24 @@ def test_the_robot_is_looked_at_at_least_once_per_control_step(steps, start_ns, 
 def test_regular_chunks_follow_each_other_without_a_gap(count, fps):
     """A chunk of n steps at f Hz lasts n / f seconds and its events are the steps alone."""
     plan = schedule(chunk(*[k / fps for k in range(count)]), 0, 1 / fps)
-    assert abs(plan.end_ns - count * 10**9 // fps) <= 1
+    assert plan.end_ns == count * 10**9 // fps
     assert len(list(plan.events())) == count
+
+
+@given(st.lists(st.integers(1, 20), min_size=2, max_size=30), st.sampled_from([7, 15, 30, 29.97]))
+def test_chunk_after_chunk_stays_on_the_grid(counts, fps):
+    """Nothing is lost between chunks: what was played at step k of an episode is at floor(k / fps)."""
+    now, times = 0, []
+    for count in counts:
+        plan = schedule(chunk(*[k / fps for k in range(count)]), now, 1 / fps)
+        times += [event.time_ns for event in plan.events()]
+        now = plan.end
+    assert times == [int(Fraction(k * 10**9) / Fraction(str(fps))) for k in range(sum(counts))]
+
+
+def test_six_steps_at_15_hz_last_400_ms():
+    """5/15 + 1/15 is less than 0.4 as floats: one physics step of 200 would be missing."""
+    assert schedule(chunk(*[k / 15 for k in range(6)]), 0, 1 / 15).end_ns == 400_000_000
 
 
 def test_an_empty_chunk_waits_for_one_control_step():

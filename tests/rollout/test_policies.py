@@ -1,15 +1,18 @@
 """Who decides, and whether that fits the robot."""
 
+import weakref
+from typing import ClassVar
+
 import numpy as np
 import pytest
 
 from positronic import conventions, keys
 from positronic.client.session import ConnectionLost
-from positronic.commands import CartesianPosition
+from positronic.commands import ActionStep, CartesianPosition, JointDelta, JointPosition, Reset
 from positronic.errors import ConventionError, PositronicError
 from positronic.hardware.robot import RobotContract
-from positronic.rollout.check import check_policy
-from positronic.rollout.config import PolicyConfig, RemotePolicyConfig, ScriptedPolicyConfig
+from positronic.rollout.check import check_chunk, check_policy
+from positronic.rollout.config import LocalPolicyConfig, PolicyConfig, RemotePolicyConfig, ScriptedPolicyConfig
 from positronic.rollout.policies import open_policy
 
 ARM = RobotContract(
@@ -53,6 +56,54 @@ def test_a_robot_with_another_convention_is_refused():
     arm = RobotContract("arm", {keys.GRIP: ()}, frozenset(), {keys.GRIP: "gripper 0=closed 1=open"})
     with pytest.raises(ConventionError, match="0=open 1=closed.*the robot means.*1=open"):
         check_policy(needing("state.grip"), arm)
+
+
+DOWN = np.array([0.4, 0.0, 0.3, 0.0, 1.0, 0.0, 0.0])
+SEVEN = RobotContract(
+    "seven",
+    {keys.JOINT_POSITION: (7,)},
+    frozenset({CartesianPosition.kind, JointPosition.kind, JointDelta.kind, Reset.kind}),
+    {},
+)
+
+
+@pytest.mark.parametrize(
+    ("command", "grip", "says"),
+    [
+        (CartesianPosition(DOWN + np.eye(7)[0] * 5), 0, r"Step 1 of 2 .*cartesian_pos.*5.* m from the base"),
+        (CartesianPosition(DOWN + np.eye(7)[0] * 1e30), 0, r"1e\+30 m from the base"),
+        (CartesianPosition(np.append(DOWN[:3], np.zeros(4))), 0, "quaternion of norm 0"),
+        (CartesianPosition(DOWN * np.nan), 0, "finite numbers were expected"),
+        (CartesianPosition(DOWN[:3]), 0, "7 numbers were expected"),
+        (JointPosition(np.full(7, 100.0)), 0, "joint at 100"),
+        (JointPosition(np.zeros(6)), 0, r"7 numbers were expected, found shape \(6,\)"),
+        (JointDelta(np.full(7, 3.0)), 0, "joint moves by 3"),
+        (CartesianPosition(DOWN), 100, "gripper at 100"),
+    ],
+)
+def test_a_chunk_with_an_impossible_step_is_refused_as_a_whole(command, grip, says):
+    """Finite or not: which step, which number and what was expected, before the first step is played."""
+    good = ActionStep(CartesianPosition(DOWN), 0.0)
+    check_chunk([good, ActionStep(Reset(), 1.0)], SEVEN)
+    with pytest.raises(PositronicError, match=says):
+        check_chunk([good, ActionStep(command, grip, 0.1)], SEVEN)
+
+
+def test_a_closed_local_policy_holds_no_model(monkeypatch, point_robot):
+    """Its memory is free for the processes that open their own."""
+
+    class Model:
+        meta: ClassVar[dict] = {}
+
+    models = [Model()]
+    gone = weakref.ref(models[0])
+    monkeypatch.setattr("positronic.serving.policy.load_policy", lambda *_: models.pop())
+    policy = open_policy(LocalPolicyConfig("local", checkpoints_dir="there"), point_robot)
+    policy.close()
+    policy.close()
+    assert gone() is None
+    with pytest.raises(PositronicError, match="closed"):
+        policy.infer({})
 
 
 def test_each_episode_has_a_session_of_its_own(point_robot, approach, serving):

@@ -95,6 +95,27 @@ def test_a_command_the_robot_does_not_take_is_refused_before_it_moves(point_robo
     assert point_robot.time_ns == 0
 
 
+@pytest.mark.parametrize("asked", [0, 1])
+def test_an_impossible_chunk_is_not_played(point_robot, approach, writer, asked):
+    """The first is refused; a later one ends the episode as aborted, where the robot was."""
+
+    class Far(approach):
+        def infer(self, observation):
+            chunk = super().infer(observation)
+            if len(self.seen) > asked:
+                chunk[-1].command.pose[0] = 5.0
+            return chunk
+
+    if not asked:
+        with pytest.raises(PositronicError, match=r"Step 1 of 2.*5\.\d+ m from the base"):
+            run_episode(point_robot, Far(steps=2), writer, 0, driver())
+        assert point_robot.time_ns == 0
+    else:
+        result = run_episode(point_robot, Far(steps=2), writer, 0, driver())
+        assert (result.outcome, result.duration_sec) == (ABORTED, 0.2)
+        assert "m from the base" in result.reason
+
+
 def test_thinking_takes_time_when_asked_to(point_robot, approach, writer):
     """With ``simulate_latency`` the chunk starts as late as the answer came, and the wait is recorded."""
     policy = approach()
