@@ -21,7 +21,7 @@ from positronic.vendors import registry
 from positronic.vendors.model import ChunkModel
 
 if TYPE_CHECKING:
-    from positronic.storage.folder import RemoteFolder
+    from positronic.storage.place import Place
 
 LoadModel = Callable[[str, Path, str, str], ChunkModel]
 """vendor, checkpoint folder, device, backend -> model"""
@@ -110,7 +110,7 @@ class Typed:
 
 
 def load_policy(
-    checkpoints_dir: str | Path | RemoteFolder,
+    checkpoints_dir: str | Path | Place,
     checkpoint_id: str | None = None,
     device: str = "auto",
     *,

@@ -22,7 +22,7 @@ from positronic.serving.messages import Reply, Request, Session, error_frame, re
 from positronic.training.checkpoints import find_checkpoint
 
 if TYPE_CHECKING:
-    from positronic.storage.folder import RemoteFolder
+    from positronic.storage.place import Place
 
 STATUS_EVERY_SEC = 5.0  # clients give up after 30 s of silence
 POLICY_VIOLATION = 1008
@@ -218,7 +218,7 @@ class Conversation:
 class Sessions:
     """The session route. ``default``: id of the checkpoint for clients that name none."""
 
-    def __init__(self, link: WorkerLink, checkpoints_dir: Path | RemoteFolder, default: str) -> None:
+    def __init__(self, link: WorkerLink, checkpoints_dir: Path | Place, default: str) -> None:
         self._link, self._checkpoints_dir, self._default = link, checkpoints_dir, default
 
     async def serve(self, websocket: WebSocket) -> None:

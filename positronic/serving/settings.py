@@ -11,7 +11,7 @@ from positronic.serving.policy import LoadModel, Typed
 from positronic.vendors import registry
 
 if TYPE_CHECKING:
-    from positronic.storage.folder import RemoteFolder
+    from positronic.storage.place import Place
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class ServerSettings:
     a module's top level, or its name ``module:function``, since it travels to the worker's process by name.
     """
 
-    checkpoints_dir: Path | RemoteFolder
+    checkpoints_dir: Path | Place
     checkpoint: str | None = None
     host: str = "0.0.0.0"
     port: int = 8000

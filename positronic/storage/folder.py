@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,10 +13,8 @@ from positronic.storage.client import Listing, RemoteFile, connect
 from positronic.storage.config import StorageConfig
 from positronic.storage.faults import MissingError, PreconditionError
 from positronic.storage.local import local_path
+from positronic.storage.place import LocalFolder, Select
 from positronic.storage.uri import S3Uri, is_remote, parse
-
-Select = Callable[[str], bool]
-"""Whether a file, by its name within the folder, is needed."""
 
 FETCH_ATTEMPTS = 3  # of a folder that changes while it is fetched
 
@@ -46,6 +44,10 @@ class RemoteFolder:
         """The folder above; of a bucket, itself."""
         return RemoteFolder(S3Uri(self.uri.bucket, self.uri.key.rpartition("/")[0]), self.config)
 
+    @property
+    def local(self) -> None:
+        """It is not on this machine."""
+
     def listing(self, nested: bool = True) -> Listing:
         """Its files with sizes and etags; with ``nested`` False one level and the names of folders."""
         client = connect(self.config)
@@ -63,6 +65,25 @@ class RemoteFolder:
             return client.run(client.get(self.uri / name))
         except MissingError:
             return None
+
+    def folders_with(self, name: str) -> list[str]:
+        """Names of the folders directly in it that hold a file called ``name``."""
+        parts = [file.name.split("/") for file in self.listing().files]
+        return [folder for folder, *rest in parts if rest == [name]]
+
+    def entries(self) -> list[str]:
+        """Names of the files and folders directly in it."""
+        there = self.listing(nested=False)
+        return [*there.folders, *(file.name for file in there.files)]
+
+    def fetch(self, select: Select | None = None) -> Path:
+        """A local folder with the files that ``select`` takes; it stays until this process ends.
+
+        Raises PositronicError as ``hold`` does.
+        """
+        held = self.hold(select, show=True)
+        _kept.append(held)
+        return held.path
 
     def hold(self, select: Select | None = None, show: bool = False) -> Held:
         """Its files in the cache, until the result is closed. ``show``: a progress bar.
@@ -87,27 +108,17 @@ class RemoteFolder:
             raise PositronicError(f"{self} has changed since it was listed. Run this again.") from error
 
 
-def folder(uri: str | Path | RemoteFolder, config: StorageConfig | None = None) -> Path | RemoteFolder:
-    """A local path, ``~`` expanded, or the remote folder that ``uri`` names.
-
-    Raises PositronicError for other schemes.
-    """
-    if isinstance(uri, RemoteFolder):
-        return uri
-    return RemoteFolder(parse(uri), config or StorageConfig()) if is_remote(uri) else local_path(uri)
+def folder(uri: str | Path, config: StorageConfig | None = None) -> LocalFolder | RemoteFolder:
+    """The local folder (``~`` expanded) or the remote one at ``uri``. Raises PositronicError for other schemes."""
+    return RemoteFolder(parse(uri), config or StorageConfig()) if is_remote(uri) else LocalFolder(local_path(uri))
 
 
-def fetch(uri: str | Path | RemoteFolder, config: StorageConfig | None = None, select: Select | None = None) -> Path:
+def fetch(uri: str | Path, config: StorageConfig | None = None, select: Select | None = None) -> Path:
     """A local folder with the files of ``uri`` that ``select`` takes; it stays until this process ends.
 
     A local path is given back as it is. Raises PositronicError as ``RemoteFolder.hold`` does.
     """
-    place = folder(uri, config)
-    if isinstance(place, Path):
-        return place
-    held = place.hold(select, show=True)
-    _kept.append(held)
-    return held.path
+    return folder(uri, config).fetch(select)
 
 
 @contextmanager
@@ -123,8 +134,8 @@ def local_input(
     A local path is given as it is, whatever is there. Raises PositronicError, with ``hint``, when there is nothing.
     """
     place = folder(uri, config)
-    if isinstance(place, Path):
-        yield place
+    if place.local is not None:
+        yield place.local
         return
     if needs and place.read_bytes(needs) is None:
         raise PositronicError(" ".join([_without(place, needs), hint]).strip())

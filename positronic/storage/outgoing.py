@@ -57,8 +57,8 @@ def local_output(uri: str | Path, config: StorageConfig | None = None, last: str
     context is left by an exception. Raises PositronicError when something is at ``uri``, before the work and after it.
     """
     place = folder(uri, config)
-    if isinstance(place, Path):
-        yield place
+    if place.local is not None:
+        yield place.local
         return
     with _work_folder(place) as work:
         unit = Unit(work, last)
@@ -84,9 +84,9 @@ def synced_output(
     before it is raised.
     """
     place = folder(uri, config)
-    if isinstance(place, Path):
-        with alone_in(place):
-            yield place
+    if place.local is not None:
+        with alone_in(place.local):
+            yield place.local
         return
     with _work_folder(place) as work:
         if resume:

@@ -10,19 +10,17 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path, PurePath, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from positronic import keys
 from positronic.errors import MAX_NAME, PositronicError, clipped, listing
+from positronic.storage.place import LocalFolder, Place
 from positronic.storage.uri import is_remote, parse
-
-if TYPE_CHECKING:
-    from positronic.storage.folder import RemoteFolder
 
 CHECKPOINTS = "checkpoints"
 PRETRAINED_MODEL = "pretrained_model"
@@ -40,17 +38,17 @@ class Checkpoint:
 
     id: str
     step: int
-    place: Path | RemoteFolder
+    place: Place
 
     @cached_property
     def path(self) -> Path:
         """The folder on this machine; of a remote one without what only resuming needs."""
-        return _fetched(self.place, lambda name: not name.startswith(f"{TRAINING_STATE}/"))
+        return self.place.fetch(lambda name: not name.startswith(f"{TRAINING_STATE}/"))
 
     @property
-    def experiment_dir(self) -> Path | RemoteFolder:
+    def experiment_dir(self) -> Place:
         """The experiment's folder."""
-        return self.place.resolve().parents[1] if isinstance(self.place, Path) else self.place.parent.parent
+        return self.place.parent.parent
 
     @property
     def pretrained_model(self) -> Path:
@@ -60,34 +58,26 @@ class Checkpoint:
     @property
     def training_state(self) -> Path:
         """The folder with what resuming needs."""
-        return _fetched(self.place, None) / TRAINING_STATE
+        return self.place.fetch() / TRAINING_STATE
 
     def info(self) -> dict[str, Any]:
         """``positronic.json``. Raises PositronicError when it is unreadable or of a newer format."""
         return read_info(self.place)
 
 
-def _fetched(place: Path | RemoteFolder, select: Callable[[str], bool] | None) -> Path:
-    if isinstance(place, Path):
-        return place
-    from positronic.storage.folder import fetch
-
-    return fetch(place, select=select)
-
-
-def read_info(checkpoint: Path | RemoteFolder) -> dict[str, Any]:
+def read_info(checkpoint: Path | Place) -> dict[str, Any]:
     """What the checkpoint in folder ``checkpoint`` says of itself.
 
     Raises PositronicError when ``positronic.json`` is missing, unreadable or of a newer format.
     """
-    path = f"{checkpoint}/{keys.CHECKPOINT_FILE}"
-    try:
-        info = json.loads(_read(checkpoint, keys.CHECKPOINT_FILE))
-    except FileNotFoundError:
+    path, content = f"{checkpoint}/{keys.CHECKPOINT_FILE}", _place(checkpoint).read_bytes(keys.CHECKPOINT_FILE)
+    if content is None:
         raise PositronicError(
             f"{checkpoint} is not a checkpoint of Positronic: it has no {keys.CHECKPOINT_FILE}. "
             "Train one with `python run.py stage=train`."
-        ) from None
+        )
+    try:
+        info = json.loads(content)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise PositronicError(f"{path} is damaged: expected JSON, found: {error}. Use another checkpoint.") from None
     if not isinstance(info, dict) or info.get("format") != FORMAT:
@@ -96,32 +86,23 @@ def read_info(checkpoint: Path | RemoteFolder) -> dict[str, Any]:
     return info
 
 
-def _read(folder: Path | RemoteFolder, name: str) -> bytes:
-    if isinstance(folder, Path):
-        return (folder / name).read_bytes()
-    content = folder.read_bytes(name)
-    if content is None:
-        raise FileNotFoundError(name)
-    return content
-
-
-def list_checkpoints(experiment_dir: str | Path | RemoteFolder) -> list[Checkpoint]:
+def list_checkpoints(experiment_dir: str | Path | Place) -> list[Checkpoint]:
     """The whole checkpoints of an experiment, smallest step first; empty when there are none."""
-    folder = _folder(experiment_dir) / CHECKPOINTS
-    names = _whole_ids(folder.glob(f"*/{keys.CHECKPOINT_FILE}") if isinstance(folder, Path) else _names(folder))
-    found = [Checkpoint(name, int(name), folder / name) for name in names]
+    folder = _place(experiment_dir) / CHECKPOINTS
+    names = folder.folders_with(keys.CHECKPOINT_FILE)  # which is written last
+    found = [Checkpoint(name, int(name), folder / name) for name in names if name.isdecimal()]
     return sorted(found, key=lambda checkpoint: checkpoint.step)
 
 
-def find_checkpoint(experiment_dir: str | Path | RemoteFolder, checkpoint_id: str | int | None = None) -> Checkpoint:
+def find_checkpoint(experiment_dir: str | Path | Place, checkpoint_id: str | int | None = None) -> Checkpoint:
     """The checkpoint with this id, compared as a number (``10000`` finds ``010000``); None finds the last.
 
     Raises PositronicError, listing those that exist, when there is none.
     """
-    folder = _folder(experiment_dir)
+    folder = _place(experiment_dir)
     checkpoints = list_checkpoints(folder)
     if not checkpoints:
-        raise PositronicError(_none_there(folder) if isinstance(folder, Path) else _none_in(folder))
+        raise PositronicError(_none_in(folder) if folder.local is None else _none_there(folder.local))
     if checkpoint_id is None:
         return checkpoints[-1]
     wanted = str(checkpoint_id).strip()
@@ -133,21 +114,12 @@ def find_checkpoint(experiment_dir: str | Path | RemoteFolder, checkpoint_id: st
     raise PositronicError(f"No checkpoint '{said}' in {folder / CHECKPOINTS}. There are: {there}.")
 
 
-def _folder(experiment_dir: str | Path | RemoteFolder) -> Path | RemoteFolder:
-    if isinstance(experiment_dir, str) and is_remote(experiment_dir):
+def _place(folder: str | Path | Place) -> Place:
+    if isinstance(folder, str) and is_remote(folder):
         from positronic.storage.folder import RemoteFolder
 
-        return RemoteFolder(parse(experiment_dir))
-    return Path(experiment_dir) if isinstance(experiment_dir, str) else experiment_dir
-
-
-def _names(folder: RemoteFolder) -> Iterator[PurePosixPath]:
-    return (PurePosixPath(file.name) for file in folder.listing().files)
-
-
-def _whole_ids(files: Iterable[PurePath]) -> list[str]:
-    """Names of the folders with a ``positronic.json``, written last, and a number for a name."""
-    return [file.parent.name for file in files if file.name == keys.CHECKPOINT_FILE and file.parent.name.isdecimal()]
+        return RemoteFolder(parse(folder))
+    return LocalFolder(Path(folder)) if isinstance(folder, str | Path) else folder
 
 
 @contextmanager
@@ -210,9 +182,8 @@ def _experiments_in(folder: Path) -> list[str]:
     return sorted({str(file.parents[2].relative_to(folder)) for file in found})
 
 
-def _none_in(folder: RemoteFolder) -> str:
-    there = folder.listing(nested=False)
-    found = listing([*there.folders, *(file.name for file in there.files)])
+def _none_in(folder: Place) -> str:
+    found = listing(folder.entries())
     return (
         f"No checkpoints in {folder}: expected {CHECKPOINTS}/<step>/{keys.CHECKPOINT_FILE}, found: {found}. Give an "
         "experiment's folder, or train with `python run.py stage=train`."
