@@ -24,6 +24,7 @@ SIGNAL_PREFIX_ALIASES = {"robot_command.": "robot_commands."}
 
 # Statics of an episode.
 TASK = "task"
+JOINT_NAMES = "joint_names"  # of robot_state.q, in order; newer recordings note them
 EVAL_SUCCESS = "eval.success"
 EVAL_SEED = "eval.seed"
 EVAL_OUTCOME = "eval.outcome"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, overload
 
@@ -14,6 +14,7 @@ from positronic.raw.episode import Episode
 from positronic.raw.folder import EpisodeFolder, LocalEpisode, read_meta, uid_of
 from positronic.raw.kinds import require_same_kinds
 from positronic.raw.layout import episode_paths, is_dir_name, is_finished, subdirs
+from positronic.raw.leftout import NOTHING, LeftOut
 from positronic.raw.naming import Naming, naming
 from positronic.storage import StorageConfig, is_remote, local_path
 
@@ -36,13 +37,21 @@ class EpisodeRef(NamedTuple):
 class Dataset(Sequence[Episode]):
     """Finished episodes by position (ids may have gaps). Episodes are made anew at each access and keep what they read.
 
-    ``name``: for paths and reports; ``root``: the folder that was opened.
+    ``name``: for paths and reports; ``root``: the folder that was opened; ``left_out``: what is not among them.
     """
 
-    def __init__(self, name: str, root: Path | RemoteFolder, refs: Sequence[EpisodeRef], naming: Naming) -> None:
+    def __init__(
+        self,
+        name: str,
+        root: Path | RemoteFolder,
+        refs: Sequence[EpisodeRef],
+        naming: Naming,
+        left_out: LeftOut = NOTHING,
+    ) -> None:
         self.name = name
         self.root = root
         self.naming = naming
+        self.left_out = left_out
         self._refs = tuple(refs)
 
     def __len__(self) -> int:
@@ -56,7 +65,7 @@ class Dataset(Sequence[Episode]):
 
     def __getitem__(self, index: int | slice) -> Episode | Dataset:
         if isinstance(index, slice):
-            return Dataset(self.name, self.root, self._refs[index], self.naming)
+            return Dataset(self.name, self.root, self._refs[index], self.naming, self.left_out)
         place, edits = self._refs[index]
         return Episode(place, self.naming, edits)
 
@@ -92,19 +101,19 @@ def open_dataset(
     if is_remote(path):
         from positronic.raw.remote import open_remote
 
-        root, refs = open_remote(path, storage, tree=layout == LOCAL_ALL)
-        return Dataset(name or root.name, root, [EpisodeRef(*ref) for ref in refs], found)
+        folder, remote_refs, left_out = open_remote(path, storage, tree=layout == LOCAL_ALL)
+        return Dataset(name or folder.name, folder, [EpisodeRef(*ref) for ref in remote_refs], found, left_out)
     root = local_path(path)
     if not root.is_dir():
         what = "is a file, not a folder of episodes" if root.exists() else "does not exist"
         raise PositronicError(f"Raw dataset {root} {what}. {COLLECT_HINT}")
     roots = list(_tree(root)) if layout == LOCAL_ALL else [root]
-    refs = [ref for each in roots for ref in _episodes(each)]
+    refs, left_out = _episodes(roots)
     if not refs and (root / keys.MANIFEST_FILE).is_file():
         raise PositronicError(f"{root} is a baked dataset, raw recordings were expected. {_baked_hint(root)}")
     if not refs:
-        raise PositronicError(f"Raw dataset {root} has no finished episode{_why_empty(root, roots)}. {COLLECT_HINT}")
-    return Dataset(name or root.resolve().name, root, refs, found)
+        raise PositronicError(f"Raw dataset {root} has no finished episode{_why_empty(root, left_out)}. {COLLECT_HINT}")
+    return Dataset(name or root.resolve().name, root, refs, found, left_out)
 
 
 def open_from_config(config: DatasetConfig) -> Dataset:
@@ -112,12 +121,26 @@ def open_from_config(config: DatasetConfig) -> Dataset:
     return open_dataset(config.path, config.layout, config.gripper_open, config.aliases, config.name, config.storage)
 
 
-def _episodes(root: Path) -> Iterator[EpisodeRef]:
+def _episodes(roots: Iterable[Path]) -> tuple[list[EpisodeRef], LeftOut]:
+    """The finished episodes of all roots that are not dropped, and the rest."""
+    refs, left_out = [], NOTHING
+    for root in roots:
+        found, others = _episodes_of(root)
+        refs += found
+        left_out = left_out.and_those(others)
+    return refs, left_out
+
+
+def _episodes_of(root: Path) -> tuple[list[EpisodeRef], LeftOut]:
     """Meta data is read only where an edit log drops episodes, as those are named by uid."""
     edits = read_edits(root)
-    for path in episode_paths(root):
-        if is_finished(path) and not (edits.dropped and uid_of(read_meta(path), path.name) in edits.dropped):
-            yield EpisodeRef(LocalEpisode(path), edits)
+    paths = list(episode_paths(root))
+    finished = [path for path in paths if is_finished(path)]
+    uids = {path: uid_of(read_meta(path), path.name) for path in finished} if edits.dropped else {}
+    refs = [EpisodeRef(LocalEpisode(path), edits) for path in finished if uids.get(path) not in edits.dropped]
+    unfinished = sorted({path.name for path in paths} - {path.name for path in finished})
+    unknown = sorted(edits.dropped - set(uids.values()))
+    return refs, LeftOut(tuple(unfinished), len(finished) - len(refs), tuple(unknown))
 
 
 def _tree(root: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
@@ -131,11 +154,9 @@ def _tree(root: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
             yield from _tree(child, above | {real})
 
 
-def _why_empty(root: Path, roots: Sequence[Path]) -> str:
-    present = [path for each in roots for path in episode_paths(each)]
-    if present:
-        unfinished = sum(not is_finished(path) for path in present)
-        return f" ({unfinished} unfinished, {len(present) - unfinished} dropped by edits)"
+def _why_empty(root: Path, left_out: LeftOut) -> str:
+    if left_out.unfinished or left_out.dropped:
+        return f" ({len(left_out.unfinished)} unfinished, {left_out.dropped} dropped by edits)"
     if is_dir_name(root.name):
         return f": this folder is inside a dataset. Open that: dataset.path={_above(root)}"
     below = next((each for each in _tree(root) if next(episode_paths(each), None)), None)

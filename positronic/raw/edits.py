@@ -28,6 +28,11 @@ class Edits:
     statics: dict[str, dict[str, Any]] = field(default_factory=dict)
     dropped: frozenset[str] = frozenset()
 
+    @property
+    def names_episodes(self) -> bool:
+        """Whether it matters which uid an episode has."""
+        return bool(self.statics or self.dropped)
+
 
 NO_EDITS = Edits()
 
@@ -35,23 +40,28 @@ NO_EDITS = Edits()
 def read_edits(root: Path) -> Edits:
     """The edits of a dataset; none without the file. Raises PositronicError, with file:line, for a wrong line."""
     path = root / EDITS_FILE
-    return parse_edits(path.read_text(encoding="utf-8"), str(path)) if path.exists() else NO_EDITS
+    if not path.exists():
+        return NO_EDITS
+    try:
+        return parse_edits(path.read_bytes(), str(path))
+    except OSError as error:
+        raise PositronicError(f"{path} cannot be read ({error}). Mend it, or move it away to read all.") from error
 
 
-def parse_edits(text: str, where: str) -> Edits:
+def parse_edits(content: bytes, where: str) -> Edits:
     """What ``edits.jsonl`` says. Raises PositronicError, with ``where`` and the line, for a wrong line."""
     statics: dict[str, dict[str, Any]] = {}
     dropped: set[str] = set()
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(content.split(b"\n"), start=1):  # a text may hold other ends of lines
         if line.strip():
             _apply(_parse(line, f"{where}:{number}"), statics, dropped)
     return Edits(statics, frozenset(dropped))
 
 
-def _parse(line: str, where: str) -> dict[str, Any]:
+def _parse(line: bytes, where: str) -> dict[str, Any]:
     try:
-        edit = json.loads(line)
-    except ValueError as error:
+        edit = decode_static(json.loads(line.decode("utf-8")))
+    except (ValueError, RecursionError) as error:
         raise PositronicError(f"{where}: not JSON ({error}). Mend or delete the line.") from error
     if not isinstance(edit, dict):
         raise PositronicError(f"{where}: a JSON object was expected, got {type(edit).__name__}.")
@@ -70,7 +80,7 @@ def _parse(line: str, where: str) -> dict[str, Any]:
 def _apply(edit: dict[str, Any], statics: dict[str, dict[str, Any]], dropped: set[str]) -> None:
     uid = edit["ep"]
     if edit["op"] == SET_STATIC:
-        statics.setdefault(uid, {}).update({key: decode_static(value) for key, value in edit["data"].items()})
+        statics.setdefault(uid, {}).update(edit["data"])
     elif edit["op"] == DROP:
         dropped.add(uid)
     else:

@@ -7,15 +7,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from positronic import keys
 from positronic.errors import did_you_mean, listing
 from positronic.raw.edits import NO_EDITS, Edits
 from positronic.raw.faults import BadEpisode, MissingSignal
-from positronic.raw.fingerprint import fingerprint
-from positronic.raw.folder import EpisodeFolder, episode_folder, read_meta, uid_of
-from positronic.raw.kinds import remedy
-from positronic.raw.layout import INDEX_SUFFIX, STATICS_FILE, VECTOR_SUFFIX, VIDEO_SUFFIX
+from positronic.raw.fingerprint import file_digest, fingerprint
+from positronic.raw.folder import EpisodeFolder, episode_folder, read_meta, recorded_uid, uid_of
+from positronic.raw.kinds import JOINTS, kind_of, remedy
+from positronic.raw.layout import EDITS_FILE, INDEX_SUFFIX, META_FILE, STATICS_FILE, VECTOR_SUFFIX, VIDEO_SUFFIX
 from positronic.raw.naming import Naming, current_name
 from positronic.raw.plausible import require_plausible_length, require_plausible_times
+from positronic.raw.recorded import replaced
 from positronic.raw.signals import VectorSignal
 from positronic.raw.statics import read_statics
 from positronic.raw.video import VideoSignal
@@ -125,8 +127,31 @@ class Episode:
 
     @cached_property
     def statics(self) -> dict[str, Any]:
-        """What was true throughout the episode, after edits."""
+        """What was true throughout the episode, after edits. Raises BadEpisode when nobody can say which edits are its
+        own: one that they drop would come back."""
+        if self._edits.names_episodes and not self.is_known:
+            raise BadEpisode(
+                self.path,
+                f"{META_FILE} is missing or broken, so that its uid is not known, and {EDITS_FILE} may drop or change "
+                f"this episode. Copy {META_FILE} again, or remove the episode's folder.",
+            )
         return read_statics(self.path / STATICS_FILE) | self._edits.statics.get(self.uid, {})
+
+    @property
+    def is_known(self) -> bool:
+        """Whether ``meta.json`` says who it is."""
+        return recorded_uid(self.meta) is not None
+
+    @property
+    def joint_names(self) -> tuple[str, ...] | None:
+        """Names of the joints, in order, where the recorder noted them. Raises BadEpisode when that is no list of
+        names."""
+        names = self.statics.get(keys.JOINT_NAMES)
+        if names is None:
+            return None
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise BadEpisode(self.path, f"static '{keys.JOINT_NAMES}' holds {names!r}, a list of names was expected.")
+        return tuple(names)
 
     def __getitem__(self, name: str) -> Signal:
         """A signal, also by its newer spelling. Raises MissingSignal (a PositronicError) with the nearest name."""
@@ -188,13 +213,39 @@ class Episode:
             expected = (shapes or {}).get(name, signal.shape)
             if tuple(expected) != signal.shape:
                 raise BadEpisode(self.path, f"signal '{name}' has shape {signal.shape}, expected {tuple(expected)}.")
+        names_of_joints = self.joint_names
+        for name in names:
+            shape = self[name].shape
+            if names_of_joints and kind_of(name) is JOINTS and shape != (len(names_of_joints),):
+                reason = f"static '{keys.JOINT_NAMES}' lists {len(names_of_joints)} joints, '{name}' has shape {shape}."
+                raise BadEpisode(self.path, reason)
         if names:
             require_plausible_length(self.start_of(names), self.last_of(names), self.path)
 
     def fingerprint(self) -> str:
-        """sha256 (hex) of the recorded signal files and the statics after edits; not of time, machine or path."""
+        """sha256 (hex) of the recorded signal files and the statics after edits; not of time, machine or path.
+
+        Raises BadEpisode when a file, statics included, is damaged and ``meta.json`` notes what it was.
+        """
+        _ = self._replaced
+        return fingerprint(self._digests, self.statics)
+
+    @property
+    def notes(self) -> list[str]:
+        """What should be said of the episode, though it may well be good."""
+        unknown = [] if self.is_known else [f"{META_FILE} is missing or broken; what it noted cannot be compared."]
+        return unknown + [f"{name} is another file than was recorded." for name in self._replaced]
+
+    @cached_property
+    def _digests(self) -> dict[str, str]:
         files = {file.name: file for signal in self.signals.values() for file in signal.files}
-        return fingerprint(files.values(), self.statics)
+        return {name: file_digest(file) for name, file in files.items()}
+
+    @cached_property
+    def _replaced(self) -> list[str]:
+        statics = self.path / STATICS_FILE
+        present = {STATICS_FILE: file_digest(statics)} if statics.exists() else {}
+        return list(replaced(self.path, self._digests | present, self.meta))
 
     def _sampled(self) -> list[str]:
         names = [name for name, signal in self.signals.items() if len(signal.times_ns)]

@@ -93,12 +93,19 @@ def parse_meta(content: bytes) -> dict[str, Any]:
     """What a ``meta.json`` says; empty when it is broken."""
     try:
         meta = json.loads(content.decode("utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return meta if isinstance(meta, dict) else {}
 
 
+def recorded_uid(meta: Mapping[str, Any]) -> str | None:
+    """``uid``, else from ``created_ts_ns`` as published; None when neither can be read."""
+    uid, created = meta.get("uid"), meta.get("created_ts_ns")
+    if isinstance(uid, str) and uid:
+        return uid
+    return f"ts-{created}" if created and type(created) is int else None
+
+
 def uid_of(meta: Mapping[str, Any], name: str) -> str:
-    """``uid``, else from ``created_ts_ns`` as published, else from the name of the episode's folder."""
-    created = meta.get("created_ts_ns")
-    return meta.get("uid") or (f"ts-{created}" if created else f"id-{name}")
+    """The uid that was recorded, else one from the name of the episode's folder."""
+    return recorded_uid(meta) or f"id-{name}"

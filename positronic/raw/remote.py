@@ -15,6 +15,7 @@ from positronic.errors import PositronicError
 from positronic.raw.edits import NO_EDITS, Edits, parse_edits
 from positronic.raw.folder import parse_meta, uid_of
 from positronic.raw.layout import EDITS_FILE, META_FILE, VIDEO_SUFFIX, is_dir_name
+from positronic.raw.leftout import LeftOut
 from positronic.storage.cache import Held
 from positronic.storage.client import Client, RemoteFile, connect
 from positronic.storage.config import StorageConfig
@@ -86,8 +87,8 @@ class _Root(NamedTuple):
 
 def open_remote(
     uri: str | Path, storage: StorageConfig | None, tree: bool
-) -> tuple[RemoteFolder, list[tuple[RemoteEpisode, Edits]]]:
-    """The folder, and its finished episodes with the edits of the dataset that they belong to, in order.
+) -> tuple[RemoteFolder, list[tuple[RemoteEpisode, Edits]], LeftOut]:
+    """The folder, its finished episodes with the edits of the dataset that they belong to, in order, and the rest.
 
     ``tree``: every dataset in the tree of folders. Raises PositronicError when there is none.
     """
@@ -95,10 +96,14 @@ def open_remote(
     client = connect(folder.config)
     roots = client.run(_roots(client, folder, tree))
     found = [(episode, root.edits) for root in roots for episode in root.episodes if episode.is_finished]
-    if not found:
-        raise PositronicError(_why_empty(folder, roots, tree))
-    dropped = client.run(_dropped(client, [(episode, edits) for episode, edits in found if edits.dropped]))
-    return folder, [(episode, edits) for episode, edits in found if episode not in dropped]
+    uids = client.run(_uids(client, [episode for episode, edits in found if edits.dropped]))
+    kept = [(episode, edits) for episode, edits in found if uids.get(episode) not in edits.dropped]
+    if not kept:
+        raise PositronicError(_why_empty(folder, roots, len(found), tree))
+    known = set(uids.values())
+    unfinished = [episode.name for root in roots for episode in root.episodes if not episode.is_finished]
+    unknown = sorted(uid for root in roots for uid in root.edits.dropped if uid not in known)
+    return folder, kept, LeftOut(tuple(unfinished), len(found) - len(kept), tuple(unknown))
 
 
 async def _roots(client: Client, folder: RemoteFolder, tree: bool) -> list[_Root]:
@@ -125,25 +130,25 @@ async def _block(client: Client, block: RemoteFolder) -> list[RemoteEpisode]:
 
 
 async def _edits(client: Client, file: S3Uri) -> Edits:
-    return parse_edits((await client.get(file)).decode("utf-8"), str(file))
+    return parse_edits(await client.get(file), str(file))
 
 
-async def _dropped(client: Client, candidates: list[tuple[RemoteEpisode, Edits]]) -> set[RemoteEpisode]:
-    """The episodes that the edits drop; they are named by uid there, which stands in each one's meta data."""
+async def _uids(client: Client, episodes: list[RemoteEpisode]) -> dict[RemoteEpisode, str]:
+    """By uid the edits name episodes; it stands in each one's meta data."""
 
     async def uid(episode: RemoteEpisode) -> str:
         there = META_FILE in episode.names
         meta = parse_meta(await client.get(episode.folder.uri / META_FILE)) if there else {}
         return uid_of(meta, episode.name)
 
-    uids = await asyncio.gather(*(uid(episode) for episode, _ in candidates))
-    return {episode for (episode, edits), uid in zip(candidates, uids, strict=True) if uid in edits.dropped}
+    return dict(zip(episodes, await asyncio.gather(*map(uid, episodes)), strict=True))
 
 
-def _why_empty(folder: RemoteFolder, roots: list[_Root], tree: bool) -> str:
+def _why_empty(folder: RemoteFolder, roots: list[_Root], finished: int, tree: bool) -> str:
     present = sum(len(root.episodes) for root in roots)
     if present:
-        return f"Raw dataset {folder} has no finished episode ({present} unfinished)."
+        counts = f"{present - finished} unfinished, {finished} dropped by edits"
+        return f"Raw dataset {folder} has no finished episode ({counts})."
     if is_dir_name(folder.name):
         return f"{folder} is inside a raw dataset. Open the dataset: dataset.path=<the folder above>."
     hint = "" if tree else " If there are datasets in folders below, read the tree: dataset.layout=local_all"

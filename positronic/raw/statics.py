@@ -24,32 +24,55 @@ def encode_static(value: Any, where: str) -> Any:
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
         return {key: encode_static(item, f"{where}.{key}") for key, item in value.items()}
     if type(value) in (str, int, float, bool):
+        _require_whole_characters(value, where)
         return value
     raise PositronicError(
         f"Static '{where}' holds {type(value).__name__}; statics are {ALLOWED}. Convert it first, e.g. with .item()."
     )
 
 
+def _require_whole_characters(value: Any, where: str) -> None:
+    """Half of a surrogate pair cannot be written, and would be noticed only when the episode ends."""
+    try:
+        str(value).encode()
+    except UnicodeEncodeError as error:
+        raise PositronicError(f"Static '{where}' holds half a character ({error}).") from None
+
+
+def json_ready(value: Any) -> Any:
+    """A JSON value for what was read: as ``encode_static``, and nulls, which newer recordings may hold."""
+    if isinstance(value, list):
+        return [json_ready(item) for item in value]
+    if isinstance(value, dict):
+        return {key: json_ready(item) for key, item in value.items()}
+    return None if value is None else encode_static(value, "")
+
+
 def decode_static(value: Any) -> Any:
-    """What ``encode_static`` was given (tuples come back as lists)."""
+    """What ``encode_static`` was given (tuples come back as lists). Raises ValueError for bytes that are not base64."""
     if isinstance(value, dict):
         if list(value) == [BYTES_KEY]:
-            return base64.b64decode(value[BYTES_KEY])
+            return base64.b64decode(str(value[BYTES_KEY]), validate=True)
         return {key: decode_static(item) for key, item in value.items()}
     return [decode_static(item) for item in value] if isinstance(value, list) else value
 
 
 def read_statics(path: Path) -> dict[str, Any]:
-    """Statics as recorded; empty when there is no file. Raises BadEpisode when it is not a JSON object."""
+    """Statics as recorded. Raises BadEpisode when the file is missing, as the task would be lost without a word, or is
+    not a JSON object."""
     try:
         statics = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(statics, dict):
+            return {key: decode_static(value) for key, value in statics.items()}
     except FileNotFoundError:
-        return {}
-    except ValueError as error:
+        raise BadEpisode(
+            path.parent,
+            f"{path.name} is missing, which every finished episode has. Copy it again; if nothing held throughout, "
+            "write {} into it.",
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
         raise BadEpisode(path.parent, f"{path.name} is not JSON ({error}).") from error
-    if not isinstance(statics, dict):
-        raise BadEpisode(path.parent, f"{path.name} holds {type(statics).__name__}, an object was expected.")
-    return {key: decode_static(value) for key, value in statics.items()}
+    raise BadEpisode(path.parent, f"{path.name} holds {type(statics).__name__}, an object was expected.")
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import itertools
+import logging
 import os
 import platform
 import shutil
 import time
 import uuid
 from collections.abc import Mapping
+from numbers import Integral
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -24,9 +26,13 @@ import numpy as np
 from positronic import keys
 from positronic.errors import PositronicError
 from positronic.raw.layout import INDEX_SUFFIX, META_FILE, STATICS_FILE, VECTOR_SUFFIX, episode_path, last_episode_id
+from positronic.raw.plausible import MIN_EPISODE_NS, UNIT_HINT
+from positronic.raw.recorded import FILES, describe
 from positronic.raw.statics import encode_static, write_json
 from positronic.raw.vector_writer import VectorWriter
 from positronic.raw.video_writer import VideoOptions, VideoWriter
+
+logger = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
 DISTRIBUTION = "positronic-hydra"
@@ -97,11 +103,11 @@ class EpisodeWriter:
     def append(self, name: str, value: Any, time_ns: int) -> None:
         """Add a sample: an image (uint8, (H, W, 3)), a scalar (bool, int, float, str) or a vector (D,).
 
-        A signal begins with its first sample. Raises PositronicError when time does not increase, or shape or type
-        change, or a static has that name.
+        A signal begins with its first sample. Raises PositronicError when ``time_ns`` is not a whole number or does not
+        increase, when shape or type change, and when a static has that name.
         """
         self._check_open()
-        time_ns = int(time_ns)
+        time_ns = _whole_ns(name, time_ns)
         signal = self._signals.get(name) or self._new_signal(name, value)
         first, last = self._spans.get(name, (time_ns, None))
         if last is not None and time_ns <= last:
@@ -125,12 +131,13 @@ class EpisodeWriter:
             for signal in self._signals.values():
                 signal.close()
             write_json(self.path / STATICS_FILE, self._statics)
-            write_json(self.path / META_FILE, self._meta | self._duration())
+            write_json(self.path / META_FILE, self._meta | self._duration() | {FILES: self._files()})
         except BaseException:
             self.abort()
             raise
         self._open = False
         (self.path / keys.UNFINISHED).unlink()
+        self._say_if_too_short()
 
     def abort(self) -> None:
         """Remove the episode; its id stays unused. Nothing happens when it is finished or removed already."""
@@ -171,11 +178,30 @@ class EpisodeWriter:
             return VideoWriter(name, self.path, self._video)
         return VectorWriter(name, self.path / f"{name}{VECTOR_SUFFIX}")
 
+    def _files(self) -> dict[str, dict[str, Any]]:
+        return describe(path for path in self.path.iterdir() if path.name != keys.UNFINISHED)
+
+    def _say_if_too_short(self) -> None:
+        """Now, while the recording program can still be mended: readers will take it for a bad episode."""
+        length = self._duration().get("duration_ns", MIN_EPISODE_NS)
+        if 0 < length < MIN_EPISODE_NS:
+            logger.warning("Episode %d (%s) lasts %d ns; %s.", self.id, self.path, length, UNIT_HINT)
+
     def _duration(self) -> dict[str, int]:
         if not self._spans:
             return {}
         firsts, lasts = zip(*self._spans.values(), strict=True)
         return {"duration_ns": max(lasts) - max(firsts)}
+
+
+def _whole_ns(name: str, time_ns: Any) -> int:
+    """A stamp as int. Floats are refused, not cut: most are seconds, and nanoseconds in a float have lost digits."""
+    if isinstance(time_ns, Integral) and not isinstance(time_ns, bool) and abs(int(time_ns)) < 1 << 63:
+        return int(time_ns)
+    raise PositronicError(
+        f"Signal '{name}': a stamp is a whole number of nanoseconds, got {time_ns!r} ({type(time_ns).__name__}). From "
+        "seconds: round(seconds * 10**9); from a clock: time.monotonic_ns()."
+    )
 
 
 def _reserve(path: Path) -> bool:

@@ -39,7 +39,7 @@ def test_every_signal_file_matters(record, end):
     name = keys.GRIP if end == ".parquet" else keys.IMAGE_WRIST
     with (episode.path / f"{name}{end}").open("ab") as file:
         file.write(b"\0")
-    assert episode.fingerprint() != before
+    assert Episode(episode.path).fingerprint() != before
 
 
 def test_meta_data_and_other_files_do_not_matter(record):

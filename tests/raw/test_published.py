@@ -144,7 +144,7 @@ def test_we_write_the_same_statics_and_meta(episode, copy):
     """static.json is byte for byte the same; meta.json has the published fields, and the uid of newer ones."""
     assert (copy.path / "static.json").read_bytes() == (episode.path / "static.json").read_bytes()
     ours, theirs = (json.loads((each.path / "meta.json").read_text()) for each in (copy, episode))
-    assert set(ours) == set(theirs) | {"uid"}
+    assert set(ours) == set(theirs) | {"uid", "files"}
     assert set(ours["writer"]) == set(theirs["writer"])
     assert ours["duration_ns"] == theirs["duration_ns"]
     assert ours["schema_version"] == theirs["schema_version"] == 1

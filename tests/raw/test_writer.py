@@ -390,7 +390,7 @@ def test_meta_data(tmp_path):
     with DatasetWriter(tmp_path, git={"commit": "abc", "dirty": False}).new_episode() as episode:
         episode.append(keys.GRIP, 0.0, 0)
     meta = json.loads((episode.path / "meta.json").read_text())
-    assert list(meta) == ["schema_version", "uid", "created_ts_ns", "writer", "path", "duration_ns"]
+    assert list(meta) == ["schema_version", "uid", "created_ts_ns", "writer", "path", "duration_ns", "files"]
     assert meta["path"] == str(episode.path)
     assert meta["writer"]["git"] == {"commit": "abc", "dirty": False}
     assert Episode(episode.path).uid == meta["uid"]
