@@ -189,6 +189,8 @@ class _Run:
         self.rejected: list[Rejected] = []
         self.duplicates: list[Duplicate] = []
         self.turned: Counter[str] = Counter()
+        self.joint_names: tuple[str, ...] | None = None
+        self.notes: list[tuple[int, str]] = []
         self.added = self.resumed = self.unseen = 0
 
     def go_on(self, old: Path, manifest: Manifest) -> None:
@@ -243,6 +245,8 @@ class _Run:
         return Job(number, self.dataset[number], self._has_failed)
 
     def _take(self, number: int, result: BakedEpisode | Duplicate | Rejected | None) -> None:
+        if isinstance(result, BakedEpisode):
+            result = self._unless_other_joints(number, result)
         if isinstance(result, BakedEpisode) and self.options.append:
             result = self._unless_added(number, result)
         self.unseen += result is None
@@ -252,8 +256,19 @@ class _Run:
             self.duplicates.append(result)
         elif isinstance(result, BakedEpisode) and not self._has_failed:
             self._add(result)
+            self.notes += [(self.dataset[number].id, note) for note in result.notes]
         if isinstance(result, Rejected | Duplicate):
             self.seen.add(result.uid)
+
+    def _unless_other_joints(self, number: int, episode: BakedEpisode) -> BakedEpisode | Rejected:
+        """Joints in another order have the same shape; only their names tell."""
+        names, first = episode.joint_names, self.joint_names
+        self.joint_names = first or names
+        if names is None or first is None or names == first:
+            return episode
+        there = self.dataset[number]
+        reason = f"its joints are {', '.join(names)}; those of the episodes before are {', '.join(first)}."
+        return Rejected(there.id, episode.source.uid, str(there.place), reason)
 
     def _unless_added(self, number: int, episode: BakedEpisode) -> BakedEpisode | Duplicate:
         """What is appended may hold an episode twice, which no worker can know."""
@@ -309,4 +324,6 @@ class _Run:
             turned=dict(self.turned),
             added_frames=sum(self.ledger.lengths[-self.added :]) if self.added else 0,
             resumed=self.resumed,
+            left_out=self.dataset.left_out,
+            notes=tuple(self.notes),
         )

@@ -24,6 +24,7 @@ from positronic.errors import PositronicError
 from positronic.freshness import StillRun, StillWatch
 from positronic.raw.episode import Episode
 from positronic.raw.faults import BadEpisode
+from positronic.raw.kinds import JOINTS, kind_of
 
 Progress = Callable[[int], None]
 """Called with the timesteps done since the last call."""
@@ -54,7 +55,8 @@ class Source(NamedTuple):
 
 class BakedEpisode(NamedTuple):
     """``columns``: (T, D) float32 by name. ``turned``: ``Codec.count_turned``. ``pieces``: mp4 by column.
-    ``histograms``: by column. ``was_there``: its pieces were left by an interrupted bake."""
+    ``histograms``: by column. ``was_there``: its pieces were left by an interrupted bake. ``joint_names``: where the
+    codec has joints and they were recorded. ``notes``: what should be said of it."""
 
     source: Source
     task: str
@@ -64,6 +66,8 @@ class BakedEpisode(NamedTuple):
     pieces: dict[str, Path]
     histograms: dict[str, Histogram]
     was_there: bool
+    joint_names: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
 
 
 class Duplicate(NamedTuple):
@@ -110,7 +114,7 @@ def check_episode(baker: EpisodeBaker, episode: Episode) -> Duplicate | Rejected
     """Everything that can be found wrong without decoding video."""
     try:
         _plan(baker, episode)
-        index = baker.known.get(episode.fingerprint()) if baker.known else None
+        index = baker.known.get(episode.fingerprint())
     except PositronicError as error:
         return _rejected(episode, error)
     return None if index is None else _duplicate(episode, index)
@@ -166,8 +170,18 @@ def _bake(
     else:
         _encode(baker, episode, plan, piece, progress)
     _require_moving_pictures(baker, episode, plan, piece)
+    has_joints = any(kind_of(name) is JOINTS for name in baker.codec.vector_signals)
     return BakedEpisode(
-        source, plan.task, length, plan.columns, plan.turned, piece.paths, piece.histograms(), was_there
+        source,
+        plan.task,
+        length,
+        plan.columns,
+        plan.turned,
+        piece.paths,
+        piece.histograms(),
+        was_there,
+        episode.joint_names if has_joints else None,
+        tuple(episode.notes),
     )
 
 

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from positronic.bake.episode import Duplicate, Rejected
 from positronic.errors import PositronicError
+from positronic.raw.leftout import NOTHING, LeftOut
 
 REPORT_FILE = "meta/bake_report.json"
 SHOWN = 20
@@ -28,9 +29,9 @@ class BakeReport:
 
     ``tasks``: frames by task. ``bad_before``: what was left out when the dataset that was appended to was baked, as
     ``read_bad`` gives it. ``repeated``: episodes with the content of another one. ``turned``: pose signal -> samples of
-    the dataset whose rotation is said by its other row of numbers than in the recording. Not in the file:
-    ``added_frames`` of this bake, of which ``resumed`` episodes had been baked before, and ``seconds``, how long it
-    took.
+    the dataset whose rotation is said by its other row of numbers than in the recording. ``left_out``: what else lies
+    in the raw dataset. ``notes``: id of an episode and what should be said of it. Not in the file: ``added_frames`` of
+    this bake, of which ``resumed`` episodes had been baked before, and ``seconds``, how long it took.
     """
 
     output: str | Path
@@ -46,6 +47,8 @@ class BakeReport:
     resumed: int
     seconds: float = 0.0
     turned: dict[str, int] = field(default_factory=dict)
+    left_out: LeftOut = NOTHING
+    notes: tuple[tuple[int, str], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; nothing of time, machine or path."""
@@ -53,7 +56,9 @@ class BakeReport:
         bad = self.bad_before + bad
         counts = {"episodes": self.episodes, "frames": self.frames, "fps": self.fps, "bad_episodes": len(bad)}
         counts |= {"repeated_episodes": self.repeated, TURNED: self.turned}
-        return counts | {"tasks": self.tasks, "bad": bad}
+        notes = [{"episode": episode, "note": note} for episode, note in self.notes]
+        left_out = {"unfinished": list(self.left_out.unfinished), "dropped": self.left_out.dropped}
+        return counts | {"tasks": self.tasks, "bad": bad, "notes": notes, "left_out": left_out}
 
     def __rich__(self) -> Group:
         """The table shown at the end."""
@@ -71,9 +76,11 @@ class BakeReport:
         rows |= {"the same content twice": f"{self.repeated} episodes"} if self.repeated else {}
         rows |= {f"{name}: {TURNED_SAYS}": f"{count} samples" for name, count in self.turned.items() if count}
         rows |= {"from an interrupted bake": f"{self.resumed} episodes"} if self.resumed else {}
+        rows |= self.left_out.rows()
         for name, value in rows.items():
-            table.add_row(Text(name), str(value))
-        return Group(table, *([rejected_table(self.rejected)] if self.rejected else []))
+            table.add_row(Text(name), Text(str(value)))
+        notes = [notes_table(self.notes)] if self.notes else []
+        return Group(table, *notes, *([rejected_table(self.rejected)] if self.rejected else []))
 
 
 def write_report(folder: Path, report: BakeReport) -> None:
@@ -98,6 +105,14 @@ def rejected_table(rejected: Sequence[Rejected]) -> Table:
     table = Table("episode", "left out because", title="Bad episodes")
     for each in rejected:
         table.add_row(str(each.id), Text(each.reason))  # what others wrote is no markup
+    return table
+
+
+def notes_table(notes: Sequence[tuple[int, str]]) -> Table:
+    """The first episodes that were baked though something should be said of them."""
+    table = Table("episode", "note", title=f"Notes ({len(notes)})")
+    for episode, note in notes[:SHOWN]:
+        table.add_row(str(episode), Text(note))
     return table
 
 

@@ -23,6 +23,7 @@ from positronic.bake.sidecar import HISTOGRAMS_FILE
 from positronic.codecs.build import Recipe
 from positronic.errors import PositronicError
 from positronic.raw.dataset import open_dataset
+from positronic.raw.leftout import LeftOut
 
 CODECS = ["ee", "joints", "ee_traj", "joints_traj"]
 NO_VERSIONS = {"commit": None, "dirty": None, "versions": {}}
@@ -319,3 +320,43 @@ def test_the_histograms_of_each_episode_are_kept(record, recipe, baked):
     for histograms in rows_kept.values():
         counted = np.array(histograms).reshape(2, 3, 256).sum(axis=2)
         np.testing.assert_array_equal(counted, np.array(lengths)[:, None] * np.full(3, 32 * 32))
+
+
+ORDER = [f"joint{i}" for i in range(7)]
+
+
+def test_joints_in_another_order_are_named(record, recipe, baked):
+    """They have the same shape; both orders are printed. A codec without joints does not care."""
+    for _ in range(2):
+        dataset = record()
+    for episode, names in zip(dataset, (ORDER, ORDER[::-1]), strict=True):
+        (episode.path / "static.json").write_text(json.dumps({keys.TASK: "x", keys.JOINT_NAMES: names}))
+    with pytest.raises(PositronicError) as caught:
+        baked(open_dataset(dataset.root), recipe("joints"))
+    assert f"its joints are {', '.join(ORDER[::-1])}; those of the episodes before are {', '.join(ORDER)}." in str(
+        caught.value
+    )
+    baked(open_dataset(dataset.root), recipe("ee"))
+
+
+def test_what_is_left_out_and_noted_is_in_the_report(record, recipe, baked):
+    """Unfinished episodes by name, and the episode whose meta data is lost."""
+    for _ in range(2):
+        dataset = record()
+    (dataset[0].path / "meta.json").unlink()
+    (dataset[1].path / keys.UNFINISHED).touch()
+    folder = baked(open_dataset(dataset.root), recipe())
+    told = json.loads((folder / "meta" / "bake_report.json").read_text())
+    assert told["left_out"] == {"unfinished": ["000000000001"], "dropped": 0}
+    assert [(note["episode"], note["note"][:20]) for note in told["notes"]] == [(0, "meta.json is missing")]
+
+
+def test_the_table_says_what_is_left_out():
+    """Names and counts, not only the number of good ones."""
+    made = BakeReport(
+        "data", 1, 1, 15, {}, (), (), [], 0, 1, 0, left_out=LeftOut(("000000000001",), 2, ("x",)), notes=((3, "odd"),)
+    )
+    console = Console(width=120, file=io.StringIO())
+    console.print(made)
+    shown = console.file.getvalue()
+    assert all(text in shown for text in ("1 episodes: 000000000001", "dropped by edits.jsonl", "unknown uids", "odd"))

@@ -235,3 +235,50 @@ def test_an_unfinished_episode_is_not_opened(episode):
     (episode.path / keys.UNFINISHED).touch()
     with pytest.raises(BadEpisode, match="unfinished"):
         Episode(episode.path)
+
+
+def test_statics_that_are_missing(episode):
+    """A finished episode has the file, be it empty: without it the task would be lost without a word."""
+    (episode.path / "static.json").unlink()
+    with pytest.raises(BadEpisode, match=r"static\.json is missing.*write \{\} into it"):
+        _ = Episode(episode.path).statics
+
+
+@pytest.mark.parametrize("text", ["[" * 10**5, '{"a": {"__bytes_b64__": 3}}', '{"a": {"__bytes_b64__": "x"}}', "\xff"])
+def test_statics_that_no_reader_can_take(episode, text):
+    """The file is named, whatever it is."""
+    (episode.path / "static.json").write_text(text, encoding="latin-1")
+    with pytest.raises(BadEpisode, match=r"static\.json"):
+        _ = Episode(episode.path).statics
+
+
+def test_a_static_that_is_null(record):
+    """Newer recordings may hold one; it has a fingerprint."""
+    episode = record()
+    (episode.path / "static.json").write_text('{"note": null, "nested": [null]}')
+    (episode.path / "meta.json").write_text("{}")
+    again = Episode(episode.path)
+    assert again.statics == {"note": None, "nested": [None]}
+    assert len(again.fingerprint()) == 64
+
+
+def test_joint_names_of_another_number(record):
+    """Both numbers are in the message."""
+    episode = record(statics={keys.JOINT_NAMES: ["a", "b"]})
+    assert refused(episode).reason == "static 'joint_names' lists 2 joints, 'robot_state.q' has shape (7,)."
+
+
+@pytest.mark.parametrize("names", ["a b", [1, 2]])
+def test_joint_names_that_are_none(record, names):
+    """A list of names is expected."""
+    assert "a list of names was expected" in refused(record(statics={keys.JOINT_NAMES: names})).reason
+
+
+def test_a_file_that_was_replaced_is_mentioned(episode):
+    """Somebody wrote the video again, and it has another size: it is judged by what it holds."""
+    with (episode.path / VIDEO).open("ab") as file:
+        file.write(b"\0\0\0\x08free")
+    again = Episode(episode.path)
+    again.validate(again.signals)
+    again.fingerprint()
+    assert again.notes == [f"{VIDEO} is another file than was recorded."]

@@ -5,6 +5,8 @@ import pytest
 from positronic import keys
 from positronic.errors import PositronicError
 from positronic.raw.dataset import open_dataset
+from positronic.raw.faults import BadEpisode
+from positronic.raw.leftout import LeftOut
 
 EDITS_FILE = "edits.jsonl"
 
@@ -79,3 +81,59 @@ def test_a_line_that_cannot_be_applied(edited, line, message):
     """File and line are named; nothing is guessed or skipped."""
     with pytest.raises(PositronicError, match=rf"{EDITS_FILE}:2: {message}"):
         edited(drop(0), line)
+
+
+@pytest.mark.parametrize("damage", ["cut", "removed", "without uid"])
+@pytest.mark.parametrize("edit", [drop(0), set_static(0, task="sort")])
+def test_an_edited_episode_whose_uid_cannot_be_read(edited, edit, damage):
+    """It may be the one that was dropped or changed, so it does not come back as it was: it is a bad episode."""
+    edited(edit)
+    episode = open_dataset(edited().root)[0]
+    meta = episode.path / "meta.json"
+    {
+        "cut": lambda: meta.write_bytes(meta.read_bytes()[:-8]),
+        "removed": meta.unlink,
+        "without uid": lambda: meta.write_text('{"uid": [1], "created_ts_ns": 0}'),
+    }[damage]()
+    again = edited(edit)[0]
+    assert again.id == 0
+    with pytest.raises(BadEpisode, match=r"meta\.json is missing or broken, so that its uid is not known"):
+        again.validate([])
+
+
+def test_meta_data_is_not_missed_without_edits(edited):
+    """Nothing depends on it then; it is noted."""
+    dataset = edited()
+    (dataset[0].path / "meta.json").unlink()
+    episode = dataset[0]
+    episode.validate(episode.signals)
+    assert episode.notes == ["meta.json is missing or broken; what it noted cannot be compared."]
+
+
+def test_what_is_left_out_is_known(edited):
+    """Unfinished and dropped episodes are counted, and a drop of an episode that is not there is named."""
+    dataset = edited(drop(0), '{"op": "drop", "v": 1, "ep": "gone"}')
+    marker = dataset[0].path / keys.UNFINISHED
+    marker.touch()
+    with pytest.raises(PositronicError, match=r"1 unfinished, 1 dropped"):
+        open_dataset(dataset.root)
+    marker.unlink()
+    assert open_dataset(dataset.root).left_out == LeftOut((), 1, ("gone",))
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff\n", b'{"op": "set_static", "v": 1, "ep": "x", "data": {"a": {"__bytes_b64__": 3}}}']
+)
+def test_an_edit_log_that_is_not_text(edited, content):
+    """The line is named."""
+    root = edited().root
+    (root / EDITS_FILE).write_bytes(content)
+    with pytest.raises(PositronicError, match=rf"{EDITS_FILE}:1: not JSON"):
+        open_dataset(root)
+
+
+def test_a_text_may_hold_other_ends_of_lines(edited):
+    """U+2028 and U+0085 end a line for some programs; in JSON they are characters."""
+    line = json.dumps(set_static(0, task="a\u2028b\u0085c") | {"v": 1}, ensure_ascii=False)
+    uid = edited()[0].uid
+    assert edited(line.replace('"ep": 0', f'"ep": "{uid}"'))[0].statics[keys.TASK] == "a\u2028b\u0085c"

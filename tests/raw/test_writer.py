@@ -394,3 +394,32 @@ def test_meta_data(tmp_path):
     assert meta["path"] == str(episode.path)
     assert meta["writer"]["git"] == {"commit": "abc", "dirty": False}
     assert Episode(episode.path).uid == meta["uid"]
+
+
+@pytest.mark.parametrize("stamp", [0.033, 33.0, np.float64(1e9), True, "0", None, 2**63])
+def test_a_stamp_is_a_whole_number_of_nanoseconds(episode, stamp):
+    """Seconds and milliseconds are not cut to whole numbers; what to type is said."""
+    message = refusal(episode.append, keys.GRIP, 0.0, stamp)
+    assert "Signal 'grip': a stamp is a whole number of nanoseconds" in message
+    assert "round(seconds * 10**9)" in message
+
+
+def test_whole_numbers_of_any_type_are_stamps(episode):
+    """As clocks and arrays give them; a clock may start at 0."""
+    for stamp in (0, np.int64(10**7), np.uint32(2 * 10**7)):
+        episode.append(keys.GRIP, 0.0, stamp)
+    episode.finish()
+    assert Episode(episode.path)[keys.GRIP].times_ns.tolist() == [0, 10**7, 2 * 10**7]
+
+
+def test_an_episode_in_another_unit_is_said_at_once(episode, caplog):
+    """While the recording program can still be mended."""
+    for i in range(40):
+        episode.append(keys.GRIP, 0.0, 33 * i)
+    episode.finish()
+    assert "lasts 1287 ns; stamps are whole nanoseconds" in caplog.text
+
+
+def test_half_a_character_is_refused_at_once(episode):
+    """Not when the episode is finished, which would lose it."""
+    assert "holds half a character" in refusal(episode.set_static, keys.TASK, "\ud800")

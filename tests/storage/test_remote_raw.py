@@ -10,6 +10,7 @@ import pytest
 from positronic import keys
 from positronic.errors import PositronicError
 from positronic.raw.dataset import open_dataset
+from positronic.raw.leftout import LeftOut
 from positronic.raw.writer import DatasetWriter
 
 PUBLISHED = Path(__file__).parents[1] / "data" / "raw_v1"
@@ -145,3 +146,38 @@ def test_a_wrong_folder_is_refused_with_what_to_type(bucket, record, path, messa
     bucket.put_folder(record(), "raw/demo")
     with pytest.raises(PositronicError, match=message):
         open_dataset(bucket.uri(path), storage=bucket.config())
+
+
+def test_a_bucket_of_unfinished_and_dropped_episodes(bucket, record):
+    """The dataset is what is blamed, with both counts, and not the codec that finds no signal in it."""
+    root = record()
+    dropped, unfinished = open_dataset(root)
+    (unfinished.path / keys.UNFINISHED).touch()
+    (root / "edits.jsonl").write_text(json.dumps({"op": "drop", "v": 1, "ep": dropped.uid}) + "\n")
+    bucket.put_folder(root, "raw/demo")
+    with pytest.raises(PositronicError, match=r"no finished episode \(1 unfinished, 1 dropped by edits\)"):
+        open_dataset(bucket.uri("raw/demo"), storage=bucket.config())
+
+
+def test_what_is_left_out_of_a_bucket_is_known(bucket, record):
+    """As on a disk."""
+    root = record(episodes=3)
+    dropped, unfinished, _ = open_dataset(root)
+    (unfinished.path / keys.UNFINISHED).touch()
+    lines = [{"op": "drop", "v": 1, "ep": uid} for uid in (dropped.uid, "gone")]
+    (root / "edits.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    bucket.put_folder(root, "raw/demo")
+    remote = open_dataset(bucket.uri("raw/demo"), storage=bucket.config())
+    assert remote.left_out == open_dataset(root).left_out == LeftOut((unfinished.place.name,), 1, ("gone",))
+
+
+def test_a_dropped_episode_in_a_bucket_whose_uid_cannot_be_read(bucket, record):
+    """It does not come back."""
+    root = record()
+    dropped = open_dataset(root)[0]
+    (root / "edits.jsonl").write_text(json.dumps({"op": "drop", "v": 1, "ep": dropped.uid}) + "\n")
+    (dropped.path / "meta.json").write_text("{")
+    bucket.put_folder(root, "raw/demo")
+    episode = open_dataset(bucket.uri("raw/demo"), storage=bucket.config())[0]
+    with pytest.raises(PositronicError, match=r"meta\.json is missing or broken"):
+        episode.validate([keys.GRIP])
