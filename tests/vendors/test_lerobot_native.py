@@ -53,6 +53,22 @@ def test_a_step_of_training_reaches_every_parameter(trainable, recipe):
     assert not silent
 
 
+@pytest.mark.parametrize("mode", ["MEAN_STD", "MIN_MAX", "QUANTILES", "QUANTILE10", "IDENTITY"])
+def test_the_smallest_step_from_rest_stays_small_in_every_mode(recipe, stats, tiny_act, mode):
+    """0.001 rad of a joint that never moved, a level of a camera of one colour: at most a tenth of a range."""
+    for column in recipe.modality.columns:
+        rest = np.full((3, 1, 1) if column.is_image else column.shape, 0.5)
+        stats[column.name] |= dict.fromkeys(("min", "max", "mean", "q01", "q10", "q50", "q90", "q99"), rest)
+        stats[column.name]["std"] = 0 * rest
+    tiny_act["normalization_mapping"] = dict.fromkeys(("VISUAL", "STATE", "ACTION"), mode)
+    before = make_trainable(recipe, stats, tiny_act, "cpu")._before
+    state, image = np.full((1, 8), 0.501, np.float32), np.full((1, 32, 32, 3), 128, np.uint8)
+    columns = {"observation.state": state, "observation.images.left": image, "observation.images.side": image}
+    seen = before(to_device(columns, "cpu"))
+    largest = [float(value.abs().max()) for name, value in seen.items() if name.startswith("observation")]
+    assert max(largest) < 2
+
+
 def test_a_nearly_constant_dimension_is_not_blown_up(trainable, recipe):
     """A deviation of 1e-7 counts as 0.01, so that its noise stays noise; others keep their own."""
     saved = trainable._before.steps[-1].state_dict()

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from positronic.bake.reader import Stats
-from positronic.bake.statistics import STD_FLOOR
 from positronic.codecs.build import Recipe
 from positronic.errors import PositronicError
 from positronic.training.checkpoints import PRETRAINED_MODEL, read_info
 from positronic.training.device import resolve_device, to_device
+from positronic.training.floors import floored
 from positronic.training.trainable import ParameterGroup
 from positronic.vendors.lerobot import backbones, library
 from positronic.vendors.lerobot.policy_config import described, make_config
@@ -45,7 +45,9 @@ class LerobotTrainable:
         _refuse_unsupported(self._config)
         # Kernels laid out channels last, as the images are: a fifth faster on a CPU.
         self.module = _build(self._config).to(device, memory_format=torch.channels_last)
-        self._before, self._after = library.make_processors(self._config, floored(recipe, stats))
+        self._before, self._after = library.make_processors(
+            self._config, _tensors(floored(recipe.modality.columns, stats))
+        )
         self.action_offsets = np.asarray(self._config.action_delta_indices, np.int64)
         self.with_task = self._config.type in LANGUAGE_CONDITIONED
         self.fields = described(self._config)
@@ -125,16 +127,11 @@ def load_model(checkpoint: Path, device: str) -> LerobotModel:
     return LerobotModel(policy.eval(), before, after, Recipe.from_dict(info["recipe"]), device)
 
 
-def floored(recipe: Recipe, stats: Stats) -> dict[str, dict[str, Tensor]]:
-    """Statistics as tensors, the standard deviation of vectors not below STD_FLOOR."""
-    vectors = {column.name for column in recipe.modality.vector_columns}
-    tensors = {
+def _tensors(stats: Stats) -> dict[str, dict[str, Tensor]]:
+    return {
         name: {key: torch.as_tensor(np.asarray(value), dtype=torch.float32) for key, value in values.items()}
         for name, values in stats.items()
     }
-    for name in vectors:
-        tensors[name]["std"] = tensors[name]["std"].clamp_min(STD_FLOOR)
-    return tensors
 
 
 def _build(config: Any) -> Any:
