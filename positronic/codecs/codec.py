@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from positronic.codecs.features import GRIP_THRESHOLD, Feature, ImageFeature, VectorFeature
+from positronic.codecs.limits import fault
 from positronic.commands import ActionStep
 from positronic.conventions import Convention
 from positronic.errors import PositronicError, did_you_mean, listing
@@ -94,6 +95,17 @@ class Codec:
         """
         vectors = {f.name: f.encode(_live_vector(observation, f.signal)[None])[0] for f in self.state}
         return vectors | {i.name: i.encode(_live_image(observation, i.signal)) for i in self.images}
+
+    def require_plausible(self, observation: Mapping[str, Any]) -> None:
+        """Raise PositronicError at the first state of a live observation that no robot on a table can have.
+
+        Other units and layouts are found by it (degrees, millimetres, percent, a quaternion that is none). ``encode``
+        takes such numbers as they are.
+        """
+        for feature in self.state:
+            found = fault(feature.part.raw_limits, feature.rows(_live_vector(observation, feature.signal)[None]))
+            if found:
+                raise PositronicError(f"Observation '{feature.signal}': {found}.")
 
     def decode(self, actions: ArrayLike) -> list[ActionStep]:
         """A chunk (H, A), ``action`` features side by side, to its steps before the horizon.

@@ -90,12 +90,18 @@ class ImageFeature:
         return conventions.IMAGE
 
     def encode(self, image_hwc: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """One uint8 RGB frame (H, W, 3) of any size -> (height, width, 3). Raises PositronicError on anything else."""
+        """One uint8 RGB frame (H, W, 3) of any size above 0 -> (height, width, 3).
+
+        Raises PositronicError, with the signal, on anything else.
+        """
         image_hwc = np.asarray(image_hwc)
         if image_hwc.dtype != np.uint8 or image_hwc.ndim != 3 or image_hwc.shape[2] != 3 or not image_hwc.size:
             found = f"{image_hwc.dtype} of shape {image_hwc.shape}"
             raise PositronicError(f"Image '{self.signal}': expected uint8 RGB (height, width, 3), found {found}.")
-        return letterbox(image_hwc, self.height, self.width)
+        try:
+            return letterbox(image_hwc, self.height, self.width)
+        except PositronicError as error:
+            raise PositronicError(f"Image '{self.signal}': {error}") from None
 
 
 Feature = VectorFeature | ImageFeature

@@ -6,11 +6,23 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from positronic.errors import PositronicError
+
 
 def letterbox_geometry(height: int, width: int, to_height: int, to_width: int) -> tuple[int, int, int, int]:
-    """``(height, width, top, left)`` of the picture in the box: aspect kept, truncated, ``int(rest / 2)`` above."""
+    """``(height, width, top, left)`` of the picture in the box: aspect kept, truncated, ``int(rest / 2)`` above.
+
+    Raises PositronicError for a picture without pixels, and for one so narrow that none is left in the box.
+    """
+    if not height or not width:
+        raise PositronicError(f"A picture of {height} x {width} (height x width) has no pixels.")
     ratio = max(width / to_width, height / to_height)
     inner_height, inner_width = int(height / ratio), int(width / ratio)
+    if not inner_height or not inner_width:
+        raise PositronicError(
+            f"A picture of {height} x {width} (height x width) is so narrow that no pixel of it is left at"
+            f" {to_height} x {to_width}."
+        )
     return inner_height, inner_width, int((to_height - inner_height) / 2), int((to_width - inner_width) / 2)
 
 

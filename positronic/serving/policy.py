@@ -49,13 +49,18 @@ class ServedPolicy:
         return [item if isinstance(item, Failure) else attempt(self.recipe.codec.decode, item) for item in chunks]
 
     def encode(self, observation: Mapping[str, Any]) -> dict[str, Any]:
-        """One raw observation to the model's columns and the task. Raises PositronicError, naming the key at fault."""
+        """One raw observation to the model's columns and the task.
+
+        Raises PositronicError, naming the key, for one that is missing or holds what cannot be.
+        """
         if not isinstance(observation, Mapping):
             raise PositronicError(f"Expected an observation as a map, found {type(observation).__name__}.")
         task = observation.get(keys.TASK, "")
         if not isinstance(task, str):
             raise PositronicError(f"Observation '{keys.TASK}': expected text, found {type(task).__name__}.")
-        return self.recipe.modality.observation(self.recipe.codec.encode(_text_keys(observation)), task)
+        named = _text_keys(observation)
+        self.recipe.codec.require_plausible(named)
+        return self.recipe.modality.observation(self.recipe.codec.encode(named), task)
 
     def _forward(self, encoded: Sequence[dict[str, Any]]) -> list[NDArray[np.float32] | Failure]:
         """A chunk or a failure for each. A batch that fails is tried again in halves, so that nobody pays for another's

@@ -126,6 +126,8 @@ def test_a_chunk_is_cut_at_the_horizon_and_stamped_in_seconds():
         ({keys.IMAGE_WRIST: [[[0, 0, 0]], [[0]]]}, "found rows of different lengths"),
         ({keys.IMAGE_WRIST: []}, r"found float64 of shape \(0,\)"),
         ({keys.IMAGE_WRIST: [["a"]]}, "found <U1 of shape"),
+        ({keys.IMAGE_WRIST: np.zeros((0, 4, 3), np.uint8)}, r"'image.wrist': .* found uint8 of shape \(0, 4, 3\)"),
+        ({keys.IMAGE_WRIST: np.zeros((1, 5000, 3), np.uint8)}, "1 x 5000 .* no pixel of it is left at 224 x 224"),
     ],
 )
 def test_a_bad_observation_is_refused_with_its_key(change, says):
@@ -242,3 +244,21 @@ def test_a_decoded_command_belongs_to_its_reader(part, array):
     before = second.copy()
     first += 1.0
     np.testing.assert_array_equal(second, before)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({keys.GRIP: 100}, r"Observation 'grip': gripper at 100, expected 0 \(open\) to 1 \(closed\)\."),
+        ({keys.EE_POSE: [400, 100, 300, 0, 1, 0, 0]}, "'robot_state.ee_pose': 509.9 m from the base.*not millimetres"),
+        ({keys.EE_POSE: [0.4, 0, 0.3, 0, 0, 0, 0]}, "'robot_state.ee_pose': quaternion of norm 0, expected 1"),
+        ({keys.EE_POSE: [0.4, 0, 0.3, 0, 2, 0, 0]}, "'robot_state.ee_pose': quaternion of norm 2, expected 1"),
+        ({keys.JOINT_POSITION: [0, -90, 0, 0, 0, 0, 0]}, "'robot_state.q': joint at -90.*radians, not degrees"),
+    ],
+)
+def test_an_observation_in_other_units_is_named_with_value_and_expectation(change, says):
+    """One sentence; what a robot can measure passes."""
+    codec = make_recipe(state=("ee_pose", "grip", "joint_position")).codec
+    codec.require_plausible(observation())
+    with pytest.raises(PositronicError, match=says):
+        codec.require_plausible(observation() | change)
