@@ -103,5 +103,6 @@ INFO_FILE = "meta/info.json"  # in a LeRobot dataset
 STATS_FILE = "meta/stats.json"
 MANIFEST_FILE = "meta/positronic.json"  # in a baked dataset
 EPISODES_SIDECAR = "meta/positronic_episodes.parquet"  # where each baked episode came from
+FILE_LIST = "meta/positronic_files.txt"  # size and checksum of each file of a baked dataset
 CHECKPOINT_FILE = "positronic.json"  # in a checkpoint
 UNFINISHED = ".unfinished"  # in a raw episode that is still being written

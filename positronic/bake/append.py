@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from positronic.bake.files import link
 from positronic.bake.manifest import Manifest
-from positronic.bake.recompute import AGAIN
 from positronic.conventions import require_equal
-from positronic.errors import PositronicError
 from positronic.raw.naming import Naming
 
 DESCRIPTIONS = ("meta", "assets")
@@ -22,14 +20,6 @@ def require_appendable(before: Manifest, after: Manifest, output: str | Path) ->
     """Raise ConventionError, both sides printed, when episodes baked as ``after`` says do not belong to ``output``."""
     before.load_recipe().require_same(after.load_recipe(), str(output), "this bake", HINT)
     require_equal(str(output), _settings(before), "this bake", _settings(after), HINT)
-
-
-def require_files(dataset: Path, paths: Iterable[Path]) -> None:
-    """Raise PositronicError when one of ``paths`` is missing: a new file would take its name, and show other frames."""
-    missing = [path for path in paths if not path.is_file()]
-    if missing:
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise PositronicError(f"{dataset} is not whole: {missing[0].relative_to(dataset)}{more} missing. {AGAIN}")
 
 
 def take_over(old: Path, new: Path, kept: Sequence[str]) -> None:

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from positronic.bake import features
+from positronic.bake.reading import reading
 
 DATA_FILES = "data/*/*.parquet"  # in this order, v3.0 (many episodes a file) and v2.1 (one) alike
 BLOCK_ROWS = 1 << 16
@@ -23,13 +24,13 @@ BLOCK_ROWS = 1 << 16
 def episode_columns(root: Path, names: Sequence[str]) -> Iterator[dict[str, NDArray]]:
     """Each episode in order: column -> (T, D)."""
     for path in data_files(root):
-        file = pq.ParquetFile(path)
-        for group in range(file.num_row_groups):  # of whole episodes, as the bake writes them
-            table = file.read_row_group(group, columns=[*names, features.EPISODE_INDEX])
-            columns = {name: rows_of(table.column(name).combine_chunks()) for name in names}
-            begins = np.flatnonzero(np.diff(table.column(features.EPISODE_INDEX).to_numpy())) + 1
-            for start, end in pairwise([0, *begins.tolist(), len(table)]):
-                yield {name: rows[start:end] for name, rows in columns.items()}
+        with reading(path), pq.ParquetFile(path) as file:
+            for group in range(file.num_row_groups):  # of whole episodes, as the bake writes them
+                table = file.read_row_group(group, columns=[*names, features.EPISODE_INDEX])
+                columns = {name: rows_of(table.column(name).combine_chunks()) for name in names}
+                begins = np.flatnonzero(np.diff(table.column(features.EPISODE_INDEX).to_numpy())) + 1
+                for start, end in pairwise([0, *begins.tolist(), len(table)]):
+                    yield {name: rows[start:end] for name, rows in columns.items()}
 
 
 class Spool:

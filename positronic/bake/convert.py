@@ -12,21 +12,22 @@ from pathlib import Path
 from typing import Any
 
 from positronic import keys
-from positronic.bake.append import require_appendable, require_files, take_over, take_rest
+from positronic.bake.append import require_appendable, take_over, take_rest
 from positronic.bake.companions import Companion, companion_text
 from positronic.bake.config import VideoConfig
 from positronic.bake.episode import BakedEpisode, Duplicate, EpisodeBaker, Rejected
 from positronic.bake.features import lerobot_features
+from positronic.bake.file_list import FileList, measure, recorded, write_file_list
 from positronic.bake.ledger import Ledger
-from positronic.bake.manifest import Manifest, read_manifest, write_manifest
+from positronic.bake.manifest import Manifest, manifest_bytes, read_manifest, write_manifest
 from positronic.bake.orientation import with_reference_rotations
 from positronic.bake.parallel import FrameCounter, Job, bake_in_order
 from positronic.bake.pieces import Pieces
-from positronic.bake.recompute import readable, require_whole
 from positronic.bake.report import BakeReport, bad_episodes_error, duplicates_error, read_bad, read_turned, write_report
 from positronic.bake.sampling import require_signals
-from positronic.bake.sidecar import Sidecar
+from positronic.bake.sidecar import Sidecar, read_sources
 from positronic.bake.video import check_encoder
+from positronic.bake.whole import require_unchanged, require_whole
 from positronic.bake.writer_v21 import WriterV21
 from positronic.bake.writer_v30 import WriterV30
 from positronic.codecs.build import Recipe
@@ -109,6 +110,7 @@ def bake(
         manifest = run.finish(planned if before is None else before, planned, companions or {})
         report = run.report(output, manifest)
         write_report(folder, report)
+        run.seal(manifest)
         if before is not None:
             _say_left(take_rest(local_path(output), folder))
     return replace(report, seconds=time.monotonic() - started)
@@ -185,6 +187,7 @@ class _Run:
         )
         self.writer: WriterV30 | WriterV21 | None = None
         self.bad_before: list[dict[str, Any]] = []
+        self.kept_files: FileList = {}
         self.seen: set[str] = set()
         self.rejected: list[Rejected] = []
         self.duplicates: list[Duplicate] = []
@@ -198,14 +201,15 @@ class _Run:
         by now."""
         if read_manifest(old) != manifest:
             raise PositronicError(f"Another process has written {old} meanwhile. Type the same command again.")
-        writer = WRITERS[self.options.dataset_format]
-        with readable(old):
-            take_over(old, self.folder, writer.kept)
-            self.sidecar.go_on(old, self.ledger)
-            self.bad_before = read_bad(old)
-            self.turned.update(read_turned(old))
-            require_whole(old, manifest, self.ledger)
-            require_files(old, writer.videos(old, self.ledger))
+        whole = require_whole(old, manifest)
+        kept = WRITERS[self.options.dataset_format].kept
+        files = require_unchanged(old, manifest, whole)
+        kept_folders = tuple(f"{name}/" for name in kept)
+        self.kept_files = {name: each for name, each in files.items() if name.startswith(kept_folders)}
+        self.bad_before = read_bad(old)
+        self.turned.update(read_turned(old))
+        take_over(old, self.folder, kept)
+        self.sidecar.go_on(old, read_sources(old, manifest), self.ledger)
         self.baker = replace(self.baker, known=dict(self.sidecar.fingerprints))
 
     def episodes(self) -> None:
@@ -294,20 +298,30 @@ class _Run:
         self.sidecar.close()
 
     def finish(self, first: Manifest, this: Manifest, companions: Mapping[str, Companion]) -> Manifest:
-        """Write everything that says something of the whole. ``first``: what the dataset's first bake said."""
+        """Write everything that says something of the whole. ``first``: what the dataset's first bake said.
+
+        Returns the manifest to write last.
+        """
         self.writer.finish(self.ledger)
         for name, companion in companions.items():
             replace_text(self.folder / name, companion_text(companion, self.folder))
         added = {"episodes": self.added} | {name: getattr(this, name) for name in OF_THIS_BAKE}
-        manifest = replace(
+        return replace(
             first,
             episodes=len(self.ledger.lengths),
             frames=self.ledger.frames,
             digest=self.sidecar.finish(),
+            file_list=True,
             appended=first.appended + ([added] if first is not this and self.added else []),
         )
+
+    def seal(self, manifest: Manifest) -> None:
+        """Record every file, and write the manifest, which makes it a dataset."""
+        files = [path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*") if path.is_file()]
+        measured = measure(self.folder, [name for name in files if name not in self.kept_files])
+        of_manifest = {keys.MANIFEST_FILE: recorded(manifest_bytes(manifest))}
+        write_file_list(self.folder, self.kept_files | measured | of_manifest)
         write_manifest(self.folder, manifest)
-        return manifest
 
     def report(self, output: str | Path, manifest: Manifest) -> BakeReport:
         """What is told at the end."""

@@ -12,7 +12,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from positronic.bake.reader import BakedDataset, VideoSpan
+from positronic.bake.places import VideoSpan
+from positronic.bake.reader import BakedDataset
 from positronic.errors import PositronicError
 from positronic.utils.colour import ToRgb
 from positronic.utils.threads import available_cores

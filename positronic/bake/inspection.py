@@ -20,7 +20,7 @@ from positronic.bake.columns import Spool, spooled
 from positronic.bake.features import element_names
 from positronic.bake.frames import LEVELS, Histogram
 from positronic.bake.manifest import Manifest
-from positronic.bake.recompute import read_ledger, readable
+from positronic.bake.recompute import read_ledger
 from positronic.bake.report import read_turned
 from positronic.bake.statistics import STD_FLOOR
 from positronic.codecs.features import VectorFeature
@@ -80,10 +80,10 @@ def is_needed(name: str) -> bool:
 def inspect(root: Path, manifest: Manifest) -> Inspection:
     """Look at every number of the dataset in ``root``; at its frames by their histograms.
 
-    Raises PositronicError when it is not whole.
+    Raises PositronicError when a file cannot be read.
     """
     ledger, modality = read_ledger(root, manifest), manifest.load_recipe().modality
-    with readable(root), spooled(root, ledger.vectors) as spool:
+    with spooled(root, ledger.vectors) as spool:
         dimensions = [d for column in modality.vector_columns for d in _vector_dimensions(spool, column)]
         wrong = _wrong_values(spool, modality.vector_columns, manifest.frames)
         wrong += [flips.finding() for flips in _sign_flips(spool, modality.vector_columns) if flips.count]

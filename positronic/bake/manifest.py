@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from positronic import keys
+from positronic.bake.file_list import read_file_list, recorded
+from positronic.bake.reading import AGAIN
 from positronic.codecs.build import Recipe
 from positronic.errors import PositronicError
 from positronic.raw.layout import episode_paths
@@ -28,6 +30,7 @@ class Manifest:
     ``appended``: for each time that episodes were added later, how many, and those of these fields that may differ
     then; the rest is of the first bake.
 
+    ``file_list``: whether ``meta/positronic_files.txt`` records every file; bakes before this did not write it.
     ``digest``: sha256 over the source episodes in order, so that equal digests mean equal data under equal recipes.
     """
 
@@ -46,6 +49,7 @@ class Manifest:
     provenance: dict[str, Any]
     max_state_staleness_sec: float | None = None
     appended: list[dict[str, Any]] = field(default_factory=list)
+    file_list: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -71,19 +75,25 @@ def episodes_digest(rows: Iterable[tuple[str, str, int]]) -> str:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write it into a dataset's folder."""
-    text = json.dumps(manifest.to_dict(), indent=2, ensure_ascii=False)
-    (folder / keys.MANIFEST_FILE).write_text(text + "\n", encoding="utf-8")
+    (folder / keys.MANIFEST_FILE).write_bytes(manifest_bytes(manifest))
+
+
+def manifest_bytes(manifest: Manifest) -> bytes:
+    """The file's content."""
+    return (json.dumps(manifest.to_dict(), indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def read_manifest(path: str | Path) -> Manifest:
     """The manifest of the baked dataset at ``path``.
 
-    Raises PositronicError when there is no dataset, none of ours, or one of a newer format, saying what to type.
+    Raises PositronicError when there is no dataset, none of ours, one of a newer version, or when the file is not what
+    was written, saying what to type.
     """
     folder = local_path(path)
     file = folder / keys.MANIFEST_FILE
     try:
-        fields = json.loads(file.read_text(encoding="utf-8"))
+        content = file.read_bytes()
+        fields = json.loads(content)
     except (FileNotFoundError, NotADirectoryError):
         raise PositronicError(_why_none(folder)) from None
     except ValueError as error:
@@ -91,6 +101,14 @@ def read_manifest(path: str | Path) -> Manifest:
     if not isinstance(fields, dict) or fields.get("format") != FORMAT:
         found = fields.get("format") if isinstance(fields, dict) else type(fields).__name__
         raise PositronicError(f"{file}: expected manifest format {FORMAT}, found {found!r}. Update Positronic.")
+    if (folder / keys.FILE_LIST).is_file() and read_file_list(folder).get(keys.MANIFEST_FILE) != recorded(content):
+        raise PositronicError(
+            f"{file} does not fit the list in {folder / keys.FILE_LIST}: one of them is damaged, or another dataset's. "
+            f"{AGAIN}"
+        )
+    unknown = [name for name in fields if name not in (*Manifest.__dataclass_fields__, "format")]
+    if unknown:
+        raise PositronicError(f"{file} was written by a newer version: it has '{unknown[0]}'. Update Positronic.")
     try:
         return Manifest.from_dict(fields)
     except TypeError as error:

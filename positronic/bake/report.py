@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from positronic.bake.episode import Duplicate, Rejected
+from positronic.bake.reading import AGAIN, read_object
 from positronic.errors import PositronicError
 from positronic.raw.leftout import NOTHING, LeftOut
 
@@ -90,14 +91,21 @@ def write_report(folder: Path, report: BakeReport) -> None:
 
 
 def read_bad(folder: Path) -> list[dict[str, Any]]:
-    """The bad episodes that the report in a dataset's folder lists: ``episode``, ``uid``, ``reason``."""
-    return json.loads((folder / REPORT_FILE).read_text(encoding="utf-8"))["bad"]
+    """The bad episodes that the report in a dataset's folder lists: ``episode``, ``uid``, ``reason``.
+
+    Raises PositronicError for a report that is missing or damaged.
+    """
+    path = folder / REPORT_FILE
+    bad = read_object(path).get("bad")
+    if not isinstance(bad, list) or not all(isinstance(each, dict) and "uid" in each for each in bad):
+        raise PositronicError(f"{path} is damaged: it lists no bad episodes by 'uid'. {AGAIN}")
+    return bad
 
 
 def read_turned(folder: Path) -> dict[str, int]:
     """Pose signal -> how many samples of the dataset in ``folder`` were turned; empty in datasets of older versions."""
     path = folder / REPORT_FILE
-    return json.loads(path.read_text(encoding="utf-8")).get(TURNED, {}) if path.is_file() else {}
+    return read_object(path).get(TURNED, {}) if path.is_file() else {}
 
 
 def rejected_table(rejected: Sequence[Rejected]) -> Table:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import repeat
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from positronic import keys
 from positronic.bake.frames import LEVELS, Histogram
 from positronic.bake.ledger import Ledger
-from positronic.bake.manifest import episodes_digest
+from positronic.bake.manifest import Manifest, episodes_digest
+from positronic.bake.reading import AGAIN, episode_error, integers, read_columns, reading
+from positronic.errors import PositronicError
 
 HISTOGRAMS_FILE = "meta/positronic_histograms.parquet"
 BINS = 3 * LEVELS
@@ -48,11 +51,11 @@ class Sidecar:
         if len(self._rows) % EPISODES_PER_GROUP == 0:
             self._write_histograms()
 
-    def go_on(self, root: Path, ledger: Ledger) -> None:
+    def go_on(self, root: Path, sources: Sources, ledger: Ledger) -> None:
         """Begin with the episodes of the dataset in ``root``, and count them in ``ledger``."""
-        for row, histograms in read_episodes(root):
-            ledger.count(row["task"], row["length"], histograms)
-            self.add(row["uid"], row["fingerprint"], row["length"], row["task"], histograms)
+        for uid, fingerprint, length, task, histograms in read_episodes(root, sources, ledger):
+            ledger.count(task, length, histograms)
+            self.add(uid, fingerprint, length, task, histograms)
 
     def finish(self) -> str:
         """Write everything. Returns the digest of the episodes."""
@@ -73,18 +76,61 @@ class Sidecar:
             waiting.clear()
 
 
-def read_episodes(root: Path) -> Iterator[tuple[dict[str, Any], dict[str, Histogram]]]:
-    """Each episode's row (``uid``, ``fingerprint``, ``length``, ``task``, ...) and histograms, by camera.
+class Sources(NamedTuple):
+    """Of E episodes in order. ``tasks``: None in a dataset whose sidecar, of an older version, says nothing of them."""
 
-    Raises ValueError when there are more of the one than of the other.
+    uids: list[str]
+    fingerprints: list[str]
+    lengths: NDArray[np.int64]
+    tasks: list[str] | None
+
+
+def read_sources(root: Path, manifest: Manifest) -> Sources:
+    """Where each episode came from. Raises PositronicError when these are not the manifest's episodes."""
+    path = root / keys.EPISODES_SIDECAR
+    table = read_columns(path, ["uid", "fingerprint", "length"])
+    with reading(path):
+        tasks = read_columns(path, ["task"])["task"].to_pylist() if "task" in pq.read_schema(path).names else None
+    uids, fingerprints = (table[name].to_pylist() for name in ("uid", "fingerprint"))
+    lengths = integers(path, table, "length")
+    counted = len(lengths), int(lengths.sum())
+    if counted != (manifest.episodes, manifest.frames):
+        raise PositronicError(
+            f"{path} has {counted[0]} episodes of {counted[1]} frames, {keys.MANIFEST_FILE} {manifest.episodes} of "
+            f"{manifest.frames}. {AGAIN}"
+        )
+    digest = episodes_digest(zip(uids, fingerprints, lengths.tolist(), strict=True))
+    if digest != manifest.digest:
+        raise PositronicError(f"{path} lists other episodes than {keys.MANIFEST_FILE} was written for. {AGAIN}")
+    return Sources(uids, fingerprints, lengths, tasks)
+
+
+def read_episodes(
+    root: Path, sources: Sources, ledger: Ledger
+) -> Iterator[tuple[str, str, int, str, dict[str, Histogram]]]:
+    """Each episode's uid, fingerprint, length, task and histograms by camera. ``ledger`` knows the cameras.
+
+    Raises PositronicError when tasks are missing, or the histograms are not of all pixels of these episodes.
     """
-    rows = pq.read_table(root / keys.EPISODES_SIDECAR).to_pylist()
-    with pq.ParquetFile(root / HISTOGRAMS_FILE) as file:
-        without_cameras = repeat({}, len(rows))  # a table without columns has no rows either
-        yield from zip(rows, _histograms(file) if file.schema_arrow.names else without_cameras, strict=True)
+    if sources.tasks is None:
+        raise PositronicError(f"{root / keys.EPISODES_SIDECAR} is of an older version: it has no 'task'. {AGAIN}")
+    lengths = sources.lengths.tolist()
+    pixels = {name: math.prod(ledger.features[name]["shape"][:2]) for name in ledger.cameras}
+    histograms = _histograms(root / HISTOGRAMS_FILE, lengths, pixels) if pixels else ({} for _ in lengths)
+    yield from zip(sources.uids, sources.fingerprints, lengths, sources.tasks, histograms, strict=True)
 
 
-def _histograms(file: pq.ParquetFile) -> Iterator[dict[str, Histogram]]:
-    for batch in file.iter_batches(EPISODES_PER_GROUP):
-        counts = {name: batch.column(name).flatten().to_numpy().reshape(-1, 3, LEVELS) for name in batch.schema.names}
-        yield from ({name: each[i] for name, each in counts.items()} for i in range(len(batch)))
+def _histograms(path: Path, lengths: Sequence[int], pixels: Mapping[str, int]) -> Iterator[dict[str, Histogram]]:
+    """A row per episode of such ``lengths``, by camera with so many ``pixels`` in a frame."""
+    k = -1
+    with reading(path), pq.ParquetFile(path) as file:
+        if file.metadata.num_rows != len(lengths):
+            raise ValueError(f"{file.metadata.num_rows} rows, expected one for each of {len(lengths)} episodes")
+        for batch in file.iter_batches(EPISODES_PER_GROUP, columns=list(pixels)):
+            found = {name: batch.column(name).flatten().to_numpy().reshape(-1, 3, LEVELS) for name in pixels}
+            for i in range(len(batch)):
+                k += 1
+                wrong = [n for n in pixels if (found[n][i].sum(axis=1) != lengths[k] * pixels[n]).any()]
+                if wrong:
+                    raise episode_error(path, k, f"'{wrong[0]}' counts other pixels than those of {lengths[k]} frames")
+                yield {name: counts[i] for name, counts in found.items()}

@@ -7,8 +7,6 @@ loader wants ``meta/stats.json``, which LeRobot's own v2.1 left out.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -43,17 +41,11 @@ class WriterV21:
             (root / name).open("a", encoding="utf-8") for name in (EPISODES_FILE, EPISODES_STATS_FILE)
         )
 
-    @staticmethod
-    def videos(root: Path, ledger: Ledger) -> Iterator[Path]:
-        """Every video that the dataset in ``root``, counted in ``ledger``, should have."""
-        for index, name in product(range(len(ledger.lengths)), ledger.cameras):
-            yield root / _name(VIDEO_PATH, index, video_key=name)
-
     def write(self, entry: PlacedEpisode) -> None:
         """Write an episode; its pieces may be removed afterwards."""
-        pq.write_table(data_table(self._schema, entry.columns), self._place(DATA_PATH, entry))
+        pq.write_table(data_table(self._schema, entry.columns), _with_folder(data_path(self.root, entry.index)))
         for name, piece in entry.pieces.items():
-            link(piece, self._place(VIDEO_PATH, entry, video_key=name))
+            link(piece, _with_folder(video_path(self.root, entry.index, name)))
         _add_line(self._episodes, {"episode_index": entry.index, "tasks": [entry.task], "length": entry.length})
         stats = {name: {key: listed(each)[key] for key in EPISODE_STATS} for name, each in entry.stats.items()}
         _add_line(self._stats, {"episode_index": entry.index, "stats": stats})
@@ -73,14 +65,24 @@ class WriterV21:
         self._episodes.close()
         self._stats.close()
 
-    def _place(self, template: str, entry: PlacedEpisode, **fields: str) -> Path:
-        path = self.root / _name(template, entry.index, **fields)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path
+
+def data_path(root: Path, index: int) -> Path:
+    """The rows of episode ``index`` in the dataset in ``root``."""
+    return root / _name(DATA_PATH, index)
+
+
+def video_path(root: Path, index: int, camera: str) -> Path:
+    """The frames of episode ``index`` in the dataset in ``root``."""
+    return root / _name(VIDEO_PATH, index, video_key=camera)
 
 
 def _name(template: str, index: int, **fields: str) -> str:
     return template.format(episode_chunk=index // CHUNK_SIZE, episode_index=index, **fields)
+
+
+def _with_folder(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def _info(ledger: Ledger) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ from positronic.bake.files import (
     VIDEO_FILE_MB,
     VIDEO_PATH,
     ParquetFiles,
-    Slot,
     VideoFiles,
 )
 from positronic.bake.ledger import Ledger, PlacedEpisode
@@ -47,18 +46,6 @@ class WriterV30:
         self._videos = {name: VideoFiles(root, name, ledger.fps) for name in ledger.cameras}
         self._rows: list[dict[str, Any]] = []
         self._episodes: ParquetFiles | None = None
-
-    @staticmethod
-    def videos(root: Path, ledger: Ledger) -> Iterator[Path]:
-        """Every video that the dataset in ``root``, with the cameras of ``ledger``, should have."""
-        for name in ledger.cameras:
-            indices = [f"videos/{name}/{index}" for index in Slot._fields]
-            slots = {
-                Slot(*row.values())
-                for path in root.glob(EPISODES_FILES)
-                for row in pq.read_table(path, columns=indices).to_pylist()
-            }
-            yield from (root / VIDEO_PATH.format(video_key=name, **slot._asdict()) for slot in sorted(slots))
 
     def write(self, entry: PlacedEpisode) -> None:
         """Append an episode; its pieces are not needed afterwards."""

@@ -42,6 +42,7 @@ def _recompute(config: Stats) -> None:
     from positronic.bake.companions import companion_text
     from positronic.bake.manifest import read_manifest
     from positronic.bake.recompute import stats_json
+    from positronic.bake.whole import record_again, require_unchanged, require_whole
     from positronic.storage import is_remote, local_path
     from positronic.utils.files import replace_text
     from positronic.vendors import registry
@@ -54,6 +55,8 @@ def _recompute(config: Stats) -> None:
     root, console = local_path(config.input_path), Console()
     manifest = read_manifest(root)
     own = registry.companions(manifest.vendor, manifest.load_recipe(), manifest.dataset_format)
+    anew = [keys.STATS_FILE, *own]
+    require_unchanged(root, manifest, require_whole(root, manifest, anew=anew), anew=anew)
     texts = {keys.STATS_FILE: stats_json(root, manifest)}
     texts |= {name: companion_text(companion, root) for name, companion in own.items()}
     for name, text in texts.items():
@@ -61,6 +64,7 @@ def _recompute(config: Stats) -> None:
         changed = replace_text(root / name, text)
         state = "unchanged" if not changed else "was different, written anew" if was_there else "was missing, written"
         console.print(f"{root / name}: {state}", markup=False, highlight=False, soft_wrap=True)
+    record_again(root, manifest, anew)
 
 
 def _report(config: Stats) -> None:
@@ -70,11 +74,16 @@ def _report(config: Stats) -> None:
     from positronic.bake.inspection_plot import inspection_png
     from positronic.bake.inspection_table import inspection_table
     from positronic.bake.manifest import read_manifest
+    from positronic.bake.whole import require_unchanged, require_whole
+    from positronic.storage import is_remote
     from positronic.storage.folder import local_input
 
     console, needs = Console(), keys.MANIFEST_FILE
     with local_input(config.input_path, config.storage, needs, is_needed) as root:
         manifest = read_manifest(root)
+        videos, derived = not is_remote(config.input_path), [keys.STATS_FILE]
+        whole = require_whole(root, manifest, videos=videos, anew=derived)
+        require_unchanged(root, manifest, whole, videos, derived)
         inspection = inspect(root, manifest)
     codec = manifest.load_recipe().codec.name
     title = f"{config.input_path} ({manifest.vendor}, {codec}, {manifest.dataset_format})"

@@ -91,7 +91,7 @@ def _train(config: Train, recipe: Recipe, root: Path, folder: Path) -> None:
 
     vendor, console = config.vendor, Console()
     make_trainable = registry.trainable(vendor.name, vendor.backend)
-    dataset = open_baked(root)
+    dataset = open_baked(root, every_byte=True)
     settings = _settings(config)
     limit_threads()
     seed_everything(settings.seed)

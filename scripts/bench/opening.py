@@ -1,8 +1,9 @@
 """How long it takes to open a dataset of very many episodes, which is made here without recording them.
 
 The first episodes are written by the bake's own ledger, writer and sidecar; their rows, in row groups as the bake
-leaves them, are repeated under the next indices. Videos are of the first episodes only, and histograms are left out:
-whoever opens the dataset looks at neither. Files that were just written are in the system's cache.
+leaves them, are repeated under the next indices. Each repetition has videos of its own under second names, and
+histograms are left out, as whoever opens the dataset does not look at them. Files that were just written are in the
+system's cache.
 """
 
 from __future__ import annotations
@@ -93,12 +94,24 @@ def make_baked(root: Path, episodes: int) -> int:
     steps = {"episode_index": template, "index": template * LENGTH}
     steps |= dict.fromkeys(("dataset_from_index", "dataset_to_index"), template * LENGTH)
     repeat(root, DATA_PATH, DATA_GROUP_ROWS, copies, steps)
-    repeat(root, EPISODES_PATH, EPISODES_PER_GROUP, copies, steps)
+    files = {f"videos/{name}/file_index": 1 for name in ledger.cameras}
+    repeat(root, EPISODES_PATH, EPISODES_PER_GROUP, copies, steps | files)
+    link_videos(root, ledger.cameras, copies)
     repeat(root, keys.EPISODES_SIDECAR, count, copies, steps)
     (root / HISTOGRAMS_FILE).unlink()
     patch_info(root, count)
-    write_manifest(root, manifest_of(recipe, ledger.fps, count))
+    write_manifest(root, manifest_of(root, recipe, ledger.fps, count))
     return count
+
+
+def link_videos(root: Path, cameras: list[str], copies: int) -> None:
+    """The first file of each camera under the next numbers."""
+    from positronic.bake.files import VIDEO_PATH, Slot, link, place
+
+    for name in cameras:
+        first, *others = (place(root, VIDEO_PATH, Slot.of(copy), video_key=name) for copy in range(copies))
+        for path in others:
+            link(first, path)
 
 
 def write_template(root: Path, recipe: Recipe, episodes: int) -> Ledger:
@@ -189,10 +202,15 @@ def patch_info(root: Path, episodes: int) -> None:
     (root / keys.INFO_FILE).write_text(json.dumps(info))
 
 
-def manifest_of(recipe: Recipe, fps: int, episodes: int) -> Any:
+def manifest_of(root: Path, recipe: Recipe, fps: int, episodes: int) -> Any:
     """What such a dataset would say of itself."""
+    import pyarrow.parquet as pq
+
+    from positronic import keys
     from positronic.bake.config import VideoConfig
-    from positronic.bake.manifest import Manifest
+    from positronic.bake.manifest import Manifest, episodes_digest
+
+    sources = pq.read_table(root / keys.EPISODES_SIDECAR, columns=["uid", "fingerprint", "length"])
 
     return Manifest(
         recipe=recipe.to_dict(),
@@ -201,7 +219,7 @@ def manifest_of(recipe: Recipe, fps: int, episodes: int) -> Any:
         vendor="lerobot",
         episodes=episodes,
         frames=episodes * LENGTH,
-        digest="",
+        digest=episodes_digest(zip(*(column.to_pylist() for column in sources.columns), strict=True)),
         signals=list(recipe.codec.signals),
         reader={},
         task=None,
