@@ -32,7 +32,7 @@ class Shown(NamedTuple):
 def open_video(path: Path) -> tuple[InputContainer, av.VideoStream]:
     """The open file and its camera. Raises BadEpisode: missing, cut off, no camera or several, no 8-bit colour."""
     try:
-        container = av.open(str(path))
+        container = av.open(str(path), metadata_errors="replace")  # a title in another encoding is no fault
     except FileNotFoundError as error:
         raise bad(path, "is missing") from error
     except (av.FFmpegError, OSError) as error:
@@ -72,6 +72,8 @@ def _fault_of_streams(streams: list[av.VideoStream]) -> str | None:
     if len(streams) != 1:
         return f"has {len(streams)} video streams, one was expected" if streams else "has no video stream"
     context = streams[0].codec_context
+    if context is None:
+        return f"is in a codec that cannot be decoded here. {ENCODE_AGAIN}"
     if context.format is None:
         return "has no decodable pictures; the recording may have been cut off"
     if not is_colour_8bit(context.format):

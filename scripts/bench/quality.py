@@ -37,7 +37,10 @@ def frames_in(dataset: Path, column: str) -> Iterator[np.ndarray]:
     """Every frame of one camera in order, uint8 (H, W, 3)."""
     import av
 
+    from positronic.utils.colour import ToRgb
+
+    to_rgb = ToRgb()
     paths = [path for pattern in VIDEO_PATTERNS for path in sorted(dataset.glob(pattern.format(name=column)))]
     for path in paths:
         with av.open(str(path)) as container:
-            yield from (frame.to_ndarray(format="rgb24") for frame in container.decode(video=0))
+            yield from (to_rgb.array(frame) for frame in container.decode(video=0))

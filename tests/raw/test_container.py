@@ -104,7 +104,7 @@ def sources(folder):
         "Matroska": video(folder / "g.mp4", options=B_FRAMES, container={"format": "matroska"}),
         "MPEG-TS": video(folder / "h.mp4", options=B_FRAMES, container={"format": "mpegts"}),
         "H.265": video(folder / "i.mp4", "libx265", options={"x265-params": "log-level=none:bframes=3:keyint=20"}),
-        "AV1": video(folder / "j.mp4", "libaom-av1", options={"g": "20", "cpu-used": "8"}),
+        "AV1": video(folder / "j.mp4", "libsvtav1", options={"g": "20", "preset": "12"}),
         "VP9": video(folder / "k.mp4", "libvpx-vp9", options={"g": "20", "cpu-used": "8", "deadline": "realtime"}),
         "MJPEG": video(folder / "l.mp4", "mjpeg", "yuvj420p", {}),
         "RGB": video(folder / "m.mp4", "libx264rgb", "rgb24"),
@@ -300,3 +300,11 @@ def test_full_range_and_the_matrix_of_high_definition_are_kept(tmp_path):
             out.mux(stream.encode(frame))
             out.mux(stream.encode(None))
         assert np.abs(index(tmp_path / f"{name}.mp4", 1).frame(0).astype(int) - colour).max() <= 2
+
+
+def test_a_codec_that_nobody_knows_is_refused(tmp_path):
+    """There is a stream, but nothing to decode it with."""
+    path = video(tmp_path / "cam.mp4")
+    path.write_bytes(path.read_bytes().replace(b"avc1", b"none").replace(b"avcC", b"nonC"))
+    with pytest.raises(BadEpisode, match="in a codec that cannot be decoded here"):
+        index(path, FRAMES).check()
