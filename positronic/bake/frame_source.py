@@ -79,10 +79,12 @@ class VideoFile:
         self._fps = fps
         self._to_rgb = ToRgb()
         try:
-            self._container = av.open(str(path))
+            self._container = av.open(str(path), metadata_errors="replace")
             self._stream = self._container.streams.video[0]
         except (av.FFmpegError, OSError, IndexError) as error:
             raise PositronicError(f"{path} cannot be read as a video ({error}). Convert the dataset again.") from None
+        if self._stream.codec_context is None:  # to decode it ends the process
+            raise PositronicError(f"{path} is in a codec that cannot be decoded here. Convert the dataset again.")
         self._stream.thread_type = "NONE"  # many files are decoded side by side
 
     def __enter__(self) -> VideoFile:
@@ -103,8 +105,10 @@ class VideoFile:
         given = 0
         try:
             for frame in self._from_keyframe_before(first):
-                number = round(float(frame.pts * self._stream.time_base) * self._fps)
-                if number >= first + given:
+                number = self._number(frame)
+                if number > first + given or (number == first + given and frame.is_corrupt):
+                    raise PositronicError(f"{self._path}: frame {first + given} is missing or damaged. Convert again.")
+                if number == first + given:
                     yield self._to_rgb.array(frame)
                     given += 1
                 if given == count:
@@ -114,6 +118,11 @@ class VideoFile:
                 f"{self._path}: damaged after frame {first + given} ({error}). Convert again."
             ) from None
         raise PositronicError(f"{self._path}: expected frame {first + given}, but the file ends. Convert again.")
+
+    def _number(self, frame: av.VideoFrame) -> int:
+        if frame.pts is None:
+            raise PositronicError(f"{self._path} has a frame without a presentation time. Convert again.")
+        return round(float(frame.pts * self._stream.time_base) * self._fps)
 
     def _from_keyframe_before(self, index: int) -> Iterator[av.VideoFrame]:
         self._container.seek(int(index / self._fps / self._stream.time_base), stream=self._stream, backward=True)
