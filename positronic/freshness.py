@@ -75,7 +75,7 @@ class StillWatch:
 
     def look(self, picture: Picture | None) -> None:
         """Take the next picture; None where the last one is shown once more."""
-        if picture is not None and (self._anchor is None or not _same(self._anchor, picture)):
+        if picture is not None and (self._anchor is None or not is_same(self._anchor, picture)):
             self._close()
             self._anchor, self._first = picture, self._count
             self._contrast = max(self._contrast, contrast(picture))
@@ -92,7 +92,8 @@ class StillWatch:
             self._runs.append(StillRun(self._first, self._count - 1))
 
 
-def _same(one: Picture, other: Picture) -> bool:
+def is_same(one: Picture, other: Picture) -> bool:
+    """Whether encoding alone may have made the difference."""
     return change(one, other) <= one.noise
 
 

@@ -48,6 +48,7 @@ REPLAY_GRIP_ERROR = "replay.grip_error"  # 0..1
 # Observation on the wire, beside the raw signals.
 OBS_TIME_NS = "obs_time_ns"
 WALL_TIME_NS = "wall_time_ns"
+MEASURED_TIMES_NS = "measured_times_ns"  # map: raw signal -> when it was measured, on the clock of obs_time_ns
 
 # One decoded action step on the wire.
 ROBOT_COMMAND = "robot_command"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from positronic.commands import Command
 from positronic.errors import PositronicError, listing
@@ -45,6 +46,18 @@ class RobotContract:
         return "\n".join([f"robot {self.name}", *rows, f"  commands: {listing(self.commands)}"])
 
 
+@runtime_checkable
+class Stamped(Protocol):
+    """A robot whose signals are measured at other moments than those at which it is observed: every real one."""
+
+    def measured_ns(self) -> Mapping[str, int]:
+        """When each signal that ``observe`` would give now was measured, ns since the reset (before it: negative).
+
+        What is not in it was measured now.
+        """
+        ...
+
+
 class Robot(Protocol):
     """A robot on its own clock, which starts at 0 at every reset and moves only in ``advance``."""
 
@@ -61,7 +74,10 @@ class Robot(Protocol):
         ...
 
     def observe(self) -> dict[str, Any]:
-        """Every signal of the contract as measured now; images are uint8 RGB (height, width, 3)."""
+        """Every signal of the contract as last measured; images are uint8 RGB (height, width, 3).
+
+        Measured now, unless the robot is ``Stamped`` and says otherwise.
+        """
         ...
 
     def command(self, command: Command, target_grip: float) -> None:

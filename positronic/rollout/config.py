@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from omegaconf import MISSING
 
 from positronic.storage.config import StorageConfig
-from positronic.utils.fields import above, between
+from positronic.utils.fields import above, between, one_of
 
 
 @dataclass
@@ -51,6 +51,8 @@ class DriverConfig:
 
     ``save_videos``: of how many a video is rendered, successes and failures in turn. ``num_workers``: episodes run side
     by side, each in its own process. ``simulate_latency``: the robot's clock runs on while the policy thinks.
+    ``max_staleness_sec``: how old a signal may be that a policy is asked about, by its stamp or by a picture that stays
+    while the arm moves; null allows any age. ``on_stale``: ``abort`` ends the run with an error, ``stop`` the episode.
     ``action_fps``: control rate in Hz where the policy does not say it. ``task``: the instruction, null takes the
     robot's own.
     """
@@ -63,5 +65,7 @@ class DriverConfig:
     save_videos: int = between(0, default=1)
     num_workers: int = between(1, default=1)
     simulate_latency: bool = False
+    max_staleness_sec: float | None = above(0, default=1.0)
+    on_stale: str = one_of("abort", "stop", default="abort")
     action_fps: float = above(0, default=15.0)
     task: str | None = None

@@ -47,7 +47,7 @@ th { position: sticky; top: 0; background: var(--card); color: var(--soft); font
 th:first-child, td:first-child, .left { text-align: left; }
 tr:last-child td { border-bottom: 0; }
 a { color: inherit; }
-.success { color: var(--good); font-weight: 600; } .timeout, .aborted { color: var(--bad); font-weight: 600; }
+.success { color: var(--good); font-weight: 600; } .timeout, .aborted, .stale { color: var(--bad); font-weight: 600; }
 details { margin-top: 1rem; } summary { cursor: pointer; color: var(--soft); }
 pre { padding: 1rem; overflow-x: auto; background: var(--card); border: 1px solid var(--line); border-radius: .6rem;
   font-size: .8rem; }

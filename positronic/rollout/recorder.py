@@ -15,6 +15,7 @@ class EpisodeRecorder:
 
     def __init__(self, writer: EpisodeWriter) -> None:
         self._writer = writer
+        self._measured_ns: dict[str, int] = {}
 
     def tick(
         self,
@@ -23,9 +24,19 @@ class EpisodeRecorder:
         command: Command | None = None,
         target_grip: float | None = None,
         metrics: Mapping[str, float] | None = None,
+        stamps_ns: Mapping[str, int] | None = None,
     ) -> None:
-        """Record what was seen at ``time_ns`` and what was commanded then; None when nothing was."""
-        for name, value in {**observation, **(metrics or {})}.items():
+        """Record what was seen at ``time_ns`` and what was commanded then; None when nothing was.
+
+        ``stamps_ns``: when signals were measured, if not then. One that was not measured anew is not recorded anew;
+        one that was measured before the episode is stamped with its start.
+        """
+        for name, value in observation.items():
+            measured_ns = max((stamps_ns or {}).get(name, time_ns), 0)
+            if measured_ns > self._measured_ns.get(name, -1):
+                self._writer.append(name, value, measured_ns)
+                self._measured_ns[name] = measured_ns
+        for name, value in (metrics or {}).items():
             self._writer.append(name, value, time_ns)
         if command is not None:
             self._writer.append(*command_signal(command), time_ns)

@@ -12,8 +12,8 @@ import numpy as np
 
 from positronic import keys
 from positronic.rollout.results import (
-    ABORTED,
     REPLAYED,
+    UNJUDGED,
     EpisodeResult,
     percentiles,
     values_of,
@@ -47,8 +47,8 @@ class Rollouts:
 
     @property
     def judged(self) -> list[EpisodeResult]:
-        """The episodes that count: an aborted one says nothing about the policy."""
-        return [result for result in self.results if result.outcome != ABORTED]
+        """The episodes that count: one that was aborted, or went stale, says nothing about the policy."""
+        return [result for result in self.results if result.outcome not in UNJUDGED]
 
     @property
     def is_replay(self) -> bool:

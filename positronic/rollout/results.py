@@ -13,6 +13,8 @@ SUCCESS = "success"
 TIMEOUT = "timeout"
 REPLAYED = "replayed"  # a recording was played to its end; nothing to succeed at
 ABORTED = "aborted"
+STALE = "stale"  # a signal stopped being true, and driver.on_stale=stop ended the episode
+UNJUDGED = (ABORTED, STALE)  # they say nothing about the policy
 
 Z_95 = 1.959964  # standard normal quantile of a two-sided 95 % interval
 

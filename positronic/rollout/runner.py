@@ -19,10 +19,11 @@ from positronic.hardware.robot import Robot
 from positronic.raw.writer import EpisodeWriter
 from positronic.rollout.check import check_chunk
 from positronic.rollout.config import DriverConfig
+from positronic.rollout.freshness import FreshnessCheck, StaleSignal, measured_ns
 from positronic.rollout.playback import NS_PER_SEC, Event, Schedule, schedule, to_ns
 from positronic.rollout.policies import Policy
 from positronic.rollout.recorder import EpisodeRecorder
-from positronic.rollout.results import ABORTED, REPLAYED, SUCCESS, TIMEOUT, EpisodeResult, Series
+from positronic.rollout.results import ABORTED, REPLAYED, STALE, SUCCESS, TIMEOUT, EpisodeResult, Series
 
 if TYPE_CHECKING:
     from positronic.hardware.sim.scoring import SuccessHold
@@ -73,7 +74,8 @@ class Loop:
         self._end_ns = end_ns(robot, driver)
         self._step_sec = 1 / float(policy.meta.get(keys.META_ACTION_FPS) or driver.action_fps)
         self._hold: SuccessHold | None = None
-        self._seen: tuple[int, dict[str, Any]] = (-1, {})
+        self._freshness = FreshnessCheck(driver.max_staleness_sec)
+        self._seen: tuple[int, dict[str, Any], dict[str, int]] = (-1, {}, {})
 
     def run(self) -> None:
         """Play until success or until time is up. Raises what the policy and the robot raise."""
@@ -97,8 +99,9 @@ class Loop:
 
     def _ask(self, now: Fraction) -> Schedule:
         now_ns = self._robot.time_ns
+        observed, stamps_ns = self._observe()
         about = {keys.TASK: self._task, keys.OBS_TIME_NS: now_ns, keys.WALL_TIME_NS: time.time_ns()}
-        observation = self._observe() | about
+        observation = observed | about | {keys.MEASURED_TIMES_NS: stamps_ns}
         begin = time.perf_counter()
         chunk = self._policy.infer(observation)
         latency_sec = time.perf_counter() - begin
@@ -109,7 +112,8 @@ class Loop:
     def _look(self, event: Event) -> None:
         metrics = self._robot.metrics()
         commanded = (event.step.command, event.step.target_grip) if event.step else (None, None)
-        self._recorder.tick(event.time_ns, self._observe(), *commanded, metrics)
+        observed, stamps_ns = self._observe()
+        self._recorder.tick(event.time_ns, observed, *commanded, metrics, stamps_ns)
         self.course.note(event.time_ns, metrics)
         if keys.SCORE in metrics:
             self._score(event.time_ns, metrics[keys.SCORE])
@@ -123,11 +127,17 @@ class Loop:
         self._hold.update(time_ns, score)
         self.course.success_ns = self._hold.success_ns
 
-    def _observe(self) -> dict[str, Any]:
-        """What the robot measures now; asked and recorded at one moment, it is measured once."""
-        if self._seen[0] != self._robot.time_ns:
-            self._seen = (self._robot.time_ns, self._robot.observe())
-        return self._seen[1]
+    def _observe(self) -> tuple[dict[str, Any], dict[str, int]]:
+        """What the robot measures now, and when it was measured; asked and recorded at one moment, it is measured once.
+
+        Raises StaleSignal when the driver does not allow its age.
+        """
+        now_ns = self._robot.time_ns
+        if self._seen[0] != now_ns:
+            observed = self._robot.observe()
+            self._seen = (now_ns, observed, measured_ns(self._robot, observed))
+            self._freshness.check(now_ns, *self._seen[1:])
+        return self._seen[1:]
 
 
 def end_ns(robot: Robot, driver: DriverConfig) -> int:
@@ -147,7 +157,8 @@ def run_episode(
     """One rollout from ``seed``, recorded by ``writer``, which stays open.
 
     When policy or robot fail after the start, what happened so far is recorded as ``aborted`` with the reason; a
-    failure before anything moved is raised (PositronicError, ConventionError).
+    failure before anything moved is raised (PositronicError, ConventionError). A signal that goes stale is such a
+    failure, unless the driver says that it only ends the episode.
     """
     robot.reset(seed)
     policy.reset()
@@ -155,28 +166,30 @@ def run_episode(
     facts[keys.TASK] = driver.task or facts.get(keys.TASK, "")
     recorder = EpisodeRecorder(writer)
     loop = Loop(robot, policy, recorder, driver, facts[keys.TASK], watch)
-    reason = None
+    reason, outcome = None, None
     try:
         loop.run()
     except PositronicError as problem:
         if not loop.course.started:
             raise
-        reason = str(problem)
-    result = _result(loop.course, writer, seed, robot.time_ns, facts[keys.TASK], reason)
+        stops = isinstance(problem, StaleSignal) and driver.on_stale == "stop"
+        reason, outcome = str(problem), STALE if stops else ABORTED
+    outcome = outcome or _outcome(loop.course)
+    result = _result(loop.course, writer, seed, robot.time_ns, facts[keys.TASK], outcome, reason)
     recorder.statics(facts | policy_statics(policy.meta) | outcome_statics(result))
     return result
 
 
+def _outcome(course: Course) -> str:
+    """Of an episode that came to its end."""
+    if keys.SCORE not in course.metrics:
+        return REPLAYED
+    return TIMEOUT if course.success_ns is None else SUCCESS
+
+
 def _result(
-    course: Course, writer: EpisodeWriter, seed: int, duration_ns: int, task: str, reason: str | None
+    course: Course, writer: EpisodeWriter, seed: int, duration_ns: int, task: str, outcome: str, reason: str | None
 ) -> EpisodeResult:
-    scored = keys.SCORE in course.metrics
-    if reason is not None:
-        outcome = ABORTED
-    elif scored:
-        outcome = TIMEOUT if course.success_ns is None else SUCCESS
-    else:
-        outcome = REPLAYED
     return EpisodeResult(
         id=writer.id,
         seed=seed,

@@ -45,7 +45,9 @@ def test_the_policy_is_asked_when_its_chunk_has_ended(point_robot, approach, wri
     run_episode(point_robot, policy, writer, 0, driver(simulation_time=1.0, stop_on_success=False, task="Go."))
     assert [seen[keys.OBS_TIME_NS] for seen in policy.seen] == [0, 400_000_000, 800_000_000]
     assert {seen[keys.TASK] for seen in policy.seen} == {"Go."}
-    assert policy.seen[0].keys() == {keys.EE_POSE, keys.GRIP, keys.TASK, keys.OBS_TIME_NS, keys.WALL_TIME_NS}
+    times = {keys.OBS_TIME_NS, keys.WALL_TIME_NS, keys.MEASURED_TIMES_NS}
+    assert policy.seen[0].keys() == {keys.EE_POSE, keys.GRIP, keys.TASK, *times}
+    assert policy.seen[1][keys.MEASURED_TIMES_NS] == {keys.EE_POSE: 400_000_000, keys.GRIP: 400_000_000}
     assert policy.resets == 1
 
 

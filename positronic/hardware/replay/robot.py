@@ -20,6 +20,7 @@ from positronic.hardware.robot import RobotContract
 from positronic.raw.dataset import Dataset, open_dataset
 from positronic.raw.decoder import Decoder
 from positronic.raw.episode import Episode
+from positronic.raw.timeline import index_at
 from positronic.raw.video import VideoSignal
 
 PLAYED = {  # command -> signals to compare it with, best first; measured ones where commands were not recorded
@@ -71,6 +72,13 @@ class ReplayRobot:
     def observe(self) -> dict[str, Any]:
         """Every measured signal as it was recorded at or before now; images are uint8 RGB (height, width, 3)."""
         return {name: self._measure(name) for name in self._measured}
+
+    def measured_ns(self) -> dict[str, int]:
+        """When each measured signal was recorded; what was recorded before time 0 and still holds is negative."""
+        now_ns = self._start_ns + self._time_ns
+        stamps = {name: self._episode[name].times_ns for name in self._measured}
+        found = {name: times[index_at(times, [now_ns], name)[0]] for name, times in stamps.items()}
+        return {name: int(time_ns) - self._start_ns for name, time_ns in found.items()}
 
     def command(self, command: Command, target_grip: float) -> None:
         """Compare with what was commanded at this moment of the recording; see ``metrics``."""
