@@ -100,7 +100,7 @@ def check_codec(config: Infer, meta: Mapping[str, Any]) -> None:
     told = meta.get(keys.META_CONVENTIONS)
     if config.codec.name == FROM_CHECKPOINT or not told:
         return
-    typed = {name: str(value) for name, value in build_codec(config.codec, config.modality).conventions.items()}
+    typed = {name: str(value) for name, value in build_codec(config.codec, config.modality, {}).conventions.items()}
     hint = "Leave codec= out: the checkpoint says which codec it was trained with."
     theirs = f"the policy's codec '{meta.get(keys.META_CODEC, '?')}'"
     conventions.require_equal(f"codec={config.codec.name}", typed, theirs, told, hint)
