@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import signal
+import sys
 import threading
 import time
 from multiprocessing import connection
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from positronic.serving.scheduler import Scheduler
 
 UNUSED_PATH = "/internal/worker"
+SWITCH_SEC = 0.0005  # a tenth of Python's: the thread that answers waits for those that read no longer than this
 VERIFY_SEC = 0.05
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
@@ -55,6 +57,7 @@ class _Worker(litserve.LitAPI):
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the main process ends us
         die_with_parent()
         _log_to_stderr()
+        sys.setswitchinterval(SWITCH_SEC)
         wait_quietly()  # torch is imported when a checkpoint is loaded
         self.scheduler = Scheduler(self.address, self._load)
         self.scheduler.preload(self.checkpoint_id)

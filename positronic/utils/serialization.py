@@ -49,7 +49,7 @@ MAX_TEXT_BYTES = 1 << 20
 MAX_DIMENSIONS = 32
 MAX_JPEG_FRAMES = 256
 MAX_JPEG_SCANS = 64  # a progressive picture has about ten; each costs a pass over all its pixels
-MAP_COST = 16  # a map takes as long to read as this many numbers
+MAP_COST = 64  # a map takes as long to read as this many numbers
 PIECE_BYTES = 1 << 20
 
 LIMITS = {
