@@ -62,7 +62,7 @@ def _bounds(metadata: pq.FileMetaData) -> Iterator[tuple[str, tuple[float, float
 
 def _extremes(table: pa.Table, column: str) -> tuple[float, float] | None:
     """Lowest and highest number; None where there is none, or one that has no order (NaN), and for other types."""
-    values = table.column(column).combine_chunks() if column in table.column_names else None
+    values = table.column(column).combine_chunks() if table.column_names.count(column) == 1 else None
     if values is None or values.null_count or not len(values):
         return None
     flat = values.flatten() if _is_vector(values.type) else values

@@ -9,6 +9,7 @@ from typing import Any
 
 from positronic import keys
 from positronic.errors import did_you_mean, listing
+from positronic.raw.boxes import missing_end
 from positronic.raw.edits import NO_EDITS, Edits
 from positronic.raw.faults import BadEpisode, MissingSignal
 from positronic.raw.fingerprint import file_digest, fingerprint
@@ -16,7 +17,7 @@ from positronic.raw.folder import EpisodeFolder, episode_folder, read_meta, reco
 from positronic.raw.kinds import JOINTS, kind_of, remedy
 from positronic.raw.layout import EDITS_FILE, INDEX_SUFFIX, META_FILE, STATICS_FILE, VECTOR_SUFFIX, VIDEO_SUFFIX
 from positronic.raw.naming import Naming, current_name
-from positronic.raw.plausible import require_plausible_length, require_plausible_times
+from positronic.raw.plausible import require_one_clock, require_plausible_length, require_plausible_times
 from positronic.raw.recorded import replaced
 from positronic.raw.signals import VectorSignal
 from positronic.raw.statics import read_statics
@@ -208,19 +209,27 @@ class Episode:
         for name in names:
             signal = self[name]
             self._stamps(name)
+            if isinstance(signal, VideoSignal) and (fault := self._cut(signal)):
+                raise BadEpisode(self.path, f"{signal.path.name} is cut short or damaged: {fault}.")
             signal.check()
             require_plausible_times(signal.times_ns, signal.files[-1])
             expected = (shapes or {}).get(name, signal.shape)
             if tuple(expected) != signal.shape:
                 raise BadEpisode(self.path, f"signal '{name}' has shape {signal.shape}, expected {tuple(expected)}.")
-        names_of_joints = self.joint_names
-        for name in names:
-            shape = self[name].shape
-            if names_of_joints and kind_of(name) is JOINTS and shape != (len(names_of_joints),):
-                reason = f"static '{keys.JOINT_NAMES}' lists {len(names_of_joints)} joints, '{name}' has shape {shape}."
-                raise BadEpisode(self.path, reason)
+        self._require_joint_names(names)
         if names:
             require_plausible_length(self.start_of(names), self.last_of(names), self.path)
+            require_one_clock({name: self._stamps(name) for name in names}, self.path)
+
+    def _cut(self, signal: VideoSignal) -> str | None:
+        return missing_end(signal.path) if signal.path.name in self.place.names else None
+
+    def _require_joint_names(self, signals: Iterable[str]) -> None:
+        listed = self.joint_names
+        for name in signals if listed else ():
+            if kind_of(name) is JOINTS and self[name].shape != (len(listed),):
+                found = f"'{name}' has shape {self[name].shape}"
+                raise BadEpisode(self.path, f"static '{keys.JOINT_NAMES}' lists {len(listed)} joints, {found}.")
 
     def fingerprint(self) -> str:
         """sha256 (hex) of the recorded signal files and the statics after edits; not of time, machine or path.

@@ -6,6 +6,7 @@ Both are found without knowing more than a signal's published name, and cost one
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from positronic.raw.timeline import Times
 
 NS = 10**9
 MIN_SPACING_NS = 10_000  # no robot is sampled at 100 kHz; seconds, ms or us taken for ns come as less
+MIN_TYPICAL_SPACING_NS = 100_000  # nor at 10 kHz throughout: cameras and arms in us come as less
 MIN_EPISODE_NS = 10_000_000
 MAX_EPISODE_NS = 24 * 3600 * NS
 UNIT_HINT = "stamps are whole nanoseconds: multiply seconds by 10**9, milliseconds by 10**6, microseconds by 10**3"
@@ -50,8 +52,8 @@ LIMITS = {
 
 
 def require_plausible_times(times: Times, path: Path) -> None:
-    """Raise BadEpisode when samples are nearer than 10 us, as stamps in another unit are; equal ones are no matter
-    here."""
+    """Raise BadEpisode when two samples are nearer than 10 us, or most are nearer than 100 us: so are stamps in another
+    unit. Equal ones are no matter here."""
     steps = np.diff(times)
     near = np.flatnonzero((steps > 0) & (steps < MIN_SPACING_NS))
     if len(near):
@@ -60,6 +62,24 @@ def require_plausible_times(times: Times, path: Path) -> None:
             path.parent,
             f"{path.name}: rows {row} and {row + 1} are {steps[row]} ns apart, expected at least {MIN_SPACING_NS}; "
             f"{UNIT_HINT}.",
+        )
+    if len(steps) and 0 < (typical := int(np.median(steps))) < MIN_TYPICAL_SPACING_NS:
+        raise BadEpisode(
+            path.parent,
+            f"{path.name}: most rows are {typical} ns apart, expected at least {MIN_TYPICAL_SPACING_NS}; {UNIT_HINT}.",
+        )
+
+
+def require_one_clock(spans: Mapping[str, Sequence[int]], path: Path) -> None:
+    """Raise BadEpisode when a signal ends a day before the others do. ``spans``: name -> first and last stamp, ns;
+    ``path``: the episode's folder."""
+    early = min(spans, key=lambda name: spans[name][-1])
+    late = max(spans, key=lambda name: spans[name][-1])
+    if spans[late][-1] - spans[early][-1] > MAX_EPISODE_NS:
+        raise BadEpisode(
+            path,
+            f"'{early}' ends at {spans[early][-1]} ns and '{late}' at {spans[late][-1]} ns: they do not share a clock, "
+            f"or not its unit; {UNIT_HINT}.",
         )
 
 

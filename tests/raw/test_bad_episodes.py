@@ -76,9 +76,15 @@ def test_the_error_carries_id_path_and_reason(episode):
 
 
 def test_a_truncated_video(episode):
-    """A file that was cut off, as when a disk fills up, cannot be opened."""
+    """A file that was cut off, as when a disk fills up."""
     cut(episode.path / VIDEO, 0.5)
-    assert f"{VIDEO} cannot be opened" in refused(episode).reason
+    assert f"{VIDEO} is cut short or damaged" in refused(episode).reason
+
+
+def test_a_video_whose_last_bytes_are_gone(episode):
+    """A player does not need them; what was recorded did not end there."""
+    (episode.path / VIDEO).write_bytes((episode.path / VIDEO).read_bytes()[:-8])
+    assert f"{VIDEO} is cut short or damaged" in refused(episode).reason
 
 
 def test_a_truncated_video_whose_header_is_whole(episode):

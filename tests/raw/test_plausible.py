@@ -5,7 +5,12 @@ import pytest
 
 from positronic import keys
 from positronic.raw.faults import BadEpisode
-from positronic.raw.plausible import require_no_leaps, require_plausible_length, require_plausible_times
+from positronic.raw.plausible import (
+    require_no_leaps,
+    require_one_clock,
+    require_plausible_length,
+    require_plausible_times,
+)
 
 NS = 10**9
 HZ = 30
@@ -44,9 +49,10 @@ def test_stamps_in_seconds_or_milliseconds(path, per_sec):
 
 
 def test_microseconds_make_an_episode_too_short(path):
-    """Four seconds at 30 Hz are 4 ms then, though the samples are far enough apart."""
+    """Four seconds at 30 Hz are 4 ms then, of samples 33 us apart, which nothing is sampled at throughout."""
     times = np.arange(120, dtype=np.int64) * 10**6 // HZ
-    require_plausible_times(times, path)
+    with pytest.raises(BadEpisode, match="most rows are 33333 ns apart"):
+        require_plausible_times(times, path)
     with pytest.raises(BadEpisode, match=r"lasts 3966666 ns, expected at least 10000000"):
         require_plausible_length(int(times[0]), int(times[-1]), path.parent)
 
@@ -55,6 +61,18 @@ def test_a_stamp_that_is_years_away(path):
     """One wrong stamp would make an episode of a million frames."""
     with pytest.raises(BadEpisode, match=r"lasts 2\.56e\+06 hours"):
         require_plausible_length(0, 2**63 - 1, path.parent)
+
+
+def test_signals_of_two_clocks(path):
+    """One in milliseconds, or since the machine was started, ends long before the others; a late one does not."""
+    require_one_clock({"a": [0, NS], "b": [0, 0], "c": [NS, 3600 * NS]}, path.parent)
+    with pytest.raises(BadEpisode, match="'a' ends at 1000000000 ns and 'b' at 1770000000000000000 ns"):
+        require_one_clock({"a": [0, NS], "b": [0, 1_770_000_000 * NS]}, path.parent)
+
+
+def test_two_samples_may_follow_each_other_closely(path):
+    """A message that was delayed arrives together with the next; only closer than any clock ticks is wrong."""
+    require_plausible_times(np.array([0, 10_000, 10_020, 20_000, 30_000]) * 1000, path)
 
 
 def test_real_clocks_pass(path, times):
