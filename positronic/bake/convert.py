@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections import Counter
@@ -18,6 +19,7 @@ from positronic.bake.config import VideoConfig
 from positronic.bake.episode import BakedEpisode, Duplicate, EpisodeBaker, Rejected
 from positronic.bake.features import lerobot_features
 from positronic.bake.file_list import FileList, measure, recorded, write_file_list
+from positronic.bake.findings import Findings, near_constant
 from positronic.bake.ledger import Ledger
 from positronic.bake.manifest import Manifest, manifest_bytes, read_manifest, write_manifest
 from positronic.bake.orientation import with_reference_rotations
@@ -192,6 +194,7 @@ class _Run:
         self.rejected: list[Rejected] = []
         self.duplicates: list[Duplicate] = []
         self.turned: Counter[str] = Counter()
+        self.findings = Findings()
         self.joint_names: tuple[str, ...] | None = None
         self.notes: list[tuple[int, str]] = []
         self.added = self.resumed = self.unseen = 0
@@ -285,6 +288,7 @@ class _Run:
     def _add(self, episode: BakedEpisode) -> None:
         source = episode.source
         self.seen.add(source.uid)
+        self.findings.add(len(self.ledger.lengths), episode.breaches)
         self.writer.write(self.ledger.enter(episode))
         self.sidecar.add(source.uid, source.fingerprint, episode.length, episode.task, episode.histograms)
         self.turned.update(episode.turned)
@@ -325,6 +329,9 @@ class _Run:
 
     def report(self, output: str | Path, manifest: Manifest) -> BakeReport:
         """What is told at the end."""
+        added_frames = sum(self.ledger.lengths[-self.added :]) if self.added else 0
+        stats = json.loads((self.folder / keys.STATS_FILE).read_text(encoding="utf-8"))
+        still = near_constant(manifest.load_recipe().modality.columns, stats)
         return BakeReport(
             output=local_path(output),
             episodes=manifest.episodes,
@@ -336,7 +343,8 @@ class _Run:
             bad_before=[bad for bad in self.bad_before if bad["uid"] not in self.seen],
             repeated=len(self.ledger.lengths) - len(self.sidecar.fingerprints),
             turned=dict(self.turned),
-            added_frames=sum(self.ledger.lengths[-self.added :]) if self.added else 0,
+            findings=(*self.findings.lines(added_frames), *still),
+            added_frames=added_frames,
             resumed=self.resumed,
             left_out=self.dataset.left_out,
             notes=tuple(self.notes),

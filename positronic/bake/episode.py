@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from positronic import keys
 from positronic.bake.config import VideoConfig
+from positronic.bake.findings import Breach, breaches
 from positronic.bake.frames import FramePreparer, Histogram, empty_histogram
 from positronic.bake.freshness import require_fresh_vectors, require_moving_picture
 from positronic.bake.pieces import Piece, file_name
@@ -54,15 +55,16 @@ class Source(NamedTuple):
 
 
 class BakedEpisode(NamedTuple):
-    """``columns``: (T, D) float32 by name. ``turned``: ``Codec.count_turned``. ``pieces``: mp4 by column.
-    ``histograms``: by column. ``was_there``: its pieces were left by an interrupted bake. ``joint_names``: where the
-    codec has joints and they were recorded. ``notes``: what should be said of it."""
+    """``columns``: (T, D) float32 by name. ``turned``: ``Codec.count_turned``. ``breaches``: of limits. ``pieces``:
+    mp4 by column. ``histograms``: by column. ``was_there``: its pieces were left by an interrupted bake.
+    ``joint_names``: where the codec has joints and they were recorded. ``notes``: what should be said of it."""
 
     source: Source
     task: str
     length: int
     columns: dict[str, NDArray[np.float32]]
     turned: dict[str, int]
+    breaches: list[Breach]
     pieces: dict[str, Path]
     histograms: dict[str, Histogram]
     was_there: bool
@@ -94,6 +96,7 @@ class _Plan(NamedTuple):
     frames: dict[str, NDArray[np.int64]]
     columns: dict[str, NDArray[np.float32]]
     turned: dict[str, int]
+    breaches: list[Breach]
 
 
 def bake_episode(
@@ -138,14 +141,14 @@ def _plan(baker: EpisodeBaker, episode: Episode) -> _Plan:
     }
     with np.errstate(over="ignore"):
         samples = sample_vectors(episode, codec.vector_signals, times)
-        canonical, turned = codec.encode_episode(samples), codec.count_turned(samples)
+        canonical, turned, beyond = codec.encode_episode(samples), codec.count_turned(samples), breaches(codec, samples)
     columns = {column.name: column.join(canonical) for column in baker.modality.vector_columns}
     for name, rows in columns.items():
         if not np.isfinite(rows).all():  # what was recorded is finite, in float64
             raise BadEpisode(episode.path, f"column '{name}' holds numbers too large for float32.")
     if baker.max_state_staleness_sec is not None:
         require_fresh_vectors(episode, codec.vector_signals, times, baker.max_state_staleness_sec)
-    return _Plan(_task(baker, episode), times, frames, columns, turned)
+    return _Plan(_task(baker, episode), times, frames, columns, turned, beyond)
 
 
 def _task(baker: EpisodeBaker, episode: Episode) -> str:
@@ -172,16 +175,17 @@ def _bake(
     _require_moving_pictures(baker, episode, plan, piece)
     has_joints = any(kind_of(name) is JOINTS for name in baker.codec.vector_signals)
     return BakedEpisode(
-        source,
-        plan.task,
-        length,
-        plan.columns,
-        plan.turned,
-        piece.paths,
-        piece.histograms(),
-        was_there,
-        episode.joint_names if has_joints else None,
-        tuple(episode.notes),
+        source=source,
+        task=plan.task,
+        length=length,
+        columns=plan.columns,
+        turned=plan.turned,
+        breaches=plan.breaches,
+        pieces=piece.paths,
+        histograms=piece.histograms(),
+        was_there=was_there,
+        joint_names=episode.joint_names if has_joints else None,
+        notes=tuple(episode.notes),
     )
 
 

@@ -18,6 +18,7 @@ from positronic import geometry
 from positronic.bake import statistics
 from positronic.bake.columns import Spool, spooled
 from positronic.bake.features import element_names
+from positronic.bake.findings import CHANNELS, near_constant_text
 from positronic.bake.frames import LEVELS, Histogram
 from positronic.bake.manifest import Manifest
 from positronic.bake.recompute import read_ledger
@@ -33,7 +34,6 @@ FINITE = Limit(slice(0, None), 1, 1, lambda rows: np.isfinite(rows).astype(float
 FLIP_COSINE = np.cos(np.deg2rad(15))  # of half the angle between neighbours: a robot turns less within a frame
 BINS = 60  # of a dimension's histogram
 SHOWN = ("min", "q01", "mean", "q99", "max", "std")
-CHANNELS = ("red", "green", "blue")
 
 
 class Finding(NamedTuple):
@@ -220,8 +220,4 @@ def _near_constant(dimensions: list[Dimension]) -> Iterator[Finding]:
     for (column, is_image), group in groupby(dimensions, lambda d: (d.column, d.is_image)):
         still = {d.name: d.stats["std"] for d in group if d.stats and d.stats["std"] < STD_FLOOR}
         if still:
-            reason = (
-                "pictures without contrast" if is_image else "training takes that floor, so noise stays small in it"
-            )
-            text = f"near constant: std {max(still.values()):.2g} at most, below {STD_FLOOR} ({reason})"
-            yield Finding(column, tuple(still), text)
+            yield Finding(column, tuple(still), near_constant_text(still.values(), is_image))

@@ -22,6 +22,7 @@ SHOWN = 20
 TURNED = "turned_samples"
 TURNED_SAYS = "turned to one sign"
 TASK_CHARS = 120
+WRONG = "yellow"
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,9 @@ class BakeReport:
     ``tasks``: frames by task. ``bad_before``: what was left out when the dataset that was appended to was baked, as
     ``read_bad`` gives it. ``repeated``: episodes with the content of another one. ``turned``: pose signal -> samples of
     the dataset whose rotation is said by its other row of numbers than in the recording. ``left_out``: what else lies
-    in the raw dataset. ``notes``: id of an episode and what should be said of it. Not in the file: ``added_frames`` of
-    this bake, of which ``resumed`` episodes had been baked before, and ``seconds``, how long it took.
+    in the raw dataset. ``notes``: id of an episode and what should be said of it. Not in the file: ``findings``,
+    sentences on numbers of this bake that look wrong, ``added_frames`` of it, of which ``resumed`` episodes had been
+    baked before, and ``seconds``, how long it took.
     """
 
     output: str | Path
@@ -48,6 +50,7 @@ class BakeReport:
     resumed: int
     seconds: float = 0.0
     turned: dict[str, int] = field(default_factory=dict)
+    findings: tuple[str, ...] = ()
     left_out: LeftOut = NOTHING
     notes: tuple[tuple[int, str], ...] = ()
 
@@ -81,7 +84,14 @@ class BakeReport:
         for name, value in rows.items():
             table.add_row(Text(name), Text(str(value)))
         notes = [notes_table(self.notes)] if self.notes else []
-        return Group(table, *notes, *([rejected_table(self.rejected)] if self.rejected else []))
+        rejected = [rejected_table(self.rejected)] if self.rejected else []
+        return Group(table, *notes, *rejected, *self._looks_wrong())
+
+    def _looks_wrong(self) -> list[Text]:
+        if not self.findings:
+            return []
+        head = f"{len(self.findings)} findings on the numbers (more with stage=stats report=true):"
+        return [Text(head), *(Text(f"  {line}", style=WRONG) for line in self.findings)]
 
 
 def write_report(folder: Path, report: BakeReport) -> None:

@@ -22,6 +22,9 @@ REACH_M = 3.0  # from the robot's base; arms on a table reach about 1 m, and mil
 JOINT_LIMIT_RAD = 2 * math.pi  # no joint here turns further; degrees come as tens
 JOINT_STEP_RAD = 1.0  # within one control step; five times the largest that DROID's actions can say
 ROTATION_SLACK = 1e-3  # of lengths and angles of encoded unit vectors, far above float32's rounding
+APART_DEG = 45.0  # of a command from what is measured, throughout an episode: no controller lags like that
+APART_M = 0.5
+TINY = 1e-300
 QUAT_SLACK = 0.01  # of a raw quaternion's length: clients in the field round to two decimals
 
 
@@ -62,6 +65,18 @@ def skewness(rows: Floats) -> Floats:
     return np.abs(np.hstack(errors)).max(axis=1, keepdims=True)
 
 
+def turn_between(rows: Floats) -> Floats:
+    """Angle in degrees between the rotations of two poses side by side, rows (T, 14) -> (T, 1)."""
+    one, two = rows[:, 3:7], rows[:, 10:14]
+    cosine = np.abs((one * two).sum(axis=1, keepdims=True)) / np.maximum(norm(one) * norm(two), TINY)
+    return np.degrees(2 * np.arccos(np.minimum(cosine, 1.0)))
+
+
+def way_between(rows: Floats) -> Floats:
+    """Distance of two poses side by side, rows (T, 14) -> (T, 1), m."""
+    return norm(rows[:, :3] - rows[:, 7:10])
+
+
 EVERY = slice(0, None)
 GRIP = Limit(EVERY, -GRIP_SLACK, 1 + GRIP_SLACK, itself, "gripper at {:.4g}, expected 0 (open) to 1 (closed)")
 JOINTS = Limit(
@@ -85,6 +100,10 @@ REACH = Limit(
     norm,
     f"{{:.4g}} m from the base, expected at most {REACH_M:g}: metres, not millimetres",
 )
+SAME_ROTATION = Limit(
+    EVERY, 0, APART_DEG, turn_between, "{:.4g} degrees apart, expected one frame and one order of the quaternion"
+)
+SAME_PLACE = Limit(EVERY, 0, APART_M, way_between, "{:.4g} m apart, expected one frame and one unit")
 QUAT_SAYS = "quaternion of norm {:.4g}, expected 1"
 RAW_QUAT = Limit(slice(3, 7), 1 - QUAT_SLACK, 1 + QUAT_SLACK, norm, QUAT_SAYS)
 ENCODED_ROTATION = {

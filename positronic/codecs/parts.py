@@ -41,7 +41,7 @@ class Part(ABC):
 
     ``measured``, ``commanded``: its raw signals, None where there is none. ``raw_size``: numbers in a raw sample.
     ``command_type``: what a policy commands with it, None for what does not move an arm. ``raw_limits``: what raw
-    samples can be.
+    samples can be. ``agreement``: of a measured and a commanded sample side by side.
     """
 
     name: ClassVar[str]
@@ -50,6 +50,7 @@ class Part(ABC):
     raw_size: ClassVar[int] = NUM_JOINTS
     command_type: ClassVar[type[Command] | None] = None
     raw_limits: ClassVar[tuple[Limit, ...]] = ()
+    agreement: ClassVar[tuple[Limit, ...]] = ()
     is_gripper: ClassVar[bool] = False
 
     @classmethod
@@ -128,6 +129,7 @@ class EePose(Part):
     raw_size = 7
     command_type = CartesianPosition
     raw_limits = (limits.REACH, limits.RAW_QUAT)
+    agreement = (limits.SAME_ROTATION, limits.SAME_PLACE)
 
     @classmethod
     def in_layout(cls, rotation: str) -> Part:
