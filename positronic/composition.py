@@ -16,21 +16,24 @@ from typing import Any
 
 import hydra._internal.hydra
 from hydra import version
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra._internal.config_repository import IConfigRepository
 from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.default_element import ResultDefault
 from hydra.core.object_type import ObjectType
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
 from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from positronic import refusals
+from positronic import overrides as typed_overrides
+from positronic import reads, refusals
 from positronic.codecs.config import FROM_CHECKPOINT
 from positronic.errors import PositronicError
+from positronic.overrides import typed_values
+from positronic.reads import FOLLOWING_STAGES
+from positronic.schemas import STAGES, own_parameters
 
 VERSION_BASE = "1.3"
 CONFIG_NAME = "config"
@@ -38,12 +41,8 @@ CONFIG_NAME = "config"
 OPEN_MAPPINGS = ("vendor.policy", "dataset.aliases", "video.options")
 # Stages whose results a multirun keeps in the job's own folder. The others write data that later stages find by name.
 OWN_FOLDER = {"train": "${hydra:runtime.output_dir}", "infer": "${hydra:runtime.output_dir}/rollouts"}
-FOLLOWING_STAGES = ("serve", "infer")
 UNKNOWN = re.compile(r"(In '.*': )?Could not (override|delete) '(?P<key>[^']+)'")
 NOISE = re.compile(r"\s*(full_key|object_type|reference_type|Search path|provider)\b")
-STRUCTURED = "[{'\""  # what begins a value that is no plain text
-# No shell expands `dataset.path=~/x`, and Hydra's grammar refuses it.
-HOME = re.compile(r"(?<=[=,\[])~(?=/)")
 ASKING = {"--help", "-h", "--shell-completion", "-sc", "--info", "-i"}
 
 
@@ -51,6 +50,7 @@ class Loader(ConfigLoaderImpl):
     """Composes as Hydra does; raises PositronicError, one sentence, for what it refuses."""
 
     _from_files: DictConfig | None = None  # the last composition before what was typed: which keys there are
+    _in_grammar = False  # whether overrides come from a multirun, which has parsed them, and not from a person
 
     def load_configuration(
         self,
@@ -62,23 +62,36 @@ class Loader(ConfigLoaderImpl):
     ) -> DictConfig:
         if config_name is None:  # `--hydra-help` composes Hydra's own config alone
             return super().load_configuration(None, overrides, run_mode, from_shell, validate_sweep_overrides)
-        overrides = [_quoted(HOME.sub(os.path.expanduser("~"), override)) for override in overrides]
-        parsed = _parse(overrides)
-        typed = _typed(parsed)
+        multirun = run_mode == RunMode.MULTIRUN
+        overrides = overrides if self._in_grammar else typed_overrides.in_grammar(overrides, multirun)
+        parsed = typed_overrides.parse(overrides)
+        typed = typed_values(parsed)
         refusals.check_typed(typed)
-        first = _first_job(parsed) if run_mode == RunMode.MULTIRUN else overrides
+        refusals.check_once(overrides)
+        if not multirun:
+            refusals.check_sweeps(parsed)
+        refusals.check_kinds(parsed)
+        first = _first_job(parsed) if multirun else overrides
         cfg = self._compose(config_name, first, run_mode, from_shell, validate_sweep_overrides)
-        refusals.check(cfg)
+        reads.check_reads(cfg, typed_overrides.parse(first))
         _complete(cfg, typed)
-        if run_mode == RunMode.MULTIRUN:
-            cfg.hydra.overrides.task = [o.input_line for o in parsed if not o.is_hydra_override()]
+        reads.check_references(cfg)
+        refusals.check(cfg)
+        _record(cfg, parsed, multirun)
         return cfg
+
+    def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
+        self._in_grammar = True
+        try:
+            return super().load_sweep_config(master_config, sweep_overrides)
+        finally:
+            self._in_grammar = False
 
     def _compose(self, config_name: str, overrides: list[str], *how: Any) -> DictConfig:
         try:
             return super().load_configuration(config_name, overrides, *how)
         except (HydraException, ValueError) as error:  # ValueError: a group's choice that is no text
-            raise self._refusal(error, _parse(overrides)) from None
+            raise self._refusal(error, typed_overrides.parse(overrides)) from None
 
     def _compose_config_from_defaults_list(self, defaults: list[ResultDefault], repo: IConfigRepository) -> DictConfig:
         """Between the YAML files and the command line, so that what is typed wins over the preset.
@@ -126,7 +139,7 @@ class Loader(ConfigLoaderImpl):
         if key is None:
             return PositronicError(_one_line(error))
         known = refusals.leaf_keys(self._from_files) if self._from_files is not None else []
-        return refusals.unknown_key(key, _typed(parsed)["stage"], known)
+        return refusals.unknown_key(key, typed_values(parsed)["stage"], known)
 
     def _no_such_file(self, path: str, parsed: Sequence[Override]) -> PositronicError:
         group, _, choice = path.rpartition("/")
@@ -164,7 +177,7 @@ class CommandLineLoader(Loader):
 
 def _of_interest(cfg: DictConfig) -> DictConfig:
     """For help: the stage's own parameters, then the parts that it uses."""
-    names = ["stage", *refusals.own_parameters(cfg.stage), *refusals.STAGES[cfg.stage].uses, "hydra"]
+    names = ["stage", *own_parameters(cfg.stage), *STAGES[cfg.stage].uses, "hydra"]
     nodes = dict(cfg.items_ex(resolve=False))
     return OmegaConf.create({name: nodes[name] for name in names})
 
@@ -200,34 +213,15 @@ def compose_config(overrides: Sequence[str], conf_dir: Path) -> DictConfig:
         version.VersionBase.instance().version_base = base
 
 
-def _parse(overrides: Sequence[str]) -> list[Override]:
-    for override in overrides:
-        refusals.check_form(override)
-    try:
-        return OverridesParser.create().parse_overrides(list(overrides))
-    except HydraException as error:
-        raise PositronicError(" ".join(str(error).split()).replace("\\'", "'")) from None
-
-
-def _quoted(override: str) -> str:
-    """``override``, its value quoted when Hydra's grammar has no such text: ``dataset.path=/data/Übung (1)``."""
-    key, sign, value = override.partition("=")
-    if not value or value[0] in STRUCTURED or "${" in value or _can_be_read(override):
-        return override
-    quoted = f"{key}{sign}'{value.replace("'", r'\'')}'"
-    return quoted if _can_be_read(quoted) else override
-
-
-def _can_be_read(override: str) -> bool:
-    try:
-        OverridesParser.create().parse_override(override)
-    except HydraException:
-        return False
-    return True
-
-
-def _typed(parsed: Sequence[Override]) -> dict[str, str]:
-    return {override.key_or_group: (override.input_line or "").partition("=")[2] for override in parsed}
+def _record(cfg: DictConfig, parsed: Sequence[Override], multirun: bool) -> None:
+    """What Hydra keeps of the command line: for a multirun's jobs in its grammar, for people as it was typed."""
+    own = [override for override in parsed if not override.is_hydra_override()]
+    if not multirun:
+        for override in own:
+            override.input_line = typed_overrides.as_typed(override)
+    cfg.hydra.overrides.task = [override.input_line for override in own]
+    how = cfg.hydra.job.config.override_dirname
+    cfg.hydra.job.override_dirname = get_overrides_dirname(own, how.exclude_keys, how.item_sep, how.kv_sep)
 
 
 def _first_job(parsed: Sequence[Override]) -> list[str]:
@@ -249,9 +243,9 @@ def _merge_order(default: ResultDefault) -> int:
 
 def _fold_stage_section(cfg: DictConfig) -> None:
     """Merge ``stages.<stage>`` of a preset into the root, then empty ``stages``."""
-    unknown = [name for name in cfg.stages if name not in refusals.STAGES]
+    unknown = [name for name in cfg.stages if name not in STAGES]
     if unknown:
-        raise refusals.unknown_choice("stage", str(unknown[0]), refusals.STAGES)
+        raise refusals.unknown_choice("stage", str(unknown[0]), STAGES)
     section = cfg.stages.get(cfg.stage) or {}
     cfg.stages = {}
     try:
@@ -267,7 +261,7 @@ def _complete(cfg: DictConfig, typed: Mapping[str, str]) -> None:
     if cfg.stage in FOLLOWING_STAGES and "vendor" not in typed:
         cfg.vendor.name = FROM_CHECKPOINT
     if cfg.stage in OWN_FOLDER and OmegaConf.select(cfg, "hydra.mode") == RunMode.MULTIRUN:
-        default = refusals.STAGES[cfg.stage]().output_dir
+        default = STAGES[cfg.stage]().output_dir
         if OmegaConf.to_container(OmegaConf.masked_copy(cfg, "output_dir"))["output_dir"] == default:
             cfg.output_dir = OWN_FOLDER[cfg.stage]
 

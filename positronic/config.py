@@ -20,16 +20,16 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue
+from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue
 
 from positronic.composition import compose_config, stop
 from positronic.errors import PositronicError
-from positronic.hardware.replay.config import ReplayConfig
-from positronic.hardware.sim.config import SimConfig
-from positronic.refusals import STAGES
-from positronic.rollout.config import LocalPolicyConfig, RemotePolicyConfig, ScriptedPolicyConfig
+from positronic.reads import check_references
+from positronic.schemas import SCHEMAS, fields_of
 from positronic.stages.base import Parts
+from positronic.storage.uri import LOCAL_SCHEME
 from positronic.utils.disk import refused_by_disk
+from positronic.utils.fields import IS_PATH
 from positronic.utils.files import replace_text
 from positronic.utils.processes import interruptible
 from positronic.utils.provenance import provenance
@@ -40,16 +40,6 @@ MISSING_TEXT = "???"
 PROVENANCE_FILE = "provenance.json"
 PROFILE_FILE = "profile.txt"
 INTERRUPTED = 130  # what a shell reports for Ctrl-C
-
-# A stage's dataclass types the whole config; a part with several dataclasses names its own in its YAML.
-SCHEMAS: dict[str, type] = {
-    **{f"stage/{name}": schema for name, schema in STAGES.items()},
-    "hardware/sim": SimConfig,
-    "hardware/replay": ReplayConfig,
-    "policy/remote": RemotePolicyConfig,
-    "policy/local": LocalPolicyConfig,
-    "policy/scripted": ScriptedPolicyConfig,
-}
 
 
 class StageFailedError(CompactHydraException):
@@ -69,7 +59,8 @@ def compose(overrides: Sequence[str], conf_dir: str | Path | None = None) -> Par
 
 
 def typed(cfg: DictConfig) -> Parts:
-    """A composed config as dataclasses, interpolations resolved, hydra's own node left out, ``~/`` expanded."""
+    """A composed config as dataclasses: references resolved, hydra's own node left out, paths without ``~/`` and
+    ``file://``."""
     return _plain(cfg)
 
 
@@ -80,10 +71,14 @@ def run_stage(cfg: DictConfig) -> None:
     PositronicError fails its own job only.
     """
     hydra = HydraConfig.get()
+    try:
+        check_references(cfg, in_job=True)
+    except PositronicError as error:
+        raise _refused(hydra, error) from None
     config = typed(cfg)
     folder = Path(hydra.runtime.output_dir)
     _hide_secrets(hydra, config)
-    _write_provenance(folder, config, list(hydra.overrides.task))
+    _write_provenance(folder, config, OmegaConf.to_container(hydra.overrides.task, resolve=False))
     try:
         with interruptible(), _profiled(folder) if config.profile else _plainly():
             _call_stage(config)
@@ -91,7 +86,11 @@ def run_stage(cfg: DictConfig) -> None:
         print(f"Interrupted: stage={config.stage}.", file=sys.stderr)
         raise SystemExit(INTERRUPTED) from None
     except PositronicError as error:
-        raise (StageFailedError(str(error)) if hydra.mode == RunMode.MULTIRUN else stop(error)) from None
+        raise _refused(hydra, error) from None
+
+
+def _refused(hydra: DictConfig, error: PositronicError) -> BaseException:
+    return StageFailedError(str(error)) if hydra.mode == RunMode.MULTIRUN else stop(error)
 
 
 def _call_stage(config: Parts) -> None:
@@ -123,17 +122,27 @@ def _basename(path: str) -> str:
 def _plain(node: Any) -> Any:
     if isinstance(node, ListConfig):
         return [_plain(item) for item in node]
-    if isinstance(node, DictConfig):
-        values = {str(name): _plain_child(node, name) for name in node if name != "hydra"}
-        schema = OmegaConf.get_type(node)
-        return schema(**values) if dataclasses.is_dataclass(schema) else values
-    return os.path.expanduser(node) if isinstance(node, str) and node.startswith("~/") else node
+    if not isinstance(node, DictConfig):
+        return node
+    values = {str(name): _plain_child(node, name) for name in node if name != "hydra"}
+    schema = OmegaConf.get_type(node)
+    if not dataclasses.is_dataclass(schema):
+        return values
+    paths = [name for name, field in fields_of(schema).items() if field.metadata.get(IS_PATH)]
+    return schema(**values | {name: _local(values[name]) for name in paths if name in values})
+
+
+def _local(path: str | None) -> str | None:
+    """No shell expands ``output_dir=~/x``. ``file:///x`` is ``/x``."""
+    return path if path is None else os.path.expanduser(path.removeprefix(LOCAL_SCHEME))
 
 
 def _plain_child(node: DictConfig, name: Any) -> Any:
     try:
         return _plain(node[name])
-    except (MissingMandatoryValue, InterpolationToMissingValueError):
+    except MissingMandatoryValue:
+        return MISSING_TEXT
+    except InterpolationResolutionError:  # of a value that this stage does not read: check_references asks for those
         return MISSING_TEXT
 
 

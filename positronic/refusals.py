@@ -7,34 +7,34 @@ Plain functions of what was typed and of composed configs; ``composition.py`` ca
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue, OmegaConfBaseException
+from hydra.core.override_parser.types import Override
+from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import (
+    InterpolationResolutionError,
+    InterpolationToMissingValueError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+)
 
 from positronic.errors import PositronicError, did_you_mean, listing
-from positronic.stages.base import Parts
-from positronic.stages.collect import Collect
-from positronic.stages.convert import Convert
-from positronic.stages.infer import Infer
-from positronic.stages.serve import Serve
-from positronic.stages.stats import Stats
-from positronic.stages.train import Train
+from positronic.schemas import STAGES, Parameter, own_parameters, parameters
 from positronic.utils.fields import RULE, Rule
 
-STAGES: dict[str, type[Parts]] = {
-    "collect": Collect,
-    "convert": Convert,
-    "stats": Stats,
-    "train": Train,
-    "serve": Serve,
-    "infer": Infer,
-}
 DATASET_STAGES = ("convert", "stats", "train")  # where a codec stands for a dataset that is baked with it
 SAID_BY_DATASET = ("dataset", "vendor", "codec", "modality", "dataset_format")
 PRESETS = ("experiment", "debug", "cluster")
+# What a value of each type looks like, and its name.
+KINDS: dict[Any, tuple[Callable[[str], Any], str]] = {
+    int: (re.compile(r"[+-]?\d+").fullmatch, "a whole number"),
+    float: (re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?").fullmatch, "a number"),
+    bool: (re.compile(r"true|false|yes|no|on|off|0|1").fullmatch, "true or false"),
+}
 
 # Names that other documents and other vendors' tools use, and the one that is used here.
 OLD_NAMES = {
@@ -78,17 +78,6 @@ WANTED = {
 }
 
 
-def check_form(override: str) -> None:
-    """Raise PositronicError when ``override`` is a word without ``=``."""
-    if "=" in override or override.startswith("~"):
-        return
-    if override in STAGES:
-        raise PositronicError(f"Found '{override}', expected key=value. Type stage={override}.")
-    raise PositronicError(
-        f"Found '{override}', expected key=value: no spaces around the =, and quotes around a value that holds spaces."
-    )
-
-
 def with_dashes(flag: str, value: str) -> PositronicError:
     """``--key=value`` or ``--key`` was typed."""
     key = flag.lstrip("-").replace("-", "_")
@@ -118,6 +107,66 @@ def check_typed(typed: Mapping[str, str]) -> None:
             )
 
 
+def check_once(overrides: Sequence[str]) -> None:
+    """Raise PositronicError when a value is typed twice and differently; the first would be lost."""
+    seen: dict[str, str] = {}
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if override[0] not in "+~" and seen.setdefault(key, value) != value:
+            raise PositronicError(f"{key} is typed twice, as {key}={seen[key]} and as {key}={value}. Leave one out.")
+
+
+def check_sweeps(parsed: Sequence[Override]) -> None:
+    """Raise PositronicError when several values are typed for one, and it is no multirun."""
+    for override in parsed:
+        if override.is_sweep_override():
+            raise PositronicError(
+                f"{override.input_line} are several values, one run for each, and that takes -m: python run.py -m ..."
+                f" {override.input_line}. Else type one value."
+            )
+
+
+def check_kinds(parsed: Sequence[Override]) -> None:
+    """Raise PositronicError when a typed value is of another kind than its parameter: ``1e4`` is no whole number."""
+    for override in parsed:
+        found = parameters(STAGES, override.key_or_group)
+        value = override.value()
+        if found and not override.is_sweep_override() and not any(fits(parameter, value) for parameter in found):
+            raise _wrong_kind(found[0], override.key_or_group, value)
+
+
+def fits(parameter: Parameter, value: Any) -> bool:
+    """Whether a parsed value can be a parameter's. References and mappings are looked at later."""
+    if value is None:
+        return parameter.may_be_null or not set(parameter.kinds) & {int, float, bool}
+    if isinstance(value, dict) or "${" in str(value):
+        return True
+    return any(_is_of(kind, value) for kind in parameter.kinds)
+
+
+def _is_of(kind: Any, value: Any) -> bool:
+    if typing.get_origin(kind) is list:
+        return isinstance(value, list) and all(_is_of(typing.get_args(kind)[0], item) for item in value)
+    if kind not in KINDS:
+        return True
+    accepts, _ = KINDS[kind]
+    return not isinstance(value, list) and accepts(str(value).lower())
+
+
+def _wrong_kind(parameter: Parameter, key: str, value: Any) -> PositronicError:
+    kind, rule = parameter.kinds[0], parameter.metadata.get(RULE)
+    said = "null" if value is None else f"[{','.join(map(str, value))}]" if isinstance(value, list) else value
+    if typing.get_origin(kind) is list:
+        expected = rule.expected if rule else "a list: [a,b]"
+        length = rule.length if rule and rule.length and not isinstance(value, list) else 1
+        hint = f" Type {key}=[{','.join([str(value)] * length)}]." if not isinstance(value, list) else ""
+    else:
+        expected, hint = KINDS[kind][1], ""
+        if kind is int and isinstance(value, float) and value.is_integer():
+            hint = f" Type {key}={int(value)}."
+    return PositronicError(f"{key}={said}: expected {expected}.{hint}")
+
+
 def unknown_key(key: str, stage: str, known: Sequence[str]) -> PositronicError:
     """``key`` was typed, or written in a preset, and there is none; ``known`` are the dotted keys that there are."""
     hint = _suggestion(key, known)
@@ -134,9 +183,10 @@ def unknown_key(key: str, stage: str, known: Sequence[str]) -> PositronicError:
 def unknown_choice(group: str, choice: str, options: Iterable[str]) -> PositronicError:
     """``group=choice`` was typed and there is no such file."""
     options = list(options)
-    return PositronicError(
-        f"{group}={choice} is not known. Valid choices for {group}: {listing(options)}.{did_you_mean(choice, options)}"
-    )
+    hint = did_you_mean(choice, options)
+    if group == "dataset" and ("/" in choice or choice in (".", "..")):
+        hint = f" For a folder, type dataset=local dataset.path={choice}."
+    return PositronicError(f"{group}={choice} is not known. Valid choices for {group}: {listing(options)}.{hint}")
 
 
 def unknown_pair(vendor: str, codec: str, valid: Sequence[str], others: Sequence[str]) -> PositronicError:
@@ -157,15 +207,26 @@ def check(cfg: DictConfig) -> None:
             f"vendor={cfg.vendor.name} cannot be used with stage={cfg.stage}: {cfg.vendor.convert_only}."
         )
     _check_fields(cfg, cfg, "")
+    _check_horizon(cfg)
     missing = missing_value(cfg)
     if missing is not None:
         wanted = WANTED.get(missing, "<value>")
         raise PositronicError(f"stage={cfg.stage} needs {missing}. Type {missing}={wanted}.")
 
 
-def own_parameters(stage: str) -> list[str]:
-    """The stage's own parameters, without the parts and what every stage has."""
-    return [name for name in _field_names(STAGES[stage]) if name not in _field_names(Parts)]
+def _check_horizon(cfg: DictConfig) -> None:
+    """A policy cannot play more steps of a chunk than it predicts."""
+    horizon, fps = cfg.modality.action_horizon_sec, cfg.modality.action_fps
+    policy = cfg.vendor.policy if cfg.stage == "train" else {}
+    sizes = {"modality.action_chunk": cfg.modality.action_chunk, "vendor.policy.chunk_size": policy.get("chunk_size")}
+    for key, chunk in sizes.items():
+        if cfg.stage in ("convert", "train") and horizon is not None and isinstance(chunk, int):
+            played = math.ceil(horizon * fps - 1e-6)  # steps that begin within the horizon
+            if played > chunk:
+                raise PositronicError(
+                    f"modality.action_horizon_sec={horizon} plays {played} steps at {fps} Hz, but {key}={chunk}."
+                    f" Type modality.action_horizon_sec={chunk / fps:.3g} or less, or a larger {key}."
+                )
 
 
 def missing_value(cfg: DictConfig) -> str | None:
@@ -180,6 +241,8 @@ def _first_missing(node: DictConfig, name: str, key: str) -> str | None:
     except (MissingMandatoryValue, InterpolationToMissingValueError) as error:
         source = re.search(r"Missing mandatory value: (\S+)", str(error))
         return source[1] if source and isinstance(error, InterpolationToMissingValueError) else key
+    except InterpolationResolutionError:  # of Hydra's own values, which are there when the job runs
+        return None
     if key in WANTED and child == "":  # dataset.path=$UNSET
         return key
     below = child if isinstance(child, DictConfig) else ()
@@ -224,11 +287,19 @@ def _check_rule(node: DictConfig, name: str, key: str, rule: Rule) -> None:
     except OmegaConfBaseException:  # a missing value, refused later if the stage needs it
         return
     items = list(value) if isinstance(value, ListConfig) else [value]
-    if rule.length is not None and len(items) != rule.length:
+    if rule.length is not None and value is not None and len(items) != rule.length:
         raise PositronicError(f"{key}={items}: expected {rule.expected}.")
     for item in items:
-        if item is not None and not rule.accepts(item):
-            raise PositronicError(f"{key}={item}: expected {rule.expected}.{did_you_mean(str(item), rule.options)}")
+        if item is not None and item != MISSING and not (key in WANTED and item == "") and not rule.accepts(item):
+            raise PositronicError(f"{key}={item}: expected {rule.expected}.{_advice(rule, key, item)}")
+
+
+def _advice(rule: Rule, key: str, item: Any) -> str:
+    values = rule.advice(item)
+    if not values:
+        return did_you_mean(str(item), rule.options)
+    head = key.rpartition(".")[0]
+    return f" Type {' '.join(f'{head}.{name}={value}' for name, value in values.items())}."
 
 
 def _field_names(schema: type) -> list[str]:

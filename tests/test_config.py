@@ -129,12 +129,6 @@ def test_the_quickstart_plays_half_of_each_chunk():
     assert len(played) == 8
 
 
-def test_a_value_that_the_stage_does_not_need_may_stay_missing():
-    """serve does not care where a local dataset is."""
-    config = positronic.compose(["stage=serve", "checkpoints_dir=x", "dataset=local"])
-    assert config.dataset.path == "???"
-
-
 def test_compose_works_in_any_folder_any_number_of_times(monkeypatch, tmp_path):
     """The project's conf/ is found from the package, and Hydra's global state is left alone."""
     monkeypatch.chdir(tmp_path)

@@ -18,7 +18,7 @@ from hydra.types import RunMode
 from positronic import config
 from positronic.composition import Loader
 from positronic.errors import PositronicError
-from positronic.stages import train
+from positronic.stages import infer, train
 
 # A module of this name is imported at every start of Python; it presses Ctrl-C as soon as another one is asked for.
 PRESSES_CTRL_C = """
@@ -68,6 +68,14 @@ def trained(monkeypatch):
     """Configs that reached stage=train, which does nothing else here."""
     configs = []
     monkeypatch.setattr(train, "run", configs.append)
+    return configs
+
+
+@pytest.fixture
+def evaluated(monkeypatch):
+    """Configs that reached stage=infer, which does nothing else here."""
+    configs = []
+    monkeypatch.setattr(infer, "run", configs.append)
     return configs
 
 
@@ -159,7 +167,8 @@ def test_a_run_saves_where_it_came_from(run_py, trained):
     assert (folder / ".hydra" / "overrides.yaml").exists()
 
 
-SECRET = "server.token='hunter2,x'"
+TOKEN = "hunter2,it's"
+SECRET = f"policy.token={TOKEN}"
 
 
 def files_of(folder):
@@ -167,35 +176,35 @@ def files_of(folder):
     return {str(p.relative_to(folder)): p.read_text().splitlines() for p in folder.rglob("*") if p.is_file()}
 
 
-def test_a_token_is_not_saved(run_py, trained):
+def test_a_token_is_not_saved(run_py, evaluated):
     """Secrets do not end up beside the results, neither in our file nor in Hydra's."""
-    run_py("stage=train", "seed=3", "server.token=public", "hydra.run.dir=other")
-    run_py("stage=train", "seed=3", SECRET, "hydra.run.dir=this")
+    run_py("stage=infer", "seed=3", "policy.token=public", "hydra.run.dir=other")
+    run_py("stage=infer", "seed=3", SECRET, "hydra.run.dir=this")
     with_other, hidden = files_of(Path("other")), files_of(Path("this"))
-    assert trained[1].server.token == "hunter2,x"
+    assert evaluated[1].policy.token == TOKEN
     assert "hunter2" not in json.dumps(hidden)
     assert hidden["provenance.json"] == with_other["provenance.json"]
     assert hidden[".hydra/config.yaml"] == with_other[".hydra/config.yaml"]
-    assert hidden[".hydra/overrides.yaml"] == ["- stage=train", "- seed=3", "- server.token=..."]
-    assert "    override_dirname: seed=3,server.token=...,stage=train" in hidden[".hydra/hydra.yaml"]
+    assert hidden[".hydra/overrides.yaml"] == ["- stage=infer", "- seed=3", "- policy.token=..."]
+    assert "    override_dirname: policy.token=...,seed=3,stage=infer" in hidden[".hydra/hydra.yaml"]
 
 
-def test_hiding_a_token_changes_nothing_else(run_py, trained, monkeypatch):
+def test_hiding_a_token_changes_nothing_else(run_py, evaluated, monkeypatch):
     """Line for line what Hydra wrote."""
-    run_py("stage=train", "learning_rate=1e-4", SECRET, "hydra.run.dir=run")
+    run_py("stage=infer", "driver.action_fps=1e1", SECRET, "hydra.run.dir=run")
     hidden = files_of(Path("run/.hydra"))
     monkeypatch.setattr(config, "_hide_secrets", lambda *unused: None)
-    run_py("stage=train", "learning_rate=1e-4", SECRET, "hydra.run.dir=run")
+    run_py("stage=infer", "driver.action_fps=1e1", SECRET, "hydra.run.dir=run")
     for name, lines in files_of(Path("run/.hydra")).items():
         pairs = list(zip(hidden[name], lines, strict=True))
         assert all(mine == theirs or ("token" in mine and "hunter2" in theirs) for mine, theirs in pairs)
         assert any(mine != theirs for mine, theirs in pairs)
 
 
-def test_a_multirun_hides_a_token_too(run_py, trained):
+def test_a_multirun_hides_a_token_too(run_py, evaluated):
     """In each job's folder, and in the sweep's own file."""
-    assert run_py("-m", "stage=train", "seed=1,2", "server={token: hunter2}")[0] == 0
-    assert [job.server.token for job in trained] == ["hunter2", "hunter2"]
+    assert run_py("-m", "stage=infer", "seed=1,2", "policy={token: hunter2}")[0] == 0
+    assert [job.policy.token for job in evaluated] == ["hunter2", "hunter2"]
     assert len(list(Path("multirun").rglob("*.yaml"))) == 7
     assert "hunter2" not in json.dumps(files_of(Path("multirun")))
 

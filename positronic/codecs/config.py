@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from omegaconf import MISSING
 
-from positronic.utils.fields import HEIGHT_WIDTH, above, between, names, one_of
+from positronic.utils.fields import HEIGHT_WIDTH, above, between, names, one_of, some
 
 FROM_CHECKPOINT = "from_checkpoint"  # the codec's name when a checkpoint says which it is
 
@@ -15,11 +15,15 @@ FROM_CHECKPOINT = "from_checkpoint"  # the codec's name when a checkpoint says w
 class CodecConfig:
     """What a policy sees and does, whoever trains it.
 
-    ``state``: parts of the proprioception, in order (``ee_pose``, ``grip``, ``joint_position``). ``images``: camera
-    names. ``rotation``: of every pose (``quat_wxyz``, ``rot6d_rows``, ``rotvec``). ``action``: ``ee_pose``,
-    ``joint_position`` or ``joint_delta``. ``label``: ``commanded`` (the command current at t) or ``measured`` (the
-    state at t, gripper binarised in the label). ``switch_grip``: decoded grips are 0 or 1, switched at 0.5, for
-    grippers that are only ever open or closed. ``inference_only``: why this codec cannot be converted or trained with.
+    name: of the codec's file
+    description: one sentence
+    state: parts of the proprioception, in order: ee_pose, grip, joint_position
+    images: names of the cameras
+    rotation: of every pose: quat_wxyz, rot6d_rows or rotvec
+    action: ee_pose, joint_position or joint_delta
+    label: commanded (the command current at t) or measured (the state at t, the gripper as 0 or 1)
+    switch_grip: decoded grips are 0 or 1, switched at 0.5, for grippers that are only ever open or closed
+    inference_only: why this codec cannot be converted or trained with
     """
 
     name: str = MISSING
@@ -35,19 +39,21 @@ class CodecConfig:
 
 @dataclass
 class ModalityConfig:
-    """What a vendor makes of a codec. That the file exists is what makes the pair valid.
+    """What a vendor makes of a codec. A pair is valid if its file exists.
 
-    ``image_size``: height, width in pixels. ``columns``: dataset column -> canonical features, joined in this order.
-    ``task_key``: where the language instruction goes. ``action_fps``: rate of the action steps, Hz.
-    ``action_horizon_sec``: how much of a predicted chunk is played, s; null plays it whole. ``relative_actions``: the
-    model predicts actions relative to the current pose; datasets and servers hold absolute ones all the same.
-    ``config_name``: the training config of an upstream openpi checkout; ``action_chunk``: the steps that its model
-    predicts at once, over which its action statistics are taken.
+    image_size: height and width in pixels
+    columns: dataset column -> canonical features, joined in this order
+    task_key: where the language instruction goes
+    action_fps: rate of the action steps in Hz
+    action_horizon_sec: how much of a predicted chunk is played, in s; null plays it whole
+    relative_actions: the model predicts actions relative to the current pose; data and servers hold absolute ones
+    config_name: training config of an upstream openpi checkout
+    action_chunk: steps that this config's model predicts at once, over which action statistics are taken
     """
 
     image_size: list[int] = field(default_factory=lambda: [224, 224], metadata=HEIGHT_WIDTH)
     columns: dict[str, list[str]] = field(default_factory=dict)
-    task_key: str = "task"
+    task_key: str = some("task", "a column's name")
     action_fps: int = between(1, default=15)
     action_horizon_sec: float | None = above(0, default=None)
     relative_actions: bool = False

@@ -9,6 +9,9 @@ from omegaconf import MISSING
 
 @dataclass
 class HardwareConfig:
-    """Base of every robot's config; each robot has its own subclass beside it."""
+    """Base of every robot's config; each robot has its own subclass beside it.
+
+    name: of the hardware's file
+    """
 
     name: str = MISSING

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from omegaconf import MISSING
 
 from positronic.storage.config import StorageConfig
+from positronic.utils import fields
 from positronic.utils.fields import between, one_of
 
 
@@ -14,13 +15,16 @@ from positronic.utils.fields import between, one_of
 class DatasetConfig:
     """Where raw episodes are and what to mend while reading, so that nothing above the reader knows.
 
-    ``layout``: ``local`` is one root, ``local_all`` a tree of roots. ``gripper_open``: what the recording says when the
-    gripper is open; 1.0 flips ``grip`` and ``target_grip``. ``aliases``: name to offer -> recorded signal. ``storage``:
-    how to reach a ``path`` that is a URI.
+    name: the dataset's name, in the default paths
+    path: folder of raw episodes, or its URI
+    layout: local is one root, local_all a tree of roots
+    gripper_open: what the recording says when the gripper is open; 1.0 flips grip and target_grip
+    aliases: name to offer -> recorded signal
+    storage: how to reach a path that is a URI
     """
 
-    name: str = MISSING
-    path: str = MISSING
+    name: str = fields.name(MISSING)
+    path: str = fields.path(MISSING)
     layout: str = one_of("local", "local_all", default="local")
     gripper_open: float = between(0.0, 1.0, default=0.0)
     aliases: dict[str, str] = field(default_factory=dict)

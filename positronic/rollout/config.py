@@ -7,36 +7,51 @@ from dataclasses import dataclass, field
 from omegaconf import MISSING
 
 from positronic.storage.config import StorageConfig
-from positronic.utils.fields import above, between, one_of
+from positronic.utils import fields
+from positronic.utils.fields import above, between, name, one_of, path, some
 
 
 @dataclass
 class PolicyConfig:
-    """Base of every policy's config."""
+    """Base of every policy's config.
+
+    name: of the policy's file
+    """
 
     name: str = MISSING
 
 
 @dataclass
 class RemotePolicyConfig(PolicyConfig):
-    """A policy behind the inference API. ``checkpoint``: null takes the server's default. ``connect_timeout_sec``: how
-    long to keep trying while the server starts."""
+    """A policy behind the inference API.
 
-    host: str = "127.0.0.1"
+    host: name or address of the server
+    port: of the server
+    checkpoint: id of a checkpoint; null takes the server's default
+    token: that the server asks for; null is none
+    connect_timeout_sec: how long to keep trying while the server starts, in s
+    """
+
+    host: str = fields.host("127.0.0.1")
     port: int = between(1, 65535, default=8000)
-    checkpoint: str | None = None
-    token: str | None = None
+    checkpoint: str | None = name(None, "a checkpoint's id")
+    token: str | None = some(None, "a token that is not empty, or null for none")
     connect_timeout_sec: float = above(0, default=120.0)
 
 
 @dataclass
 class LocalPolicyConfig(PolicyConfig):
-    """A checkpoint loaded in this process. ``checkpoints_dir``: an experiment's folder, or its URI, which is reached as
-    ``storage`` says."""
+    """A checkpoint loaded in this process.
 
-    checkpoints_dir: str = MISSING
-    checkpoint: str | None = None
-    device: str = "auto"
+    checkpoints_dir: an experiment's folder, the one that holds checkpoints/
+    checkpoint: id of a checkpoint; null takes the latest
+    device: of torch; auto takes a GPU when there is one
+    storage: how to reach a checkpoints_dir that is a URI
+    """
+
+    checkpoints_dir: str = path(MISSING)
+    checkpoint: str | None = name(None, "a checkpoint's id")
+    device: str = name("auto", "a torch device")
     storage: StorageConfig = field(default_factory=StorageConfig)
 
 
@@ -47,14 +62,20 @@ class ScriptedPolicyConfig(PolicyConfig):
 
 @dataclass
 class DriverConfig:
-    """Starts and stops episodes: ``num_episodes`` of them, ``simulation_time`` s at most for each.
+    """Starts and stops episodes.
 
-    ``save_videos``: of how many a video is rendered, successes and failures in turn. ``num_workers``: episodes run side
-    by side, each in its own process. ``simulate_latency``: the robot's clock runs on while the policy thinks.
-    ``max_staleness_sec``: how old a signal may be that a policy is asked about, by its stamp or by a picture that stays
-    while the arm moves; null allows any age. ``on_stale``: ``abort`` ends the run with an error, ``stop`` the episode.
-    ``action_fps``: control rate in Hz where the policy does not say it. ``task``: the instruction, null takes the
-    robot's own.
+    name: of the driver's file
+    num_episodes: how many
+    simulation_time: of one episode at most, in s
+    stop_on_success: end an episode as soon as it has succeeded
+    show_gui: watch it in a window
+    save_videos: of how many episodes a video is rendered, successes and failures in turn
+    num_workers: episodes run side by side, each in its own process
+    simulate_latency: the robot's clock runs on while the policy thinks
+    max_staleness_sec: how old a signal may be that a policy is asked about, or a picture that stays; null: any age
+    on_stale: abort ends the run with an error, stop the episode
+    action_fps: control rate in Hz where the policy does not say it
+    task: the instruction; null takes the robot's own
     """
 
     name: str = MISSING

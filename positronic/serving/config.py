@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from positronic.utils.fields import between, one_of
+from positronic.utils.fields import between, name, one_of, some
 
 
 @dataclass
 class ServerConfig:
-    """Where the inference API listens. ``host``: one of those that LitServe can bind. ``port``: 0 takes a free one.
-    ``token``: bearer token that clients must send, null for none. ``device``: torch device of the policy, ``auto``
-    takes a GPU when there is one."""
+    """Where the inference API listens.
 
-    host: str = one_of("0.0.0.0", "127.0.0.1", "::", default="0.0.0.0")
+    host: 0.0.0.0 (all addresses), 127.0.0.1 or localhost (this machine alone), or ::
+    port: from 1024 on; 0 takes a free one
+    token: that clients must send; null is none
+    device: of torch; auto takes a GPU when there is one
+    log_level: debug, info, warning or error
+    """
+
+    host: str = one_of("0.0.0.0", "127.0.0.1", "localhost", "::", default="0.0.0.0")  # those that LitServe can bind
     port: int = between(0, 65535, default=8000)
-    token: str | None = None
-    device: str = "auto"
+    token: str | None = some(None, "a token that is not empty, or null for none")
+    device: str = name("auto", "a torch device")
     log_level: str = one_of("debug", "info", "warning", "error", default="warning")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -14,26 +15,37 @@ from positronic.rollout.config import DriverConfig, PolicyConfig
 from positronic.serving.config import ServerConfig
 from positronic.storage.config import StorageConfig
 from positronic.training.config import TrackerConfig
+from positronic.utils.fields import path
 from positronic.vendors.config import VendorConfig
 
 
 @dataclass
 class PathsConfig:
-    """``root``: a folder, or s3://<bucket>/<folder>, under which raw/, baked/, checkpoints/ and rollouts/ lie."""
+    """Where everything lies.
 
-    root: str = "data"
+    root: folder, or s3://<bucket>/<folder>, of raw/, baked/, checkpoints/ and rollouts/
+    """
+
+    root: str = path("data")
 
 
 @dataclass
 class Parts:
     """The replaceable parts, one per config group.
 
-    ``uses``: the parts that this stage cannot do without; a value missing elsewhere does not stop it. ``stages``: what
-    a preset says to each stage; the chosen stage's section is folded into the config and this is empty afterwards.
-    ``profile``: write ``profile.txt``, where the time went by function, into the run's folder.
+    ``uses``, ``choices``, ``ignores`` and ``null_takes`` say what a stage reads; ``positronic/reads.py`` refuses typed
+    values that it does not. ``uses``: the parts that it cannot do without; a value missing elsewhere does not stop it.
+    ``choices``: parts of which it reads no value, but which file was chosen counts. ``ignores``: keys of a used part
+    that it does not read after all. ``null_takes``: own parameter -> the key that its null stands for.
+
+    stages: what a preset says to each stage; the chosen stage's section is folded into the config.
+    profile: write profile.txt, where the time went by function, into the run's folder
     """
 
     uses: ClassVar[tuple[str, ...]] = ()
+    choices: ClassVar[tuple[str, ...]] = ()
+    ignores: ClassVar[tuple[str, ...]] = ()
+    null_takes: ClassVar[Mapping[str, str]] = {}
 
     stage: str = MISSING
     dataset: DatasetConfig = MISSING

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 from positronic.errors import PositronicError
 from positronic.stages.base import Parts
 from positronic.utils.command_line import RUN, again
-from positronic.utils.fields import between
+from positronic.utils.fields import between, path
 
 if TYPE_CHECKING:
     from positronic.rollout.collection import Collection
@@ -23,15 +23,21 @@ RESUME = "resume=true"
 
 @dataclass
 class Collect(Parts):
-    """``output_dir``: the raw dataset to write, by default ``dataset.path``. ``num_episodes`` successful demonstrations
-    from seeds ``seed``, ``seed + 1``, ...; ``noise``: 1 disturbs the executed command as in DART, 0 not at all;
-    ``recovery``: share of episodes that start after a failed grasp; ``num_workers``: processes, 0 means one per core.
-    ``resume``: continue what an interrupted run has left; the result is that of a run that was not interrupted.
+    """Scripted demonstrations.
+
+    output_dir: folder of the raw dataset to write
+    num_episodes: how many successful demonstrations
+    seed: of the first scene; the next ones have seed + 1, seed + 2, ...
+    noise: 1 disturbs the executed commands as in DART, 0 not at all
+    recovery: share of episodes that begin after a failed grasp
+    num_workers: processes; 0 is one per core
+    resume: go on where an interrupted run stopped
     """
 
     uses: ClassVar[tuple[str, ...]] = ("hardware", "storage")
+    ignores: ClassVar[tuple[str, ...]] = ("hardware.scene.view",)  # the camera of the videos of stage=infer
 
-    output_dir: str = "${dataset.path}"
+    output_dir: str = path("${dataset.path}")
     num_episodes: int = between(1, default=50)
     seed: int = between(0, default=100000)
     noise: float = between(0, default=1.0)

@@ -9,23 +9,30 @@ from positronic import keys
 from positronic.bake.config import VideoConfig
 from positronic.errors import PositronicError
 from positronic.stages.base import Parts
-from positronic.utils.fields import above, between, one_of
+from positronic.utils.fields import above, between, one_of, path
 
 
 @dataclass
 class Convert(Parts):
-    """``output_dir``: the baked dataset. ``fps``: null takes ``modality.action_fps``. ``task``: replaces every
-    episode's own. ``max_staleness_sec``: an image older than this makes a bad episode, and so does one picture
-    that stays for longer while the robot moves; null allows any age. ``max_state_staleness_sec``: likewise for
-    a state or a command that stays the same while the rest of the episode says that it should not.
-    ``on_bad_episode``: ``stop`` or ``skip``. ``append``: add to the dataset that is there, in one step; an
-    episode that it holds already stops that, or is skipped (``on_duplicate``). ``num_workers``: processes, 0:
-    one per core.
+    """Raw episodes into a LeRobot dataset.
+
+    output_dir: folder of the baked dataset to write
+    dataset_format: LeRobot's format, v3.0 or v2.1
+    fps: frames per second; null takes modality.action_fps
+    task: instruction for all episodes; null takes each one's own
+    max_staleness_sec: an older image, or one picture for longer while the robot moves, is a bad episode; null: any age
+    max_state_staleness_sec: the same for a state or command that stays while the rest of the episode moves
+    on_bad_episode: stop, or skip it
+    append: add to the dataset that is there, in one step
+    on_duplicate: of an episode that the dataset holds already: stop, or skip it
+    num_workers: processes; 0 is one per core
+    video: how frames are stored
     """
 
     uses: ClassVar[tuple[str, ...]] = ("dataset", "codec", "modality", "storage")
+    choices: ClassVar[tuple[str, ...]] = ("vendor",)
 
-    output_dir: str = "${paths.root}/baked/${dataset.name}/${vendor.name}/${codec.name}/${dataset_format}"
+    output_dir: str = path("${paths.root}/baked/${dataset.name}/${vendor.name}/${codec.name}/${dataset_format}")
     dataset_format: str = one_of(keys.FORMAT_V30, keys.FORMAT_V21, default=keys.FORMAT_V30)
     fps: int | None = between(1, default=None)
     task: str | None = None
@@ -33,7 +40,7 @@ class Convert(Parts):
     max_state_staleness_sec: float | None = above(0, default=1.0)
     on_bad_episode: str = one_of("stop", "skip", default="stop")
     append: bool = False
-    on_duplicate: str = one_of("stop", "skip", default="stop")
+    on_duplicate: str = one_of("stop", "skip", default="stop", append=True)
     num_workers: int = between(0, default=0)
     video: VideoConfig = field(default_factory=VideoConfig)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from positronic import keys
 from positronic.stages.base import Parts
-from positronic.utils.fields import between
+from positronic.utils.fields import between, path
 
 if TYPE_CHECKING:
     from positronic.hardware.robot import Robot
@@ -23,12 +23,17 @@ if TYPE_CHECKING:
 
 @dataclass
 class Infer(Parts):
-    """``output_dir``: null means ``<paths.root>/rollouts/<experiment>``. ``seed``: of the first episode; episode i has
-    seed + i, the same scene for the same seed."""
+    """A policy runs a robot.
+
+    output_dir: folder to record into; null is a new one, <paths.root>/rollouts/<experiment>
+    seed: of the first episode's scene; the next ones have seed + 1, seed + 2, ...
+    """
 
     uses: ClassVar[tuple[str, ...]] = ("hardware", "policy", "driver", "storage")
+    choices: ClassVar[tuple[str, ...]] = ("vendor", "codec")  # compared with the policy's
+    null_takes: ClassVar[Mapping[str, str]] = {"output_dir": "paths.root"}
 
-    output_dir: str | None = None
+    output_dir: str | None = path(None)
     seed: int = between(0, default=0)
 
 

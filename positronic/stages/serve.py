@@ -9,6 +9,7 @@ from omegaconf import MISSING
 
 from positronic.codecs.config import FROM_CHECKPOINT
 from positronic.stages.base import Parts
+from positronic.utils.fields import name, path
 
 if TYPE_CHECKING:
     from positronic.serving.policy import Typed
@@ -16,13 +17,17 @@ if TYPE_CHECKING:
 
 @dataclass
 class Serve(Parts):
-    """``checkpoints_dir``: an experiment's folder, or its URI. ``checkpoint``: the id served by default, null takes the
-    latest."""
+    """Checkpoints behind the inference API.
+
+    checkpoints_dir: an experiment's folder, the one that holds checkpoints/
+    checkpoint: id of the checkpoint that is served by default; null takes the latest
+    """
 
     uses: ClassVar[tuple[str, ...]] = ("server", "storage")
+    choices: ClassVar[tuple[str, ...]] = ("vendor", "codec")  # compared with the checkpoint's
 
-    checkpoints_dir: str = MISSING
-    checkpoint: str | None = None
+    checkpoints_dir: str = path(MISSING)
+    checkpoint: str | None = name(None, "a checkpoint's id")
 
 
 def run(config: Serve) -> None:

@@ -9,22 +9,25 @@ from typing import ClassVar
 from positronic import keys
 from positronic.errors import PositronicError
 from positronic.stages.base import Parts
-from positronic.utils.fields import one_of
+from positronic.utils.fields import one_of, path
 
 
 @dataclass
 class Stats(Parts):
-    """``input_path``: the baked dataset, which says itself what it was baked with; typed, it stands for ``dataset``,
-    ``vendor``, ``codec`` and ``dataset_format``, which only find the default one. ``report``: change nothing; print
-    every dimension and what looks wrong, and draw their histograms into ``picture``, null: a PNG beside the dataset.
+    """What is in a baked dataset.
+
+    input_path: the baked dataset; it says itself what it was baked with
+    dataset_format: part of the default input_path
+    report: change nothing; print every dimension and what looks wrong, and draw histograms
+    picture: file of the histograms; null is a PNG beside the dataset
     """
 
     uses: ClassVar[tuple[str, ...]] = ("storage",)
 
-    input_path: str = "${paths.root}/baked/${dataset.name}/${vendor.name}/${codec.name}/${dataset_format}"
+    input_path: str = path("${paths.root}/baked/${dataset.name}/${vendor.name}/${codec.name}/${dataset_format}")
     dataset_format: str = one_of(keys.FORMAT_V30, keys.FORMAT_V21, default=keys.FORMAT_V30)
     report: bool = False
-    picture: str | None = None
+    picture: str | None = path(None, report=True)
 
 
 def run(config: Stats) -> None:

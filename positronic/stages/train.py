@@ -9,7 +9,7 @@ from omegaconf import MISSING
 
 from positronic import keys
 from positronic.stages.base import Parts
-from positronic.utils.fields import above, between, one_of
+from positronic.utils.fields import above, between, name, one_of, path
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,31 +23,45 @@ if TYPE_CHECKING:
 
 @dataclass
 class Train(Parts):
-    """``input_path``: the baked dataset. Results go to ``output_dir/exp_name``. ``learning_rate``: null takes the
-    policy library's. ``lr_schedule``: ``cosine`` (linear warm-up over ``warmup_fraction`` of the steps, then cosine
-    to 0) or ``constant``. ``precision``: ``fp32``, ``bf16`` autocast, or ``auto``, which is bf16 where the device
-    computes in it natively. ``cache_gb``: decoded frames are kept in memory when they fit in this, else ``num_workers``
-    processes decode them on demand. ``device``: ``auto`` takes a GPU when there is one. ``resume``: continue the
-    experiment exactly where its last checkpoint was written.
+    """A baked dataset into checkpoints.
+
+    input_path: the baked dataset
+    output_dir: folder of experiments; results go to output_dir/exp_name
+    exp_name: this experiment's name
+    num_train_steps: how many steps
+    save_freq: steps from one checkpoint to the next; the last step is saved too
+    log_freq: steps from one report to the next
+    batch_size: samples in one step
+    num_workers: processes that decode frames when cache_gb does not hold them
+    learning_rate: peak; null takes the policy library's
+    lr_schedule: cosine (falls to 0) or constant, after the warm-up
+    warmup_fraction: share of the steps in which the learning rate rises
+    weight_decay: of matrices and kernels, as in AdamW
+    grad_clip_norm: longest gradient; a longer one is shortened
+    precision: fp32, bf16, or auto: bf16 where the device has it natively
+    device: of torch; auto takes a GPU when there is one
+    cache_gb: decoded frames stay in memory when they fit in this
+    seed: of weights, order of samples and dropout
+    resume: go on exactly where the last checkpoint was written
     """
 
     uses: ClassVar[tuple[str, ...]] = ("vendor", "codec", "modality", "tracker", "storage")
 
-    input_path: str = "${paths.root}/baked/${dataset.name}/${vendor.name}/${codec.name}/" + keys.FORMAT_V30
-    output_dir: str = "${paths.root}/checkpoints/${vendor.name}"
-    exp_name: str = "${vendor.name}_${codec.name}"
+    input_path: str = path("${paths.root}/baked/${dataset.name}/${vendor.name}/${codec.name}/" + keys.FORMAT_V30)
+    output_dir: str = path("${paths.root}/checkpoints/${vendor.name}")
+    exp_name: str = name("${vendor.name}_${codec.name}")
     num_train_steps: int = between(1, default=50000)
     save_freq: int = between(1, default=10000)
     log_freq: int = between(1, default=50)
     batch_size: int = between(1, default=32)
     num_workers: int = between(0, default=0)
-    learning_rate: float | None = above(0, default=None)
+    learning_rate: float | None = above(0, 1, default=None)
     lr_schedule: str = one_of("cosine", "constant", default="cosine")
     warmup_fraction: float = between(0, 1, default=0.03)
     weight_decay: float = between(0, default=1e-4)
     grad_clip_norm: float = above(0, default=10.0)
     precision: str = one_of("auto", "fp32", "bf16", default="auto")
-    device: str = "auto"
+    device: str = name("auto", "a torch device")
     cache_gb: float = between(0, default=8.0)
     seed: int = between(0, default=0)
     resume: bool = False

@@ -6,24 +6,29 @@ import os
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from positronic.utils.fields import above, between
+from positronic.utils.fields import above, between, path, some
 
 
 @dataclass
 class StorageConfig:
-    """``endpoint_url``: null takes ``AWS_ENDPOINT_URL``, else Amazon's. ``profile``: of the AWS configuration files;
-    keys and secrets stand there or in the environment, never here. ``anonymous``: unsigned, for public buckets.
+    """How objects are reached. Keys and secrets stand in the environment or in AWS's files, never here.
 
-    ``cache_dir``: null takes ``POSITRONIC_CACHE``, else ``~/.cache/positronic``. ``cache_gb``: above it, what was not
-    used for longest is removed; what is in use stays. ``max_concurrency``: requests at a time. ``retries``: how often a
-    request is tried again. ``timeout_sec``: a connection silent for so long is given up.
+    endpoint_url: address of the store; null takes AWS_ENDPOINT_URL, else Amazon's
+    profile: of the AWS configuration files
+    region: of the store
+    anonymous: unsigned requests, for public buckets
+    cache_dir: folder of copies; null takes POSITRONIC_CACHE, else ~/.cache/positronic
+    cache_gb: above it, the copies that were not used for longest are removed; those in use stay
+    max_concurrency: requests at a time
+    retries: how often a request is tried again
+    timeout_sec: a connection that is silent for so long is given up, in s
     """
 
-    endpoint_url: str | None = None
-    profile: str | None = None
-    region: str | None = None
+    endpoint_url: str | None = some(None, "an address, http://... or https://...")
+    profile: str | None = some(None, "a profile's name")
+    region: str | None = some(None, "a region's name")
     anonymous: bool = False
-    cache_dir: str | None = None
+    cache_dir: str | None = path(None)
     cache_gb: float = above(0, default=100.0)
     max_concurrency: int = between(1, default=16)
     retries: int = between(0, default=8)

@@ -6,13 +6,18 @@ from dataclasses import dataclass
 
 from omegaconf import MISSING
 
-from positronic.utils.fields import one_of
+from positronic.utils.fields import one_of, only_with
 
 
 @dataclass
 class TrackerConfig:
-    """``none``: only the run's own ``metrics.jsonl``. ``wandb``: Weights & Biases as well."""
+    """Where training reports besides its own metrics.jsonl.
+
+    name: of the tracker's file
+    project: at Weights & Biases
+    mode: online, offline (needs no account) or disabled
+    """
 
     name: str = MISSING
-    project: str = "positronic"
-    mode: str = one_of("online", "offline", "disabled", default="online")
+    project: str = only_with("positronic", name="wandb")
+    mode: str = one_of("online", "offline", "disabled", default="online", name="wandb")

@@ -12,9 +12,13 @@ from positronic.utils.fields import one_of
 
 @dataclass
 class VendorConfig:
-    """``backend``: ``native`` runs in this process. ``policy``: the vendor library's own fields, checked by its own
-    config class when the stage starts; ``policy.type`` names the policy class. ``convert_only``: why this vendor's
-    policies are neither trained nor served here."""
+    """Who trains the policy.
+
+    name: of the vendor's file
+    backend: native runs in this process
+    policy: the vendor library's own fields, checked by its own config class when the stage starts
+    convert_only: why this vendor's policies are neither trained nor served here
+    """
 
     name: str = MISSING
     backend: str = one_of("native", default="native")

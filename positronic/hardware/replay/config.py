@@ -8,15 +8,22 @@ from omegaconf import MISSING
 
 from positronic.hardware.config import HardwareConfig
 from positronic.storage.config import StorageConfig
+from positronic.utils import fields
 from positronic.utils.fields import between, one_of
 
 
 @dataclass
 class ReplayConfig(HardwareConfig):
-    """``path``: the raw dataset. ``episode``: which one, counted from 0; rollout i plays episode + i. ``layout``,
-    ``gripper_open`` and ``storage``: as in the dataset group."""
+    """A recorded episode that plays.
 
-    path: str = MISSING
+    path: the raw dataset
+    episode: which one, counted from 0; rollout i plays episode + i
+    layout: local is one root, local_all a tree of roots
+    gripper_open: what the recording says when the gripper is open: 0 or 1
+    storage: how to reach a path that is a URI
+    """
+
+    path: str = fields.path(MISSING)
     episode: int = between(0, default=0)
     layout: str = one_of("local", "local_all", default="local")
     gripper_open: float = between(0.0, 1.0, default=0.0)

@@ -27,8 +27,13 @@ RGB = _row(3, "a colour: [red,green,blue], each from 0 to 1", lambda number: 0 <
 
 @dataclass
 class CameraConfig:
-    """``pos`` and ``look_at`` in the frame that carries the camera: the robot's base, or the hand for the wrist camera.
-    ``up``: the direction that is upwards in the picture. ``fovy_deg``: vertical field of view."""
+    """A camera, in the frame that carries it: the robot's base, or the hand for the wrist camera.
+
+    pos: where it is
+    look_at: a point in the middle of the picture
+    up: the direction that is upwards in the picture
+    fovy_deg: vertical field of view
+    """
 
     pos: list[float] = field(default=MISSING, metadata=POINT)
     look_at: list[float] = field(default=MISSING, metadata=POINT)
@@ -38,8 +43,28 @@ class CameraConfig:
 
 @dataclass
 class SceneConfig:
-    """Table, cubes and where things may start. ``table_checker_rgb``: the other colour of a checkered table, null
-    leaves it plain. ``cube_gap``: least distance between the cubes' centres. ``start_*``: tool centre point."""
+    """Table, cubes and where things may start.
+
+    cube_size: edge of a cube
+    cube_mass: in kg
+    cube_x: range of the cubes
+    cube_y: range of the cubes
+    cube_yaw: range of the cubes
+    cube_gap: least distance between the cubes' centres
+    start_x: range of the tool's starting point
+    start_y: range of the tool's starting point
+    start_z: range of the tool's starting point
+    red_rgb: colour of the cube to be moved
+    blue_rgb: colour of the cube below
+    table_rgb: colour
+    table_checker_rgb: other colour of a checkered table; null leaves it plain
+    floor_rgb: colour
+    sky_top_rgb: colour
+    sky_horizon_rgb: colour
+    wrist: camera on the hand
+    exterior: camera beside the table
+    view: camera of the videos, for people
+    """
 
     cube_size: float = above(0, default=MISSING)
     cube_mass: float = above(0, default=MISSING)
@@ -66,8 +91,11 @@ class SceneConfig:
 class ScoringConfig:
     """Where each part of the score stops being whole, in edges of a cube; it is zero half a limit further on.
 
-    ``xy``: red beside blue. ``z``: red's height off one edge above blue. ``blue_shift``: blue from where it started.
-    ``clearance``: at least, between tool centre point and red. ``red_speed``: m/s.
+    xy: red beside blue
+    z: red's height off one edge above blue
+    blue_shift: blue from where it started
+    clearance: at least, between the tool and red
+    red_speed: in m/s
     """
 
     xy: float = above(0, default=MISSING)
@@ -79,8 +107,17 @@ class ScoringConfig:
 
 @dataclass
 class SimConfig(HardwareConfig):
-    """``control_fps``: rate at which commands are expected, Hz. ``image_size``: height, width of the recorded images.
-    ``timestep_sec``: of the physics. ``workspace_*``: commanded tool positions are clamped into this box."""
+    """A Panda that stacks two cubes.
+
+    task: the instruction
+    control_fps: rate at which commands are expected, in Hz
+    image_size: height and width of the recorded images
+    timestep_sec: of the physics
+    workspace_min: commanded tool positions are clamped into a box from here
+    workspace_max: to here
+    scene: table, cubes and where things may start
+    scoring: what counts as a success
+    """
 
     task: str = MISSING
     control_fps: int = above(0, default=MISSING)

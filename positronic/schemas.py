@@ -1,0 +1,121 @@
+"""Which parameters there are: the dataclasses of the stages and of their parts, and what each field is.
+
+A stage's dataclass types the whole config. A part with several dataclasses (hardware, policy) names its own in YAML.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import types
+import typing
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from positronic.hardware.replay.config import ReplayConfig
+from positronic.hardware.sim.config import SimConfig
+from positronic.rollout.config import LocalPolicyConfig, RemotePolicyConfig, ScriptedPolicyConfig
+from positronic.stages.base import Parts
+from positronic.stages.collect import Collect
+from positronic.stages.convert import Convert
+from positronic.stages.infer import Infer
+from positronic.stages.serve import Serve
+from positronic.stages.stats import Stats
+from positronic.stages.train import Train
+from positronic.utils.fields import RULE
+
+STAGES: dict[str, type[Parts]] = {
+    "collect": Collect,
+    "convert": Convert,
+    "stats": Stats,
+    "train": Train,
+    "serve": Serve,
+    "infer": Infer,
+}
+SCHEMAS: dict[str, type] = {
+    **{f"stage/{name}": schema for name, schema in STAGES.items()},
+    "hardware/sim": SimConfig,
+    "hardware/replay": ReplayConfig,
+    "policy/remote": RemotePolicyConfig,
+    "policy/local": LocalPolicyConfig,
+    "policy/scripted": ScriptedPolicyConfig,
+}
+# Hydra's own parameters that are folders' names.
+HYDRA_TEXTS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One field of a dataclass, or one value of a mapping: its type, its field's metadata, what it means."""
+
+    hint: Any
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    meaning: str = ""
+
+    @property
+    def kinds(self) -> tuple[Any, ...]:
+        """The types of a union, ``None`` left out; else the one type."""
+        union = typing.get_origin(self.hint) in (typing.Union, types.UnionType)
+        return tuple(kind for kind in typing.get_args(self.hint) if kind is not type(None)) if union else (self.hint,)
+
+    @property
+    def may_be_null(self) -> bool:
+        return type(None) in typing.get_args(self.hint)
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it is free text, which is no choice among a few words."""
+        rule = self.metadata.get(RULE)
+        return self.kinds == (str,) and not (rule and rule.options)
+
+
+def parameters(stages: Iterable[str], key: str) -> list[Parameter]:
+    """Every field that a dotted ``key`` may name in these stages, whatever is chosen for its part."""
+    if key == "stage":  # a choice, like the parts
+        return [Parameter(Any)]
+    if key in HYDRA_TEXTS:
+        return [Parameter(str)]
+    names = key.split(".")
+    found = [Parameter(STAGES[stage]) for stage in stages]
+    for name in names:
+        found = [child for parameter in found for child in _children(parameter, name)]
+    return found
+
+
+def own_parameters(stage: str) -> list[str]:
+    """The stage's own parameters, without the parts and what every stage has."""
+    parts = {part.name for part in dataclasses.fields(Parts)}
+    return [own.name for own in dataclasses.fields(STAGES[stage]) if own.name not in parts]
+
+
+@cache
+def fields_of(schema: type) -> dict[str, Parameter]:
+    """The fields of a dataclass, with what the docstrings of it and its bases say about them."""
+    hints, meanings = typing.get_type_hints(schema), dict(_meanings(schema))
+    return {f.name: Parameter(hints[f.name], f.metadata, meanings.get(f.name, "")) for f in dataclasses.fields(schema)}
+
+
+def _children(parameter: Parameter, name: str) -> Iterator[Parameter]:
+    for kind in parameter.kinds:
+        if typing.get_origin(kind) is dict:
+            yield Parameter(typing.get_args(kind)[1])
+        for schema in _variants(kind) if dataclasses.is_dataclass(kind) else ():
+            if name in fields_of(schema):
+                yield fields_of(schema)[name]
+
+
+@cache
+def _variants(schema: type) -> tuple[type, ...]:
+    """The dataclass, and those that a part of its kind may have instead."""
+    others = [other for other in SCHEMAS.values() if issubclass(other, schema) and other is not schema]
+    return (schema, *others) if schema is not Parts else (schema,)
+
+
+def _meanings(schema: type) -> Iterator[tuple[str, str]]:
+    """``name: what it means`` lines of the docstrings; a line that is indented goes on with the one before."""
+    for base in reversed(schema.__mro__):
+        text = base.__doc__ or ""
+        for name, meaning in re.findall(r"^    (\w+): (.*(?:\n {6,}\S.*)*)", text, re.MULTILINE):
+            yield name, " ".join(meaning.split())
