@@ -51,7 +51,9 @@ def check_reads(cfg: DictConfig, parsed: Sequence[Override]) -> None:
             group = FOLLOWS[key]
             value = typed.get(key, "")
             raise PositronicError(f"'{key}' is not typed: it follows from {group}=. Type {group}={value}.")
-        if not _counts(key, cfg.stage, read) and parameters(STAGES, key):
+        # The root is for whatever lies nowhere else: it may stand beside a folder that is typed.
+        at_root = key in ("paths", "paths.root") and cfg.stage in _owners(key, leaves)
+        if not _counts(key, cfg.stage, read) and parameters(STAGES, key) and not at_root:
             raise _does_nothing(key, cfg.stage, typed, leaves, read)
         _check_company(cfg, key)
         if key in ONLY_FOR_VENDOR and cfg.vendor.name not in ONLY_FOR_VENDOR[key]:

@@ -2,7 +2,8 @@
 
     python scripts/demo.py [--root data/quickstart] [overrides ...]
 
-Overrides go to every stage, so they name parts (`hardware.image_size=[96,96]`), not a stage's own parameters. What an
+Overrides name parts (`hardware.image_size=[96,96]`), not a stage's own parameters; each stage gets those of the parts
+that it uses. What an
 earlier run finished is kept; an interrupted run goes on where it stopped. Remove the root to start over.
 """
 
@@ -20,6 +21,8 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
+from positronic.schemas import STAGES
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 PRESET = "+experiment=quickstart"
 
@@ -33,7 +36,9 @@ class Stages:
         self.seconds: dict[str, float] = {}
 
     def command(self, stage: str, *extra: str) -> list[str]:
-        arguments = [f"stage={stage}", *self.overrides, *extra]
+        named = {each.partition("=")[0] for each in extra}
+        typed = [each for each in self.overrides if each.partition("=")[0] not in named and counts_for(stage, each)]
+        arguments = [f"stage={stage}", *typed, *extra]
         print(f"\n\033[1m$ python run.py {' '.join(arguments)}\033[0m", flush=True)
         return [sys.executable, str(REPOSITORY / "run.py"), *arguments]
 
@@ -62,6 +67,12 @@ class Stages:
         total = sum(self.seconds.values())
         parts = ", ".join(f"{stage} {seconds:.0f} s" for stage, seconds in self.seconds.items())
         return f"{total / 60:.1f} minutes: {parts}" if parts else "everything was there already"
+
+
+def counts_for(stage: str, override: str) -> bool:
+    """Whether a preset or a part's value is for this stage."""
+    part, schema = override.partition("=")[0].partition(".")[0], STAGES[stage]
+    return override.startswith("+") or part in ("paths", *schema.uses, *schema.choices)
 
 
 def collect(stages: Stages) -> None:

@@ -16,7 +16,8 @@ NOT_SHARED = ("vendor.policy", "vendor.backend")  # what training makes of it
 
 def again(*more: str) -> str:
     """The command of this process with ``more`` overrides; without a command line, only what is to be added."""
-    typed = _typed()
+    keys = {each.partition("=")[0] for each in more}
+    typed = [each for each in _typed() if each.partition("=")[0] not in keys]
     return " ".join([RUN, *map(shlex.quote, [*typed, *more])]) if typed else f"{RUN} ... {' '.join(more)}"
 
 

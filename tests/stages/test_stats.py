@@ -76,7 +76,7 @@ def test_a_path_is_shown_as_it_is(plain, tmp_path, capsys):
     """Brackets are no markup."""
     place = plain.rename(tmp_path / "cups [b]")
     capsys.readouterr()
-    run(positronic.compose(["stage=stats", f"input_path='{place}'"]))
+    run(positronic.compose(["stage=stats", f"input_path={place}"]))
     assert capsys.readouterr().out == f"{place / STATS}: unchanged\n"
 
 

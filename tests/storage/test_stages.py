@@ -34,6 +34,7 @@ ACT += ["n_encoder_layers=1", "n_decoder_layers=1", "use_vae=false"]
 BAKE = ["codec=ee", "modality.image_size=[32,32]", "fps=5"]
 TRAIN = [
     *BAKE[:2],
+    "modality.action_horizon_sec=0.2",
     *(f"vendor.policy.{value}" for value in ACT),
     "batch_size=2",
     "device=cpu",
@@ -49,8 +50,10 @@ def compose(shared_bucket):
     def make(stage, *overrides, url=None, machine="a"):
         where = [f"paths.root={shared_bucket.uri('lab')}", f"storage.endpoint_url={url or shared_bucket.url}"]
         where += [f"storage.cache_dir={shared_bucket.cache / machine}"]
-        where += ["dataset=local", f"dataset.path={shared_bucket.uri('lab/raw')}"]
-        return positronic.compose([f"stage={stage}", *where, *overrides])
+        if stage in ("convert", "train"):
+            where += ["dataset=local", f"dataset.path={shared_bucket.uri('lab/raw')}"]
+        last = {each.partition("=")[0]: each for each in (*where, *overrides)}
+        return positronic.compose([f"stage={stage}", *last.values()])
 
     return make
 
@@ -185,7 +188,7 @@ def test_collect_and_infer_record_into_a_bucket(shared_bucket, compose):
 
 def test_a_recording_in_a_bucket_plays_as_a_robot(compose, baked):
     """``hardware.path`` may be a URI as well."""
-    path = compose("infer").dataset.path
+    path = compose("convert").dataset.path
     robot = open_robot(compose("infer", "hardware=replay", f"hardware.path={path}").hardware)
     robot.reset(0)
     assert robot.observe()[keys.JOINT_POSITION].shape == (7,)

@@ -21,7 +21,7 @@ GREY_STEP = 12
 
 def tiny_recipe(*overrides: str) -> Recipe:
     typed = ["stage=train", "vendor=lerobot", "codec=ee", f"modality.image_size=[{SIDE},{SIDE}]", *overrides]
-    config = positronic.compose(typed)
+    config = positronic.compose(list({each.partition("=")[0]: each for each in typed}.values()))  # the last one counts
     return build(config.codec, config.modality)
 
 

@@ -32,10 +32,21 @@ def _one_thread():
 def overrides(baked_path, tmp_path):
     """``overrides("name", ...)``: what one types to train with two processes that decode."""
     policy = [f"vendor.policy.{each}" for each in f"{TINY_ACT} {LAYERS}".split()]
-    fixed = ["stage=train", "vendor=lerobot", "codec=ee", "modality.image_size=[16,16]", "dataset.path=raw"]
+    fixed = [
+        "stage=train",
+        "vendor=lerobot",
+        "codec=ee",
+        "modality.image_size=[16,16]",
+        "modality.action_horizon_sec=0.2",
+    ]
     fixed += [f"input_path={baked_path}", f"output_dir={tmp_path}", "batch_size=3", "device=cpu", "log_freq=1"]
     fixed += [f"num_train_steps={STEPS}", f"save_freq={SAVE_FREQ}", "cache_gb=0", "num_workers=2", *policy]
-    return lambda name, *more: [*fixed, f"exp_name={name}", *more]
+    return lambda name, *more: instead(fixed, f"exp_name={name}", *more)
+
+
+def instead(fixed, *more):
+    """Overrides, each of ``more`` in the place of one with the same key."""
+    return list({each.partition("=")[0]: each for each in (*fixed, *more)}.values())
 
 
 def losses(folder):

@@ -52,10 +52,21 @@ run(positronic.compose(sys.argv[1:]))
 def overrides(baked_path, tmp_path):
     """``overrides("name", ...)``: what one would type after ``python run.py``."""
     policy = [f"vendor.policy.{name}={value}" for name, value in TINY_ACT.items()]
-    fixed = ["stage=train", "vendor=lerobot", "codec=ee", "modality.image_size=[16,16]", "dataset.path=raw"]
+    fixed = [
+        "stage=train",
+        "vendor=lerobot",
+        "codec=ee",
+        "modality.image_size=[16,16]",
+        "modality.action_horizon_sec=0.2",
+    ]
     fixed += [f"input_path={baked_path}", f"output_dir={tmp_path}", "learning_rate=1e-3", "batch_size=3", "device=cpu"]
     fixed += [f"num_train_steps={STEPS}", f"save_freq={SAVED_AT}", "log_freq=1", *policy]
-    return lambda name, *more: [*fixed, f"exp_name={name}", *more]
+    return lambda name, *more: instead(fixed, f"exp_name={name}", *more)
+
+
+def instead(fixed, *more):
+    """Overrides, each of ``more`` in the place of one with the same key."""
+    return list({each.partition("=")[0]: each for each in (*fixed, *more)}.values())
 
 
 @pytest.fixture(autouse=True)
@@ -131,7 +142,7 @@ def test_running_again_says_what_to_type(overrides, tmp_path, capsys):
     capsys.readouterr()
     train([*short, "resume=true"])
     assert "is trained to step 2 already" in capsys.readouterr().out
-    train([*short, "resume=true", "num_train_steps=3"])
+    train(instead(short, "resume=true", "num_train_steps=3"))
     assert "Continuing" in capsys.readouterr().out
     assert find_checkpoint(tmp_path / "run").step == 3
 
