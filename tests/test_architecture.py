@@ -178,3 +178,14 @@ def test_modules_say_what_they_are_and_public_functions_what_they_return():
 def test_run_py_composes_and_hands_over():
     """Compose, typed config, one stage function: nothing else."""
     assert len((ROOT / "run.py").read_text().splitlines()) <= 30
+
+
+def test_colours_are_converted_in_one_place():
+    """FFmpeg's own ways to RGB and back are biased; they are called, with the right settings, in utils/colour.py."""
+    ways = {"reformat", "to_ndarray", "to_image", "from_ndarray", "VideoReformatter"}
+
+    def conversions(_, tree):
+        return ways & {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+
+    paths = [path for path in MODULES if path.name != "colour.py" and "av" in set(imports(TREES[path]))]
+    assert offenders(conversions, paths) == {}

@@ -4,6 +4,7 @@ import io
 import json
 import shutil
 
+import av
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -218,6 +219,23 @@ def test_all_bad_episodes_are_listed_at_once(record, recipe, baked, tmp_path, wo
     spoil(dataset, 3, "no index")
     with pytest.raises(PositronicError, match=r"2 of 4 episodes are bad.*\n.*0001: .*\n.*0003: "):
         baked(dataset, recipe(), num_workers=workers)
+
+
+def test_a_depth_camera_where_colour_is_expected_is_a_bad_episode(record, recipe, baked):
+    """12 bits of distance are not cut to 8 and made a colour: the camera and its pixel format are named."""
+    dataset = record()
+    path = dataset[0].path / f"{keys.IMAGE_WRIST}.mp4"
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx265", rate=100, options={"x265-params": "lossless=1:log-level=none"})
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "gray12le"
+        for k in range(12):
+            frame = av.VideoFrame(64, 64, "gray12le")
+            frame.planes[0].update(np.full(frame.planes[0].buffer_size // 2, 200 * k, np.uint16).tobytes())
+            frame.pts = k
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    with pytest.raises(PositronicError, match="image.wrist.mp4 holds pictures in the pixel format gray12le"):
+        baked(dataset, recipe())
 
 
 def test_bad_episodes_can_be_skipped_and_are_reported(record, recipe, baked):
