@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from positronic.bake.files import link
 from positronic.bake.manifest import Manifest
+from positronic.bake.reading import read_object
 from positronic.conventions import require_equal
+from positronic.errors import PositronicError
 from positronic.raw.naming import Naming
 
 DESCRIPTIONS = ("meta", "assets")
@@ -20,6 +23,18 @@ def require_appendable(before: Manifest, after: Manifest, output: str | Path) ->
     """Raise ConventionError, both sides printed, when episodes baked as ``after`` says do not belong to ``output``."""
     before.load_recipe().require_same(after.load_recipe(), str(output), "this bake", HINT)
     require_equal(str(output), _settings(before), "this bake", _settings(after), HINT)
+
+
+def require_same_names(info: Path, features: Mapping[str, dict[str, Any]]) -> None:
+    """Raise PositronicError when file ``info`` calls the numbers of a column otherwise, or has them in another order:
+    columns of one length can be appended to each other, and mean something else."""
+    there = read_object(info)["features"]
+    for name, feature in features.items():
+        found = there[name].get("names")
+        if found != feature["names"]:
+            raise PositronicError(
+                f"{info}: column '{name}' holds {found}; this bake would add {feature['names']}. {HINT}"
+            )
 
 
 def take_over(old: Path, new: Path, kept: Sequence[str]) -> None:

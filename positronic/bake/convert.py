@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from positronic import keys
-from positronic.bake.append import require_appendable, take_over, take_rest
+from positronic.bake.append import require_appendable, require_same_names, take_over, take_rest
 from positronic.bake.companions import Companion, companion_text
 from positronic.bake.config import VideoConfig
 from positronic.bake.episode import BakedEpisode, Duplicate, EpisodeBaker, Rejected
@@ -104,7 +104,7 @@ def bake(
     with (
         publish_folder(output, replace=before is not None) as folder,
         Pieces(output, asked) as pieces,
-        closing(_Run(dataset, recipe, options, folder, pieces.folder, progress or Progress())) as run,
+        closing(_Run(dataset, recipe, options, folder, pieces, progress or Progress())) as run,
     ):
         if before is not None:
             run.go_on(local_path(output), before)
@@ -176,7 +176,7 @@ class _Run:
     """One bake in progress."""
 
     def __init__(
-        self, dataset: Dataset, recipe: Recipe, options: BakeOptions, folder: Path, pieces: Path, progress: Progress
+        self, dataset: Dataset, recipe: Recipe, options: BakeOptions, folder: Path, pieces: Pieces, progress: Progress
     ) -> None:
         codec, modality, video, fps = recipe.codec, recipe.modality, options.video, recipe.codec.timing.fps
         self.dataset, self.options, self.folder, self.pieces, self.progress = dataset, options, folder, pieces, progress
@@ -207,6 +207,8 @@ class _Run:
         whole = require_whole(old, manifest)
         kept = WRITERS[self.options.dataset_format].kept
         files = require_unchanged(old, manifest, whole)
+        require_same_names(old / keys.INFO_FILE, self.ledger.features)
+        self.joint_names = tuple(manifest.joint_names) if manifest.joint_names else None
         kept_folders = tuple(f"{name}/" for name in kept)
         self.kept_files = {name: each for name, each in files.items() if name.startswith(kept_folders)}
         self.bad_before = read_bad(old)
@@ -224,7 +226,7 @@ class _Run:
         self.writer = WRITERS[self.options.dataset_format](self.folder, self.ledger)
         total, counter = len(self.dataset), self.progress.counter
         self.progress.begin(total)
-        results = bake_in_order(self.baker, self.pieces, self._job, total, self.options.num_workers, counter)
+        results = bake_in_order(self.baker, self.pieces.folder, self._job, total, self.options.num_workers, counter)
         with closing(results):
             for number, result in enumerate(results):
                 self._take(number, result)
@@ -293,7 +295,7 @@ class _Run:
         self.sidecar.add(source.uid, source.fingerprint, episode.length, episode.task, episode.histograms)
         self.turned.update(episode.turned)
         self.added += 1
-        self.resumed += episode.was_there
+        self.resumed += episode.was_there and source.fingerprint in self.pieces.found
 
     def close(self) -> None:
         """Close all files."""
@@ -316,6 +318,7 @@ class _Run:
             frames=self.ledger.frames,
             digest=self.sidecar.finish(),
             file_list=True,
+            joint_names=list(self.joint_names) if self.joint_names else None,
             appended=first.appended + ([added] if first is not this and self.added else []),
         )
 

@@ -31,6 +31,7 @@ class Manifest:
     then; the rest is of the first bake.
 
     ``file_list``: whether ``meta/positronic_files.txt`` records every file; bakes before this did not write it.
+    ``joint_names``: in order, where the recordings of a codec with joints note them.
     ``digest``: sha256 over the source episodes in order, so that equal digests mean equal data under equal recipes.
     """
 
@@ -50,6 +51,7 @@ class Manifest:
     max_state_staleness_sec: float | None = None
     appended: list[dict[str, Any]] = field(default_factory=list)
     file_list: bool = False
+    joint_names: list[str] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""

@@ -43,6 +43,7 @@ def pieces_path(output: str | Path) -> Path:
 
 class Pieces:
     """A context manager: left well, the pieces are removed; left by an exception, they are kept and this is said.
+    ``found``: the fingerprints of the episodes that an interrupted bake left.
 
     ``asked``, JSON-ready, is everything that the pieces depend on besides the episode and this package's own code.
     """
@@ -51,12 +52,14 @@ class Pieces:
         self._all = pieces_path(output)
         digest = hashlib.sha256(json.dumps([asked, code_digest()], sort_keys=True, default=str).encode())
         self.folder = self._all / digest.hexdigest()[:16]
+        self.found: frozenset[str] = frozenset()
 
     def __enter__(self) -> Self:
         others = [path for path in self._all.glob("*") if path != self.folder]
         for leftover in [*others, *self.folder.glob(f"{UNFINISHED_PREFIX}*")]:
             shutil.rmtree(leftover, ignore_errors=True)
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.found = frozenset(path.name for path in self.folder.iterdir())
         return self
 
     def __exit__(

@@ -64,8 +64,14 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Recipe:
+        """The inverse of ``to_dict``. Raises PositronicError for what this version does not know, or cannot build."""
         references = fields.get("reference_rotations", {})  # older versions had none
-        return build(CodecConfig(**fields["codec"]), ModalityConfig(**fields["modality"]), references)
+        codec = _config(CodecConfig, "codec", fields.get("codec"))
+        modality = _config(ModalityConfig, "modality", fields.get("modality"))
+        try:
+            return build(codec, modality, references)
+        except (TypeError, ValueError, AttributeError, LookupError) as error:
+            raise PositronicError(f"The recipe is damaged: nothing can be built of it ({error}).") from error
 
 
 def build(codec_config: CodecConfig, modality_config: ModalityConfig, references: References | None = None) -> Recipe:
@@ -95,6 +101,18 @@ def build_codec(config: CodecConfig, modality: ModalityConfig, references: Refer
         switch_grip=config.switch_grip,
         inference_only=config.inference_only,
     )
+
+
+def _config[C: (CodecConfig, ModalityConfig)](kind: type[C], name: str, fields: Any) -> C:
+    """What was written of a config, perhaps by another version. Fields that it did not write have their defaults."""
+    if not isinstance(fields, Mapping):
+        raise PositronicError(f"The recipe is damaged: '{name}' is {fields!r}, an object was expected.")
+    unknown = [key for key in fields if key not in kind.__dataclass_fields__]
+    if unknown:
+        raise PositronicError(
+            f"The recipe was written by a newer version: this one does not know {name}.{unknown[0]}. Update Positronic."
+        )
+    return kind(**fields)
 
 
 def _one_of(field: str, value: str, options: Mapping[str, Any] | tuple[str, ...]) -> None:

@@ -1,15 +1,48 @@
-"""Before a run: is there a dataset, and was it baked with what this run asks for?"""
+"""Before a run: is there a dataset, and was it baked with what this run asks for?
+
+Every field of codec and modality is one of three kinds, so that nothing that is typed is lost:
+
+- what the numbers in the dataset depend on: the dataset has settled it, and another value is refused;
+- how a policy is trained and played (OF_THE_RUN): the run's value takes effect, and its checkpoints say it;
+- two that a dataset keeps for runs that do not mention them: the rate, which ``fps=`` settled in the bake, and
+  ``switch_grip``, which is about the gripper that was recorded.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from positronic.bake.manifest import Manifest, read_manifest
 from positronic.codecs.build import Recipe, build
 from positronic.codecs.config import CodecConfig, ModalityConfig
+from positronic.conventions import require_equal
 from positronic.errors import PositronicError
 from positronic.storage import exists
+from positronic.utils.command_line import was_typed
+
+# In Recipe.contract: what each feature and column is.
+CONTRACT = (
+    "codec.state",
+    "codec.images",
+    "codec.rotation",
+    "codec.action",
+    "codec.label",
+    "modality.image_size",
+    "modality.columns",
+)
+# Beside it: keys in the vendor's own files, and what its statistics were taken over.
+COMPARED = ("modality.task_key", "modality.config_name", "modality.action_chunk")
+RATE, SWITCH = "modality.action_fps", "codec.switch_grip"
+OF_THE_RUN = (
+    "codec.name",
+    "codec.description",
+    "codec.inference_only",
+    "modality.action_horizon_sec",
+    "modality.relative_actions",
+)
 
 
 def find_manifest(root: Path, convert: str) -> Manifest:
@@ -20,17 +53,44 @@ def find_manifest(root: Path, convert: str) -> Manifest:
 
 
 def agreed_recipe(
-    codec: CodecConfig, modality: ModalityConfig, manifest: Manifest, dataset: str, convert: str
+    codec: CodecConfig,
+    modality: ModalityConfig,
+    manifest: Manifest,
+    dataset: str,
+    convert: str,
+    typed: Callable[[str], bool] = was_typed,
 ) -> Recipe:
-    """The dataset's recipe, at its own rate, with the horizon that this run asks for.
+    """What this run asks for, at the dataset's rate and with its reference rotations.
 
-    Raises ConventionError when codec and modality are not those that the dataset was baked with.
+    ``typed``: whether a key was typed; a value that is the default as well says nothing by itself.
+
+    Raises ConventionError, both sides printed, when codec and modality are not those that the dataset was baked with.
     """
-    baked = manifest.load_recipe()
+    baked, asked = manifest.load_recipe(), build(codec, modality)
     hint = (
         f"Train with codec={baked.codec.name} and the same modality values, or bake this codec with:\n  {convert}\n"
         "(an existing dataset is not overwritten: remove it first, or choose another output_dir and input_path)."
     )
-    baked.require_same(build(codec, modality), f"the dataset {dataset}", "this run", hint)
-    horizon = replace(baked.modality_config, action_horizon_sec=modality.action_horizon_sec)
-    return build(baked.codec_config, horizon, baked.reference_rotations)
+    compared = [*COMPARED, RATE] if _is_spoken(asked, RATE, typed) else COMPARED
+    mine, theirs = ({**each.contract, **{name: _value(each, name) for name in compared}} for each in (baked, asked))
+    require_equal(f"the dataset {dataset}", mine, "this run", theirs, hint)
+    of_switch = asked if _is_spoken(asked, SWITCH, typed) else baked
+    return build(
+        replace(codec, switch_grip=_value(of_switch, SWITCH)),
+        replace(modality, action_fps=_value(baked, RATE)),
+        baked.reference_rotations,
+    )
+
+
+def _is_spoken(asked: Recipe, name: str, typed: Callable[[str], bool]) -> bool:
+    """Whether somebody, or a preset, says this value, rather than leaving the default as it is."""
+    return typed(name) or _value(asked, name) != _value_of(CodecConfig(), ModalityConfig(), name)
+
+
+def _value(recipe: Recipe, name: str) -> Any:
+    return _value_of(recipe.codec_config, recipe.modality_config, name)
+
+
+def _value_of(codec: CodecConfig, modality: ModalityConfig, name: str) -> Any:
+    group, _, field = name.partition(".")
+    return getattr({"codec": codec, "modality": modality}[group], field)

@@ -29,6 +29,11 @@ def instead(stage: str, values: Mapping[str, str], last: Mapping[str, str]) -> s
     return " ".join([RUN, *map(shlex.quote, arguments)])
 
 
+def was_typed(key: str) -> bool:
+    """Whether ``key=...`` was typed for ``run.py``; False in a notebook, where it cannot be known."""
+    return any(argument.lstrip("+").partition("=")[0] == key for argument in _typed())
+
+
 def _is_shared(key: str) -> bool:
     return key.partition(".")[0] in SHARED and not key.startswith(NOT_SHARED)
 

@@ -301,3 +301,33 @@ def test_without_cameras(four, blind, baked, append, dataset_format):
     grown = baked(four[:2], blind, dataset_format=dataset_format)
     assert append(four[2:], blind, dataset_format=dataset_format).episodes == 4
     assert not (grown / "videos").exists()
+
+
+def name_joints(episode, names):
+    (episode.path / "static.json").write_text(json.dumps({keys.TASK: "x", keys.JOINT_NAMES: names}))
+
+
+@pytest.mark.parametrize("dataset_format", FORMATS)
+def test_joints_in_another_order_than_the_dataset_s_are_refused(four, recipe, baked, append, tmp_path, dataset_format):
+    """Their shape is the same; only the names tell."""
+    names = [f"joint{k}" for k in range(7)]
+    for episode, order in zip(four, (names, names, names[::-1], names), strict=True):
+        name_joints(episode, order)
+    four = open_dataset(tmp_path / "raw")
+    grown = baked(four[:1], recipe("joints"), dataset_format=dataset_format)
+    assert read_manifest(grown).joint_names == names
+    append(four[1:2], recipe("joints"), dataset_format=dataset_format)
+    says = "its joints are joint6, joint5.*those of the episodes before are joint0, joint1"
+    with pytest.raises(PositronicError, match=says):
+        append(four[2:3], recipe("joints"), dataset_format=dataset_format)
+    assert append(four[3:], recipe("joints"), dataset_format=dataset_format).episodes == 3
+
+
+def test_columns_whose_numbers_are_called_otherwise_are_refused(four, recipe, baked, append):
+    """By the file that says it, with both lists."""
+    grown = without_list(baked(four[:2], recipe()))
+    info = json.loads((grown / keys.INFO_FILE).read_text())
+    info["features"]["action"]["names"].reverse()
+    (grown / keys.INFO_FILE).write_text(json.dumps(info))
+    with pytest.raises(PositronicError, match=r"info\.json: column 'action' holds \['grip'.*would add \['ee_pose.x'"):
+        append(four[2:])

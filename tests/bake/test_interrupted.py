@@ -197,3 +197,13 @@ def test_an_episode_that_cannot_be_decoded_leaves_no_half_of_itself(record, reci
     assert [path.name for path in pieces_path(tmp_path / "baked").glob("*/*")] == [
         path.name for path in finished(tmp_path / "baked")
     ]
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_an_episode_that_is_there_twice_comes_from_no_interrupted_bake(record, recipe, tmp_path, num_workers):
+    """The second copy finds what the first has just encoded."""
+    first = record(seed=1)[0].path
+    shutil.copytree(first, first.with_name(f"{7:012d}"))
+    options = BakeOptions("lerobot", num_workers=num_workers)
+    report = bake(open_dataset(tmp_path / "raw"), recipe(), tmp_path / "baked", options, VERSIONS)
+    assert (report.episodes, report.repeated, report.resumed) == (2, 1, 0)

@@ -35,6 +35,31 @@ def observation():
     }
 
 
+def test_a_recipe_of_a_newer_version_is_refused_by_its_field():
+    """In one sentence, wherever it is read: manifest, checkpoint."""
+    fields = make_recipe().to_dict()
+    with pytest.raises(PositronicError, match=r"written by a newer version: .* not know codec\.tempo\. Update"):
+        Recipe.from_dict(fields | {"codec": fields["codec"] | {"tempo": 1}})
+    with pytest.raises(PositronicError, match=r"not know modality\.tempo"):
+        Recipe.from_dict(fields | {"modality": fields["modality"] | {"tempo": 1}})
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"codec": None},
+        {"codec": "ee"},
+        {"modality": []},
+        {"codec": {"name": "x", "state": 3}},
+        {"modality": {"image_size": 3}},
+    ],
+)
+def test_a_damaged_recipe_is_refused(damage):
+    """Whatever stands where an object, or a list in it, is expected."""
+    with pytest.raises(PositronicError, match="The recipe is damaged"):
+        Recipe.from_dict(make_recipe().to_dict() | damage)
+
+
 EE_VARIANTS = [("quat_wxyz", 7), ("rot6d_rows", 9), ("rotvec", 6)]
 
 

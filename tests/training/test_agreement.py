@@ -1,11 +1,18 @@
 """Does the dataset fit what a run asks for?"""
 
+import dataclasses
+from dataclasses import replace
+
 import pytest
+from omegaconf import OmegaConf
 
 import positronic
 from positronic.bake.manifest import read_manifest
+from positronic.codecs.build import Recipe
+from positronic.codecs.config import CodecConfig, ModalityConfig
 from positronic.errors import ConventionError, PositronicError
-from positronic.training.agreement import agreed_recipe, find_manifest
+from positronic.training import agreement
+from positronic.training.agreement import RATE, SWITCH, agreed_recipe, find_manifest
 
 CONVERT = "python run.py stage=convert ..."
 
@@ -38,7 +45,69 @@ def test_another_image_size_is_refused(baked_path):
         agree(baked_path, "codec=ee", "modality.image_size=[32,32]")
 
 
-def test_rate_is_the_datasets_and_horizon_the_runs(baked_path):
-    """The rate was settled in the bake; how much of a chunk is played may still be chosen."""
-    recipe = agree(baked_path, "codec=ee", "modality.action_fps=30", "modality.action_horizon_sec=0.4")
-    assert (recipe.codec.timing.fps, recipe.codec.timing.horizon_sec) == (15, 0.4)
+# What the dataset of these tests holds, and another value for each field that a person may type.
+OTHERS = {
+    "codec.state": "[ee_pose]",
+    "codec.images": "[wrist]",
+    "codec.rotation": "rotvec",
+    "codec.action": "joint_position",
+    "codec.label": "measured",
+    "codec.switch_grip": "true",
+    "modality.image_size": "[32,32]",
+    "modality.columns": "{observation.state:[state.grip,state.ee_pose]}",
+    "modality.task_key": "prompt",
+    "modality.action_fps": "30",
+    "modality.action_horizon_sec": "0.4",
+    "modality.relative_actions": "true",
+    "modality.config_name": "pi0_mine",
+    "modality.action_chunk": "10",
+}
+FOLLOWING = {"codec.name", "codec.description", "codec.inference_only"}  # from the choice of a file
+
+
+def test_every_field_has_another_value_here():
+    """A field that is added gets its row."""
+    fields = [f"codec.{f.name}" for f in dataclasses.fields(CodecConfig)]
+    fields += [f"modality.{f.name}" for f in dataclasses.fields(ModalityConfig)]
+    assert set(fields) == {*OTHERS, *FOLLOWING}
+    assert set(fields) == {*agreement.CONTRACT, *agreement.COMPARED, *agreement.OF_THE_RUN, RATE, SWITCH}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_field_that_the_run_changes_is_refused_or_takes_effect(baked_path, name):
+    """Refused with both sides, or in the recipe that checkpoints carry: nothing is lost."""
+    group, _, field = name.partition(".")
+    config = positronic.compose(["stage=train", "vendor=lerobot", "codec=ee", "modality.image_size=[16,16]"])
+    part = getattr(config, group)
+    value = OmegaConf.to_object(OmegaConf.create(f"x: {OTHERS[name]}"))["x"]
+    part = replace(part, **{field: part.columns | value if field == "columns" else value})
+    asked = {"codec": config.codec, "modality": config.modality} | {group: part}
+    refused = name in (*agreement.CONTRACT, *agreement.COMPARED, RATE)
+    arguments = (asked["codec"], asked["modality"], read_manifest(baked_path), str(baked_path), CONVERT)
+    if refused:
+        with pytest.raises(PositronicError):
+            agreed_recipe(*arguments)
+    else:
+        recipe = Recipe.from_dict(agreed_recipe(*arguments).to_dict())
+        assert getattr(getattr(recipe, f"{group}_config"), field) == value
+
+
+def test_the_rate_is_the_dataset_s_unless_the_run_says_one(baked_path):
+    """It was settled in the bake by fps=; another one is refused, also where it is the default."""
+    manifest = replace(read_manifest(baked_path), recipe=read_manifest(baked_path).load_recipe().at_fps(10).to_dict())
+    config = positronic.compose(["stage=train", "vendor=lerobot", "codec=ee", "modality.image_size=[16,16]"])
+    asked = (config.codec, config.modality, manifest, "cups", CONVERT)
+    assert agreed_recipe(*asked).codec.timing.fps == 10
+    with pytest.raises(ConventionError, match=r"modality\.action_fps: the dataset cups has 10; this run has 15"):
+        agreed_recipe(*asked, typed=lambda key: key == RATE)
+
+
+def test_a_switch_of_the_dataset_stays_unless_the_run_says_otherwise(baked_path):
+    """codec.switch_grip=false is the default too, and counts when it is typed."""
+    manifest = read_manifest(baked_path)
+    recipe = manifest.load_recipe().to_dict()
+    manifest = replace(manifest, recipe=recipe | {"codec": recipe["codec"] | {"switch_grip": True}})
+    config = positronic.compose(["stage=train", "vendor=lerobot", "codec=ee", "modality.image_size=[16,16]"])
+    asked = (config.codec, config.modality, manifest, "cups", CONVERT)
+    assert agreed_recipe(*asked).codec.switch_grip
+    assert not agreed_recipe(*asked, typed=lambda key: key == SWITCH).codec.switch_grip
