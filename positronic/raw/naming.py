@@ -21,9 +21,9 @@ class Naming:
     def offered(self, recorded: Iterable[str]) -> dict[str, str]:
         """Offered name -> recorded name, sorted. Aliases win over recorded names, those over newer spellings."""
         recorded = set(recorded)
-        renamed = {current_name(name): name for name in recorded if current_name(name) not in recorded}
-        offered = renamed | {name: name for name in recorded - set(renamed.values())}
         sources = self.sources(recorded)
+        offered = {current_name(name): name for name in recorded if current_name(name) not in recorded}
+        offered |= {name: name for name in recorded - set(offered.values())}
         offered |= {name: sources[source] for name, source in self.aliases.items() if source in sources}
         return dict(sorted(offered.items()))
 

@@ -123,3 +123,11 @@ def test_the_angle_between_rotations_is_exact_when_it_is_tiny(angle, negated):
     turned = geometry.rotvec_to_quat([0.0, angle, 0.0])
     identity = np.array([1.0, 0.0, 0.0, 0.0])
     assert angle_between(identity, -turned if negated else turned) == pytest.approx(angle, rel=1e-9, abs=1e-15)
+
+
+def test_a_damaged_recording_is_not_played(recording):
+    """Whatever a policy did, it would be compared with what nobody recorded; the file is named."""
+    joints = min(recording.glob("*/*")) / f"{keys.JOINT_POSITION}.parquet"
+    joints.write_bytes(joints.read_bytes()[:-8])
+    with pytest.raises(PositronicError, match=rf"{keys.JOINT_POSITION}\.parquet cannot be read"):
+        robot_of(joints.parents[2])

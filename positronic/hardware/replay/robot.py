@@ -55,7 +55,8 @@ class ReplayRobot:
         return self._time_ns
 
     def reset(self, seed: int) -> None:
-        """Go to the start of episode ``config.episode`` + ``seed``. Raises PositronicError when there is none."""
+        """Go to the start of episode ``config.episode`` + ``seed``. Raises PositronicError when there is none, and
+        BadEpisode when it is damaged."""
         self.close()
         self._episode = _episode(self._dataset, self.config.episode + seed)
         present = self._episode.signals
@@ -64,6 +65,7 @@ class ReplayRobot:
         self._grip = _first(PLAYED_GRIP, present)
         self._decoders = {name: self._open_camera(present[name]) for name in self._measured if _is_camera(name)}
         used = {*self._measured, *self._references.values(), *([self._grip] if self._grip else [])}
+        self._episode.validate(used)  # a policy is not held against a damaged recording
         self._start_ns = self._episode.start_of(used)
         self.duration_ns = self._episode.last_of(used) - self._start_ns
         self._time_ns, self._errors = 0, {}
