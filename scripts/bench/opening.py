@@ -136,7 +136,8 @@ def write_template(root: Path, recipe: Recipe, episodes: int) -> Ledger:
         }
         histograms = {name: black_histogram(recipe.modality.image_columns[0].shape) for name in pieces}
         source = Source(f"{number:032x}", f"{number:064x}")
-        writer.write(ledger.enter(BakedEpisode(source, TASK, LENGTH, columns, pieces, histograms, False)))
+        episode = BakedEpisode(source, TASK, LENGTH, columns, {}, [], pieces, histograms, was_there=False)
+        writer.write(ledger.enter(episode))
         sidecar.add(*source, LENGTH, TASK, histograms)
     writer.finish(ledger)
     sidecar.finish()
