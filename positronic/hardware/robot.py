@@ -16,17 +16,51 @@ def tick_ns(tick: int, fps: int) -> int:
 
 
 @dataclass(frozen=True)
+class Scores:
+    """How a robot's task is told of: ``done`` is the word for a success ("stacked 98/100"), ``score`` the metric that
+    decides, 0..1. ``course``: the metric that is drawn over time, times ``factor`` in ``unit``, under ``title``."""
+
+    done: str
+    score: str
+    course: str
+    title: str
+    unit: str
+    factor: float = 1.0
+
+
+class Judge(Protocol):
+    """Follows one episode's metrics. ``success_ns``: when the task was done, None until then."""
+
+    success_ns: int | None
+
+    def update(self, time_ns: int, metrics: Mapping[str, float]) -> bool:
+        """Take the metrics at ``time_ns``, in order of time; whether the task was done by then."""
+        ...
+
+
+@runtime_checkable
+class Judged(Protocol):
+    """A robot that knows when its task is done. Others, like a replayed recording, only play to their end."""
+
+    def judge(self) -> Judge:
+        """A judge for one episode."""
+        ...
+
+
+@dataclass(frozen=True)
 class RobotContract:
     """What a robot measures and what it can be told.
 
     ``signals``: raw key -> shape, ``()`` for a scalar, cameras ``(height, width, 3)``. ``commands``: kinds that
     ``Robot.command`` accepts, by their name on the wire. ``conventions``: raw key -> what its numbers mean.
+    ``scores``: of a robot that is ``Judged``.
     """
 
     name: str
     signals: dict[str, tuple[int, ...]]
     commands: frozenset[str]
     conventions: dict[str, str]
+    scores: Scores | None = None
 
     def require_command(self, command: Command) -> None:
         """Raise PositronicError when the robot cannot be told ``command``."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from positronic import keys
+from positronic.errors import PositronicError
 
 EPISODES_PER_BLOCK = 1000
 ID_DIGITS = 12
@@ -67,3 +68,16 @@ def episode_paths(root: Path) -> Iterator[Path]:
 def last_episode_id(root: Path) -> int:
     """The highest id in use, unfinished episodes included; -1 when there is none."""
     return max((int(path.name) for path in episode_paths(root)), default=-1)
+
+
+def require_empty(root: Path, what: str = "episodes", beside: str | None = None, advice: str = "") -> None:
+    """Raise PositronicError when ``root`` holds episodes, which are told of as ``what``, or a file ``beside`` them.
+
+    ``advice``: what to type rather than to record elsewhere, as a line of its own.
+    """
+    found = len(list(episode_paths(root)))
+    if found or (beside and (root / beside).exists()):
+        raise PositronicError(
+            f"{root} holds {found} {what} already, and new ones are not mixed into them. {advice}"
+            f"Record elsewhere, e.g. output_dir={root}_2, or make room: rm -r {root}"
+        )

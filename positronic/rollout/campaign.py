@@ -16,7 +16,6 @@ from positronic.errors import PositronicError
 from positronic.hardware.config import HardwareConfig
 from positronic.hardware.factory import open_robot
 from positronic.hardware.robot import Robot
-from positronic.raw.layout import episode_paths
 from positronic.raw.writer import DatasetWriter
 from positronic.rollout.config import DriverConfig, PolicyConfig
 from positronic.rollout.policies import Policy, open_policy
@@ -65,16 +64,6 @@ class Campaign:
                     f" stopped after {len(results)} of {self.driver.num_episodes} episodes.\n{result.reason}"
                 )
         return None
-
-
-def require_empty(root: Path) -> None:
-    """Raise PositronicError when there are rollouts at ``root`` already."""
-    found = len(list(episode_paths(root)))
-    if found or (root / REPORT_FILE).exists():
-        raise PositronicError(
-            f"{root} holds {found} rollouts already, and new ones are not mixed into them."
-            f" Record elsewhere, e.g. output_dir={root}_2, or make room: rm -r {root}"
-        )
 
 
 def run_campaign(

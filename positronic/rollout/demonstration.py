@@ -21,7 +21,6 @@ from positronic.hardware.sim.config import SimConfig
 from positronic.hardware.sim.expert import Expert
 from positronic.hardware.sim.perturbation import Disturbance, RecoveryStart, recovery_preroll
 from positronic.hardware.sim.robot import SimRobot
-from positronic.hardware.sim.scoring import SuccessHold
 from positronic.raw.writer import DatasetWriter, EpisodeWriter
 from positronic.rollout.recorder import EpisodeRecorder
 from positronic.utils.pool import WorkerPool, worker_count
@@ -80,14 +79,14 @@ class Demonstrator:
         return Demonstration(seed, episode.id, frames)
 
     def _perform(self, recorder: EpisodeRecorder, disturbance: Disturbance) -> int:
-        hold = SuccessHold()
+        judge = self._robot.judge()
         begin_ns = self._robot.time_ns
         for tick in range(len(disturbance.yaws)):
             time_ns = tick_ns(tick, self._fps)
             state = self._robot.scene_state()
             decision = self._expert.decide(state)
             recorder.tick(time_ns, self._robot.observe(), decision.step.command, decision.step.target_grip)
-            if hold.update(time_ns, self._robot.metrics()[keys.SCORE]) and self._expert.is_done(state):
+            if judge.update(time_ns, self._robot.metrics()) and self._expert.is_done(state):
                 return tick + 1
             executed = disturbance.apply(tick, decision)
             self._robot.command(executed.command, executed.target_grip)

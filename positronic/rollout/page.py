@@ -147,7 +147,7 @@ def _video_source(root: Path, path: str) -> str:
 
 
 def _episodes(rollouts: Rollouts, facts: Mapping[str, Any]) -> str:
-    metrics = _shown_metrics(facts["episodes"])
+    metrics = _shown_metrics(facts["episodes"], rollouts.scores.score if rollouts.scores else None)
     heads = ["seed", "outcome", "time to success", "duration", *(f"{name} (max)" for name in metrics), "recording", ""]
     rows = ["".join(f"<th>{html.escape(head)}</th>" for head in heads)]
     for episode in facts["episodes"]:
@@ -167,10 +167,10 @@ def _episodes(rollouts: Rollouts, facts: Mapping[str, Any]) -> str:
     return "".join(f"<tr>{row}</tr>" for row in rows)
 
 
-def _shown_metrics(episodes: Iterable[Mapping[str, Any]]) -> list[str]:
+def _shown_metrics(episodes: Iterable[Mapping[str, Any]], score: str | None) -> list[str]:
     """The score, not its parts; every replay error."""
     names = dict.fromkeys(name for episode in episodes for name in episode["max"])
-    return [name for name in names if name in ERRORS or name == keys.SCORE]
+    return [name for name in names if name in ERRORS or name == score]
 
 
 def _json(value: Any) -> str:

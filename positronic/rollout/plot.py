@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from positronic import keys
 from positronic.rollout.report import ERRORS, Rollouts
 from positronic.rollout.results import EpisodeResult, wilson_interval
 from positronic.utils.plotting import BAD, GOOD, png
@@ -59,14 +58,14 @@ def _draw_curve(axes: Axes, rollouts: Rollouts) -> None:
 
 
 def _draw_course(axes: Axes, rollouts: Rollouts) -> None:
-    """How every episode went: the cubes' distance, or the score of a robot that has no such thing."""
-    judged = rollouts.judged
-    apart = bool(judged) and all(keys.BOX_DISTANCE in result.metrics for result in judged)
-    name, factor = (keys.BOX_DISTANCE, 1e2) if apart else (keys.SCORE, 1.0)
-    _draw_series(axes, [result for result in judged if result.success], name, GOOD, 0.25, factor)
-    _draw_series(axes, [result for result in judged if not result.success], name, BAD, 0.9, factor)
-    title, unit = ("Distance between the cubes' centres", "cm") if apart else ("Score of each episode", "0 to 1")
-    axes.set(title=title, xlabel="s", ylabel=unit, ylim=(0, None), xlim=(0, None))
+    """How every episode went, by the metric that the robot's task says; nothing is drawn of one that says none."""
+    judged, scores = rollouts.judged, rollouts.scores
+    if scores is None:
+        axes.set(title="This robot's task has no course to draw", xlabel="s")
+        return
+    _draw_series(axes, [result for result in judged if result.success], scores.course, GOOD, 0.25, scores.factor)
+    _draw_series(axes, [result for result in judged if not result.success], scores.course, BAD, 0.9, scores.factor)
+    axes.set(title=scores.title, xlabel="s", ylabel=scores.unit, ylim=(0, None), xlim=(0, None))
 
 
 def _draw_series(

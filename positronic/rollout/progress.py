@@ -9,8 +9,8 @@ from positronic.rollout.results import REPLAYED, EpisodeResult
 
 
 @contextlib.contextmanager
-def progress_bar(total: int) -> Iterator[Callable[[EpisodeResult], None]]:
-    """Yields what to call with each finished episode."""
+def progress_bar(total: int, done_word: str) -> Iterator[Callable[[EpisodeResult], None]]:
+    """Yields what to call with each finished episode. ``done_word``: what the robot's task calls a success."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -21,7 +21,7 @@ def progress_bar(total: int) -> Iterator[Callable[[EpisodeResult], None]]:
         def show(result: EpisodeResult) -> None:
             nonlocal successes, done
             successes, done = successes + result.success, done + 1
-            words = "Replayed" if result.outcome == REPLAYED else f"Stacked {successes}/{done}"
+            words = "Replayed" if result.outcome == REPLAYED else f"{done_word.capitalize()} {successes}/{done}"
             progress.update(bar, description=words, advance=1)
 
         yield show

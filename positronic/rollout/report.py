@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from positronic import keys
+from positronic.hardware.robot import Scores
 from positronic.rollout.results import (
     REPLAYED,
     UNJUDGED,
@@ -31,7 +32,8 @@ ERRORS = {  # metric -> what it is called, unit, factor to that unit
 
 @dataclass(frozen=True)
 class Rollouts:
-    """Everything that a report says. ``results`` in order of id; ``stopped``: why there are fewer than ``planned``."""
+    """Everything that a report says. ``results`` in order of id; ``stopped``: why there are fewer than ``planned``.
+    ``scores``: what the robot's task calls a success."""
 
     root: Path
     results: Sequence[EpisodeResult]
@@ -43,6 +45,7 @@ class Rollouts:
     provenance: Mapping[str, Any]
     wall_sec: float
     stopped: str | None = None
+    scores: Scores | None = None
     videos: Mapping[int, str] = field(default_factory=dict)  # episode id -> path within root
 
     @property
@@ -63,6 +66,11 @@ class Rollouts:
         return Path(path).resolve().relative_to(self.root.resolve()).as_posix()
 
 
+def done_word(scores: Scores | None) -> str:
+    """What a success is called."""
+    return scores.done if scores else "succeeded"
+
+
 def headline(rollouts: Rollouts) -> str:
     """``stacked 98/100 (95 % interval 93-99 %)``, or how far a policy was from the recordings."""
     n = len(rollouts.judged)
@@ -71,7 +79,7 @@ def headline(rollouts: Rollouts) -> str:
     if rollouts.is_replay:
         return f"replayed {n} {'recording' if n == 1 else 'recordings'}, {_error_words(rollouts)}"
     low, high = wilson_interval(rollouts.successes, n)
-    return f"stacked {rollouts.successes}/{n} (95 % interval {100 * low:.0f}-{100 * high:.0f} %)"
+    return f"{done_word(rollouts.scores)} {rollouts.successes}/{n} (95 % interval {100 * low:.0f}-{100 * high:.0f} %)"
 
 
 def error_summary(rollouts: Rollouts) -> dict[str, dict[str, float]]:

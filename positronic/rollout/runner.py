@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from positronic import keys
 from positronic.errors import PositronicError
-from positronic.hardware.robot import Robot
+from positronic.hardware.robot import Judged, Robot
 from positronic.raw.writer import EpisodeWriter
 from positronic.rollout.check import check_chunk
 from positronic.rollout.config import DriverConfig
@@ -24,9 +24,6 @@ from positronic.rollout.playback import NS_PER_SEC, Event, Schedule, schedule, t
 from positronic.rollout.policies import Policy
 from positronic.rollout.recorder import EpisodeRecorder
 from positronic.rollout.results import ABORTED, REPLAYED, STALE, SUCCESS, TIMEOUT, EpisodeResult, Series
-
-if TYPE_CHECKING:
-    from positronic.hardware.sim.scoring import SuccessHold
 
 
 class StoppedError(Exception):
@@ -73,7 +70,7 @@ class Loop:
         self._driver, self._task, self._watch = driver, task, watch
         self._end_ns = end_ns(robot, driver)
         self._step_sec = 1 / float(policy.meta.get(keys.META_ACTION_FPS) or driver.action_fps)
-        self._hold: SuccessHold | None = None
+        self._judge = robot.judge() if isinstance(robot, Judged) else None
         self._freshness = FreshnessCheck(driver.max_staleness_sec)
         self._seen: tuple[int, dict[str, Any], dict[str, int]] = (-1, {}, {})
 
@@ -115,17 +112,10 @@ class Loop:
         observed, stamps_ns = self._observe()
         self._recorder.tick(event.time_ns, observed, *commanded, metrics, stamps_ns)
         self.course.note(event.time_ns, metrics)
-        if keys.SCORE in metrics:
-            self._score(event.time_ns, metrics[keys.SCORE])
+        if self._judge is not None:
+            self._judge.update(event.time_ns, metrics)
+            self.course.success_ns = self._judge.success_ns
         self._watch(event.time_ns)
-
-    def _score(self, time_ns: int, score: float) -> None:
-        if self._hold is None:
-            from positronic.hardware.sim.scoring import SuccessHold  # only robots that score need the simulator's parts
-
-            self._hold = SuccessHold()
-        self._hold.update(time_ns, score)
-        self.course.success_ns = self._hold.success_ns
 
     def _observe(self) -> tuple[dict[str, Any], dict[str, int]]:
         """What the robot measures now, and when it was measured; asked and recorded at one moment, it is measured once.
@@ -174,15 +164,15 @@ def run_episode(
             raise
         stops = isinstance(problem, StaleSignal) and driver.on_stale == "stop"
         reason, outcome = str(problem), STALE if stops else ABORTED
-    outcome = outcome or _outcome(loop.course)
+    outcome = outcome or _outcome(robot, loop.course)
     result = _result(loop.course, writer, seed, robot.time_ns, facts[keys.TASK], outcome, reason)
     recorder.statics(facts | policy_statics(policy.meta) | outcome_statics(result))
     return result
 
 
-def _outcome(course: Course) -> str:
+def _outcome(robot: Robot, course: Course) -> str:
     """Of an episode that came to its end."""
-    if keys.SCORE not in course.metrics:
+    if not isinstance(robot, Judged):
         return REPLAYED
     return TIMEOUT if course.success_ns is None else SUCCESS
 

@@ -83,6 +83,7 @@ def run(config: Collect) -> None:
 
 def _collection(config: Collect, root: Path) -> Collection:
     """The folder, ready to be recorded into. Raises PositronicError when it is not to be."""
+    from positronic.raw.layout import require_empty
     from positronic.rollout.collection import Collection
 
     asked = {name: getattr(config, name) for name in ("seed", "noise", "recovery")}
@@ -90,21 +91,9 @@ def _collection(config: Collect, root: Path) -> Collection:
     if config.resume:
         collection.go_on()
     else:
-        require_empty(root)
+        require_empty(root, advice=f"To continue an interrupted run, type:\n  {again(RESUME)}\n")
         collection.begin()
     return collection
-
-
-def require_empty(root: Path) -> None:
-    """Raise PositronicError when there are episodes at ``root`` already."""
-    from positronic.raw.layout import episode_paths
-
-    found = len(list(episode_paths(root)))
-    if found:
-        raise PositronicError(
-            f"{root} holds {found} episodes already. To continue an interrupted run, type:\n  {again(RESUME)}\n"
-            f"Otherwise record elsewhere, e.g. output_dir={root}_2, or make room: rm -r {root}"
-        )
 
 
 def summary(done: list[Demonstration], fps: int, root: str | Path, wall_sec: float, there: int = 0) -> str:

@@ -87,12 +87,13 @@ def output_folder(place: str, storage: StorageConfig) -> Iterator[Path]:
 
     Raises PositronicError when there are rollouts already.
     """
+    from positronic.raw.layout import require_empty
     from positronic.raw.upload import RECORDING
-    from positronic.rollout.campaign import require_empty
+    from positronic.rollout.campaign import REPORT_FILE
     from positronic.storage.outgoing import synced_output
 
     with synced_output(place, RECORDING, storage) as root:
-        require_empty(root)
+        require_empty(root, "rollouts", beside=REPORT_FILE)
         yield root
 
 
@@ -115,14 +116,16 @@ def _episodes(campaign: Campaign, robot: Robot, policy: Policy) -> tuple[list[Ep
     """The episodes that were finished, in order of id, and what ended the run before its time."""
     from positronic.rollout.campaign import run_campaign
     from positronic.rollout.progress import progress_bar
+    from positronic.rollout.report import done_word
     from positronic.rollout.viewer import viewer
 
+    word = done_word(robot.contract.scores)
     results: list[EpisodeResult] = []
     try:
         with contextlib.ExitStack() as parts:
             watch = parts.enter_context(viewer(robot)) if campaign.driver.show_gui else None
             episodes = parts.enter_context(contextlib.closing(run_campaign(campaign, robot, policy, watch)))
-            show = parts.enter_context(progress_bar(campaign.driver.num_episodes))
+            show = parts.enter_context(progress_bar(campaign.driver.num_episodes, word))
             for result in episodes:
                 results.append(result)
                 show(result)
@@ -148,6 +151,7 @@ def _report(
         results=results,
         planned=campaign.driver.num_episodes,
         robot=robot.contract.name,
+        scores=robot.contract.scores,
         task=results[0].task,
         policy=policy.meta,
         config=campaign.to_dict(),

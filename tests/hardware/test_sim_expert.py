@@ -20,7 +20,7 @@ def perform(robot, expert, ticks=210):
     """Let the expert work until it succeeds; the phases it went through, or None when time was up."""
     hold, phases, begin = SuccessHold(), [], robot.time_ns
     for tick in range(ticks):
-        if hold.update(robot.time_ns, robot.metrics()[keys.SCORE]) and expert.is_done(robot.scene_state()):
+        if hold.update(robot.time_ns, robot.metrics()) and expert.is_done(robot.scene_state()):
             return phases
         decision = expert.decide(robot.scene_state())
         phases.append(decision.phase)

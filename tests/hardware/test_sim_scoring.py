@@ -68,7 +68,7 @@ def test_the_distance_between_the_cubes_is_recorded_in_metres(sim_config):
 def test_a_success_must_last_a_quarter_of_a_second():
     """0.24 s is too short, 0.25 s is a success, and it is dated when it had lasted."""
     hold = SuccessHold()
-    assert [hold.update(ms * 10**6, 1.0) for ms in (0, 240, 250, 300)] == [False, False, True, True]
+    assert [hold.update(ms * 10**6, {keys.SCORE: 1.0}) for ms in (0, 240, 250, 300)] == [False, False, True, True]
     assert hold.success_ns == 250_000_000
 
 
@@ -76,13 +76,13 @@ def test_a_dip_starts_the_hold_anew():
     """A score below 0.95 in between does not count."""
     hold = SuccessHold()
     scores = {0: 1.0, 200: 0.94, 300: 0.95, 500: 1.0}
-    assert not any(hold.update(ms * 10**6, score) for ms, score in scores.items())
-    assert hold.update(550 * 10**6, 1.0)
+    assert not any(hold.update(ms * 10**6, {keys.SCORE: score}) for ms, score in scores.items())
+    assert hold.update(550 * 10**6, {keys.SCORE: 1.0})
 
 
 def test_a_success_stays_one():
     """What comes after does not take it back."""
     hold = SuccessHold()
     for ms, score in ((0, 1.0), (250, 1.0), (300, 0.0)):
-        hold.update(ms * 10**6, score)
+        hold.update(ms * 10**6, {keys.SCORE: score})
     assert hold.success_ns == 250_000_000

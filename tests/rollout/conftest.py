@@ -10,17 +10,36 @@ from websockets.sync.server import serve
 
 from positronic import keys
 from positronic.commands import ActionStep, CartesianPosition, JointPosition
-from positronic.hardware.robot import RobotContract
+from positronic.hardware.robot import RobotContract, Scores
 from positronic.raw.writer import DatasetWriter
 from positronic.utils.serialization import deserialise, serialise
 
+REACHED = "reached"
 GOAL = np.array([0.5, 0.0, 0.1])
+
+
+class Held:
+    """A task of this robot's own: at the goal for 0.25 s."""
+
+    success_ns = since_ns = None
+
+    def update(self, time_ns, metrics):
+        self.since_ns = None if not metrics[REACHED] else time_ns if self.since_ns is None else self.since_ns
+        if self.success_ns is None and self.since_ns is not None and time_ns - self.since_ns >= 250_000_000:
+            self.success_ns = time_ns
+        return self.success_ns is not None
 
 
 class PointRobot:
     """A tool that is at once where it is told to be; its score is 1 while it is within 1 cm of GOAL."""
 
-    contract = RobotContract("point", {keys.EE_POSE: (7,), keys.GRIP: ()}, frozenset({CartesianPosition.kind}), {})
+    contract = RobotContract(
+        "point",
+        {keys.EE_POSE: (7,), keys.GRIP: ()},
+        frozenset({CartesianPosition.kind}),
+        {},
+        Scores("reached", REACHED, REACHED, "At the goal", "0 or 1"),
+    )
 
     def __init__(self):
         self.reset(0)
@@ -42,7 +61,10 @@ class PointRobot:
         self.time_ns = until_ns
 
     def metrics(self):
-        return {keys.SCORE: float(np.linalg.norm(self.pose[:3] - GOAL) < 0.01)}
+        return {REACHED: float(np.linalg.norm(self.pose[:3] - GOAL) < 0.01)}
+
+    def judge(self):
+        return Held()
 
     def statics(self):
         return {keys.TASK: "Reach."}

@@ -12,7 +12,8 @@ from positronic.hardware.config import HardwareConfig
 from positronic.hardware.factory import open_robot
 from positronic.hardware.replay.config import ReplayConfig
 from positronic.raw.dataset import open_dataset
-from positronic.rollout.campaign import Campaign, require_empty, run_campaign
+from positronic.raw.layout import require_empty
+from positronic.rollout.campaign import REPORT_FILE, Campaign, run_campaign
 from positronic.rollout.config import DriverConfig, RemotePolicyConfig
 from positronic.rollout.policies import open_policy
 from positronic.stages.infer import Infer, check_codec, named_after, play
@@ -59,7 +60,7 @@ def test_all_episodes_are_reported_in_order(point_robot, approach, tmp_path, cap
         (i, 5 + i, True) for i in range(3)
     ]
     printed = capsys.readouterr().out
-    assert "stacked 3/3 (95 % interval 44-100 %)" in printed
+    assert "reached 3/3 (95 % interval 44-100 %)" in printed
     for name in ("report.html", "report.json", "report.png"):
         assert str(tmp_path / name) in printed
         assert (tmp_path / name).stat().st_size > 0
@@ -106,7 +107,7 @@ def test_a_disk_that_is_full_for_the_report_keeps_the_result(point_robot, approa
     monkeypatch.setattr("positronic.rollout.publish.publish", full)
     with pytest.raises(OSError, match="full"):
         play(campaign(tmp_path, num_episodes=2), point_robot, approach())
-    assert "stacked 2/2" in capsys.readouterr().out
+    assert "reached 2/2" in capsys.readouterr().out
 
 
 def full(rollouts):
@@ -130,7 +131,7 @@ def test_a_run_that_cannot_start_leaves_nothing(point_robot, approach, joint_com
     with pytest.raises(ConventionError, match="joint_pos"):
         play(campaign(tmp_path), point_robot, approach(command=joint_command))
     assert not (tmp_path / "report.json").exists()
-    require_empty(tmp_path)
+    require_empty(tmp_path, beside=REPORT_FILE)
 
 
 def test_a_policy_is_held_against_a_recording(approach, tmp_path, capsys):
@@ -153,7 +154,7 @@ def test_rollouts_are_not_mixed(point_robot, approach, tmp_path):
     """A folder with rollouts in it is refused with what to type instead."""
     play(campaign(tmp_path), point_robot, approach())
     with pytest.raises(PositronicError, match=rf"holds 1 rollouts.*output_dir={tmp_path}_2.*rm -r {tmp_path}"):
-        require_empty(tmp_path)
+        require_empty(tmp_path, "rollouts", beside=REPORT_FILE)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from positronic import keys
+from positronic.hardware.sim.scoring import SCORES
 from positronic.rollout.page import page_html
 from positronic.rollout.plot import plot_png
 from positronic.rollout.publish import closing_words, publish
@@ -36,6 +37,7 @@ def rollouts(root, *outcomes, **values):
         "config": {},
         "provenance": {},
         "wall_sec": 3.0,
+        "scores": SCORES,
     }
     return Rollouts(root, results, policy={keys.META_TYPE: "act", "size": np.float32(2)}, **{**fields, **values})
 

@@ -55,9 +55,9 @@ def test_the_recording_holds_state_commands_and_scores(point_robot, approach, wr
     """State and score at every tick, the command from the tick at which it became current."""
     run_episode(point_robot, approach(), writer, 3, driver())
     signals = recorded(writer).signals
-    assert signals.keys() == {keys.EE_POSE, keys.GRIP, keys.COMMAND_POSE, keys.TARGET_GRIP, keys.SCORE}
+    assert signals.keys() == {keys.EE_POSE, keys.GRIP, keys.COMMAND_POSE, keys.TARGET_GRIP, "reached"}
     assert all(np.array_equal(s.times_ns, np.arange(7) * 100_000_000) for s in signals.values())
-    np.testing.assert_array_equal(signals[keys.SCORE].values, [0, 0, 0, 1, 1, 1, 1])
+    np.testing.assert_array_equal(signals["reached"].values, [0, 0, 0, 1, 1, 1, 1])
 
 
 def test_the_recording_says_what_it_was(point_robot, approach, writer):

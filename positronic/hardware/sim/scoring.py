@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from positronic import keys
+from positronic.hardware.robot import Scores
 from positronic.hardware.sim.config import ScoringConfig
 from positronic.hardware.sim.scene import SceneState
 
+SCORES = Scores("stacked", keys.SCORE, keys.BOX_DISTANCE, "Distance between the cubes' centres", "cm", 1e2)
 SUCCESS_SCORE = 0.95
 SUCCESS_HOLD_NS = 250_000_000
 
@@ -55,9 +59,9 @@ class SuccessHold:
         self._since_ns: int | None = None
         self.success_ns: int | None = None
 
-    def update(self, time_ns: int, score: float) -> bool:
-        """Take the score at ``time_ns``, in order of time; whether there has been a success so far."""
-        if score < self._score:
+    def update(self, time_ns: int, metrics: Mapping[str, float]) -> bool:
+        """Take the metrics at ``time_ns``, in order of time; whether there has been a success so far."""
+        if metrics[keys.SCORE] < self._score:
             self._since_ns = None
         elif self._since_ns is None:
             self._since_ns = time_ns
