@@ -77,11 +77,13 @@ def run_stage(cfg: DictConfig) -> None:
         raise _refused(hydra, error) from None
     config = typed(cfg)
     folder = Path(hydra.runtime.output_dir)
-    _hide_secrets(hydra, config)
-    _write_provenance(folder, config, OmegaConf.to_container(hydra.overrides.task, resolve=False))
     try:
-        with interruptible(), _profiled(folder) if config.profile else _plainly():
-            _call_stage(config)
+        with interruptible(), _disk_in_a_sentence():
+            _hide_secrets(hydra, config)
+            _write_provenance(folder, config, OmegaConf.to_container(hydra.overrides.task, resolve=False))
+            with _profiled(folder) if config.profile else _plainly():
+                stage: Callable[[Parts], None] = importlib.import_module(f"positronic.stages.{config.stage}").run
+                stage(config)
     except KeyboardInterrupt:
         print(f"Interrupted: stage={config.stage}.", file=sys.stderr)
         raise SystemExit(INTERRUPTED) from None
@@ -93,10 +95,11 @@ def _refused(hydra: DictConfig, error: PositronicError) -> BaseException:
     return StageFailedError(str(error)) if hydra.mode == RunMode.MULTIRUN else stop(error)
 
 
-def _call_stage(config: Parts) -> None:
-    stage: Callable[[Parts], None] = importlib.import_module(f"positronic.stages.{config.stage}").run
+@contextmanager
+def _disk_in_a_sentence() -> Iterator[None]:
+    """What a disk refuses is a user's to mend."""
     try:
-        stage(config)
+        yield
     except PositronicError:
         raise
     except Exception as error:

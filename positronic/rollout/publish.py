@@ -16,6 +16,7 @@ from positronic.rollout.plot import plot_png
 from positronic.rollout.report import Rollouts, headline, write_json
 from positronic.rollout.results import EpisodeResult
 from positronic.storage import join
+from positronic.utils.files import replace_bytes, replace_text
 from positronic.utils.pool import WorkerPool, worker_count
 
 PAGE_FILE, PLOT_FILE, VIDEO_FOLDER = "report.html", "report.png", "videos"
@@ -23,10 +24,10 @@ PAGE_FILE, PLOT_FILE, VIDEO_FOLDER = "report.html", "report.png", "videos"
 
 def publish(rollouts: Rollouts) -> None:
     """Write numbers, picture and page."""
+    write_json(rollouts, rollouts.root / REPORT_FILE)  # first: on a full disk the numbers matter most
     plot = plot_png(rollouts)
-    (rollouts.root / PLOT_FILE).write_bytes(plot)
-    (rollouts.root / PAGE_FILE).write_text(page_html(rollouts, plot))
-    write_json(rollouts, rollouts.root / REPORT_FILE)
+    replace_bytes(rollouts.root / PLOT_FILE, plot)
+    replace_text(rollouts.root / PAGE_FILE, page_html(rollouts, plot))
 
 
 def film_all(rollouts: Rollouts, chosen: list[EpisodeResult], hardware: HardwareConfig) -> Rollouts:

@@ -20,6 +20,7 @@ from positronic.rollout.results import (
     values_of,
     wilson_interval,
 )
+from positronic.utils.files import replace_text
 
 FORMAT = 1
 ERRORS = {  # metric -> what it is called, unit, factor to that unit
@@ -132,7 +133,7 @@ def report(rollouts: Rollouts) -> dict[str, Any]:
 
 def write_json(rollouts: Rollouts, path: Path) -> None:
     """Write the report."""
-    path.write_text(json.dumps(report(rollouts), indent=1, default=_plain) + "\n")
+    replace_text(path, json.dumps(report(rollouts), indent=1, default=_plain) + "\n")
 
 
 def _plain(value: Any) -> Any:

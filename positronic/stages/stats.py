@@ -80,6 +80,7 @@ def _report(config: Stats) -> None:
     from positronic.bake.whole import require_unchanged, require_whole
     from positronic.storage import is_remote
     from positronic.storage.folder import local_input
+    from positronic.utils.files import replace_bytes
 
     console, needs = Console(), keys.MANIFEST_FILE
     with local_input(config.input_path, config.storage, needs, is_needed) as root:
@@ -95,8 +96,7 @@ def _report(config: Stats) -> None:
     if picture is None:
         console.print("For the histograms of a dataset in a bucket, type picture=<file>.png.")
         return
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    picture.write_bytes(inspection_png(inspection, title))
+    replace_bytes(picture, inspection_png(inspection, title))
     console.print(f"Histograms: {picture}", markup=False, highlight=False, soft_wrap=True)
 
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, ClassVar
 
 from omegaconf import MISSING
 
 from positronic import keys
+from positronic.errors import PositronicError
 from positronic.stages.base import Parts
 from positronic.utils.fields import above, between, name, one_of, path
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from rich.console import Console
 
     from positronic.bake.reader import BakedDataset
     from positronic.codecs.build import Recipe
@@ -97,9 +102,8 @@ def _train(config: Train, recipe: Recipe, root: Path, folder: Path) -> None:
     from positronic.storage import join
     from positronic.training.device import limit_threads
     from positronic.training.experiment import Experiment, make_info
-    from positronic.training.loop import StoppedError, train
+    from positronic.training.loop import train
     from positronic.training.state import seed_everything
-    from positronic.utils.command_line import again
     from positronic.utils.provenance import provenance
     from positronic.vendors import registry
 
@@ -121,21 +125,36 @@ def _train(config: Train, recipe: Recipe, root: Path, folder: Path) -> None:
         experiment.prepare(start)
         console.print(contract_table(recipe, f"{vendor.name}: {config.exp_name}"))
         console.print(_summary(trainable, dataset, settings), highlight=False, soft_wrap=True)
-        try:
+        with _how_to_go_on(folder, console):
             train(trainable, dataset, settings, experiment, start, config.tracker, console)
-        except KeyboardInterrupt as stopped:
-            kept = str(stopped) if isinstance(stopped, StoppedError) else _kept(folder)
-            console.print(f"{kept} To continue, type:\n  {again('resume=true')}", highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def _how_to_go_on(folder: Path, console: Console) -> Iterator[None]:
+    """After a signal or a full disk: which checkpoint is the last, and what to type."""
+    from positronic.training.loop import StoppedError
+    from positronic.utils.command_line import again
+    from positronic.utils.disk import refused_by_disk
+
+    to_continue = f"To continue, type:\n  {again('resume=true')}"
+    try:
+        yield
+    except KeyboardInterrupt as stopped:
+        kept = str(stopped) if isinstance(stopped, StoppedError) else f"Stopped at once. {_kept(folder)}"
+        console.print(f"{kept} {to_continue}", highlight=False, soft_wrap=True)
+        raise
+    except Exception as error:
+        refused = refused_by_disk(error)
+        if refused is None:
             raise
+        raise PositronicError(f"{refused}\nTraining into {folder} stopped. {_kept(folder)} {to_continue}") from error
 
 
 def _kept(folder: Path) -> str:
     from positronic.training.checkpoints import list_checkpoints
 
     checkpoints = list_checkpoints(folder)
-    return (
-        f"Stopped at once; the last checkpoint is {checkpoints[-1].id}." if checkpoints else "There is no checkpoint."
-    )
+    return f"The last checkpoint is {checkpoints[-1].id}." if checkpoints else "There is no checkpoint yet."
 
 
 def _recipe(config: Train) -> Recipe:

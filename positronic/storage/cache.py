@@ -26,10 +26,10 @@ from typing import NamedTuple
 from positronic.errors import PositronicError
 from positronic.storage.client import RemoteFile, connect, each
 from positronic.storage.config import StorageConfig, endpoint_of
-from positronic.storage.faults import FULL_DISK
 from positronic.storage.progress import byte_bar
 from positronic.storage.transfer import download
 from positronic.storage.uri import S3Uri
+from positronic.utils.disk import FULL
 
 logger = logging.getLogger(__name__)
 
@@ -129,7 +129,7 @@ def _fill(entry: Entry, folder: S3Uri, files: Sequence[RemoteFile], config: Stor
         partial.write_text(json.dumps(record, indent=1))
         partial.replace(entry.record)
     except OSError as error:
-        if error.errno in FULL_DISK:
+        if error.errno in FULL:
             shutil.rmtree(entry.root, ignore_errors=True)  # a full disk harms others more than this costs us
             raise _no_room(sum(file.size for file in files), config) from error
         raise

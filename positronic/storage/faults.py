@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import random
 from typing import Any
 
@@ -25,7 +24,6 @@ RETRIED_CODES = {
     "IncompleteBody",
 }
 NOT_IMPLEMENTED = 501
-FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FIRST_DELAY_SEC, LONGEST_DELAY_SEC = 0.1, 20.0
 
 

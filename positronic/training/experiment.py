@@ -23,6 +23,7 @@ from positronic.training.checkpoints import (
     writing_checkpoint,
 )
 from positronic.training.settings import KEPT, TrainSettings
+from positronic.utils.files import replace_text
 
 METRICS_FILE = "metrics.jsonl"
 CONFIG_FILE = "config.json"
@@ -55,14 +56,14 @@ class Experiment:
         self.folder.mkdir(parents=True, exist_ok=True)
         remove_partial(self.folder)
         self._keep_metrics_until(start.step if start else 0)
-        (self.folder / CONFIG_FILE).write_text(json.dumps(self.info, indent=2) + "\n")
+        replace_text(self.folder / CONFIG_FILE, json.dumps(self.info, indent=2) + "\n")
 
     def _keep_metrics_until(self, step: int) -> None:
         """Forget what a killed run reported after its last checkpoint: those steps are trained again."""
         if not self.metrics.exists():
             return
         lines = [line for line in self.metrics.read_text().splitlines() if _step_of(line) in range(1, step + 1)]
-        self.metrics.write_text("".join(line + "\n" for line in lines))
+        replace_text(self.metrics, "".join(line + "\n" for line in lines))
 
 
 def require_free(folder: Path, again: str) -> None:

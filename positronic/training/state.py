@@ -15,7 +15,8 @@ STATE_FILE = "state.pt"
 def save_state(folder: Path, optimiser: torch.optim.Optimizer, pending: dict[str, list[float]]) -> None:
     """Write into the existing ``folder``."""
     state = {"optimiser": optimiser.state_dict(), "random": random_state(), "pending": pending}
-    torch.save(state, folder / STATE_FILE)
+    with (folder / STATE_FILE).open("wb") as file:  # torch's own writing to a path does not say that the disk is full
+        torch.save(state, file)
 
 
 def load_state(folder: Path, optimiser: torch.optim.Optimizer) -> dict[str, list[float]]:

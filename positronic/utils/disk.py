@@ -6,15 +6,17 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from positronic.errors import PositronicError
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FORBIDDEN = (errno.EROFS, errno.EACCES)
 # Libraries in other languages, and workers in other processes, say it in a text only.
 IN_TEXTS = (*FULL, errno.EROFS)
+NUMPYS = re.compile(r"\b\d+ requested and \d+ written")  # numpy's whole message, without a number
 
 
 def require_writable(folder: Path) -> None:
@@ -65,10 +67,15 @@ def refused_by_disk(error: BaseException) -> PositronicError | None:
         if isinstance(cause, OSError) and cause.errno in (*FULL, *FORBIDDEN):
             where = f" ({cause.filename})" if cause.filename else ""
             return PositronicError(f"{os.strerror(cause.errno)}{where}. {_advice(cause.errno)}")
-        for number in IN_TEXTS:
-            if os.strerror(number) in str(cause):
-                return PositronicError(f"{os.strerror(number)}. {_advice(number)}")
+        number = _said_by(str(cause))
+        if number is not None:
+            return PositronicError(f"{os.strerror(number)}. {_advice(number)}")
     return None
+
+
+def _said_by(text: str) -> int | None:
+    known = (number for number in IN_TEXTS if os.strerror(number) in text)
+    return next(known, errno.ENOSPC if NUMPYS.search(text) else None)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -79,6 +86,10 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 def _advice(number: int) -> str:
     elsewhere = "write elsewhere: output_dir=<folder>"
+    if number == errno.EFBIG:
+        return (
+            f"What was finished before is kept. `ulimit -f` limits the size of a file here: raise it, or {elsewhere}."
+        )
     if number in FULL:
         return f"What was finished before is kept. Make room (`df -h` tells where there is some), or {elsewhere}."
     return f"Ask for the right to, or {elsewhere}."

@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from positronic.errors import PositronicError
-from positronic.utils.processes import die_with_parent, hear, signals_held
+from positronic.utils.processes import die_with_parent, hear, never_ignored, signals_held
 from positronic.utils.threads import available_cores
 
 STOP_TIMEOUT_SEC = 10.0
@@ -44,10 +44,14 @@ class WorkerPool:
         self._tasks: deque[Any] = deque()
         self._busy: dict[Connection, Any] = {}
         self._workers = {}
-        with signals_held():
-            for _ in range(count):
-                connection, process = _start(setup, args)
-                self._workers[connection] = process
+        try:
+            with signals_held():
+                for _ in range(count):
+                    connection, process = _start(setup, args)
+                    self._workers[connection] = process
+        except BaseException:  # a signal that came meanwhile
+            self.stop()
+            raise
         self._idle = list(self._workers)
 
     def submit(self, task: Any) -> None:
@@ -128,6 +132,7 @@ def _work(connection: Connection, setup: Setup, args: tuple[Any, ...]) -> None:
     die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to all; the parent decides
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(STOPPED_EXIT_CODE))
+    never_ignored(SystemExit, signal.SIGTERM)
     hear()
     try:
         with setup(*args) as work:

@@ -9,13 +9,14 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
 from types import FrameType
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 STOPPING = (signal.SIGINT, signal.SIGTERM)
+ASK_AGAIN_SEC = 0.05
 
 
 def die_with_parent(parent_pid: int | None = None) -> None:
@@ -68,11 +69,34 @@ def interruptible() -> Iterator[None]:
     ours = [number for number in STOPPING if main and signal.getsignal(number) is signal.SIG_DFL]
     for number in ours:
         signal.signal(number, signal.default_int_handler)
+    hook = sys.unraisablehook
+    if ours:
+        never_ignored(KeyboardInterrupt, signal.SIGINT)
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         for number in ours:
             signal.signal(number, signal.SIG_DFL)
+
+
+def never_ignored(kind: type[BaseException], number: int) -> None:
+    """A signal's exception that was raised inside a destructor, where Python only prints it, is asked for again.
+
+    ``kind``: what the handler of signal ``number`` raises.
+    """
+    hook = sys.unraisablehook
+
+    def ask_again(unraisable: sys.UnraisableHookArgs) -> None:
+        if not isinstance(unraisable.exc_value, kind):
+            return hook(unraisable)
+        later = threading.Timer(ASK_AGAIN_SEC, os.kill, (os.getpid(), number))  # when this function is left
+        later.daemon = True
+        with suppress(RuntimeError):  # the interpreter ends already
+            later.start()
+        return None
+
+    sys.unraisablehook = ask_again
 
 
 def hear() -> None:

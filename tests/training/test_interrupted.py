@@ -1,6 +1,7 @@
 """Signals reach a whole process group, decoders too; a training run loses nothing to them."""
 
 import json
+import resource
 import signal
 
 import pytest
@@ -8,8 +9,10 @@ import safetensors.torch
 import torch
 
 import positronic
+from positronic.errors import PositronicError
 from positronic.stages.train import run
 from positronic.training.checkpoints import find_checkpoint, list_checkpoints
+from positronic.training.loop import Learner
 
 STEPS, SAVE_FREQ = 12, 5
 STEP = "positronic.training.loop:Learner.step"
@@ -99,7 +102,7 @@ def test_a_second_ctrl_c_during_a_save_leaves_the_checkpoint_before(press, overr
     """At once: the half of a checkpoint goes, the message says which one is the last."""
     done = press(SAVE, 2, [signal.SIGINT, signal.SIGTERM], *overrides("run"))
     require_interrupted(done)
-    assert "the last checkpoint is 000005" in done.stdout
+    assert "Stopped at once. The last checkpoint is 000005." in done.stdout
     assert steps(tmp_path / "run") == [5]
 
 
@@ -108,6 +111,42 @@ def test_ctrl_c_while_the_decoders_start_is_not_lost(press, overrides, tmp_path)
     done = press(START, 1, [signal.SIGINT], *overrides("run"))
     require_interrupted(done)
     assert steps(tmp_path / "run") == [1]
+
+
+@pytest.fixture
+def full_disk():
+    """``full_disk()``: no file may grow beyond 4,000 bytes, until ``full_disk(False)`` or the end of the test."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def limit(full=True):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4_000 if full else soft, hard))
+
+    yield limit
+    limit(False)
+
+
+@pytest.mark.usefixtures("_one_thread")
+def test_a_disk_that_fills_during_a_save_leaves_the_checkpoint_before(full_disk, overrides, tmp_path, monkeypatch):
+    """One sentence, the half of a checkpoint goes, and with room again the run goes on as if nothing had been."""
+    saving = Learner.save_state
+
+    def save_state(learner, folder):
+        if list_checkpoints(tmp_path / "cut"):
+            full_disk()
+        saving(learner, folder)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Learner, "save_state", save_state)
+        said = (
+            r"(?s)^File too large.*\nTraining into .*cut stopped\. The last checkpoint is 000005\. To continue, type:\n"
+        )
+        with pytest.raises(PositronicError, match=said):
+            run(positronic.compose(overrides("cut", "cache_gb=1")))
+    assert steps(tmp_path / "cut") == [5]
+    full_disk(False)
+    run(positronic.compose(overrides("cut", "cache_gb=1", "resume=true")))
+    run(positronic.compose(overrides("whole", "cache_gb=1")))
+    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
 
 
 def test_decoders_end_with_a_run_that_is_killed(kill, overrides):

@@ -2,6 +2,8 @@
 
 import errno
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -54,6 +56,11 @@ def test_a_folder_that_stayed_empty_goes(tmp_path):
         (PermissionError(errno.EACCES, "x", "/data/b"), "Permission denied (/data/b). Ask for the right"),
         (RuntimeError("A worker failed:\nOSError: [Errno 30] Read-only file system: 'c'"), "Read-only file system. "),
         (ValueError("I/O error: No space left on device (os error 28)"), "No space left on device. "),
+        (OSError("1000000 requested and 131072 written"), "No space left on device. "),
+        (
+            OSError(errno.EFBIG, "x", "/data/b"),
+            "File too large (/data/b). What was finished before is kept. `ulimit -f`",
+        ),
     ],
 )
 def test_a_disk_that_refuses_is_a_sentence(error, says):
@@ -62,6 +69,69 @@ def test_a_disk_that_refuses_is_a_sentence(error, says):
     wrapped = KeyError("x")
     wrapped.__context__ = error
     assert str(refused_by_disk(wrapped)).startswith(says)
+
+
+@pytest.fixture
+def little_space(tmp_path):
+    """``little_space(code)``: what a script prints whose working folder is a disk of 256 KB with 100 KB of it free."""
+    fill = "set -e; mount -t tmpfs -o size=256k none disk; cd disk; head -c 150000 /dev/zero > fill"
+    (tmp_path / "disk").mkdir()
+
+    def run(code):
+        (tmp_path / "script.py").write_text(code)
+        command = ["unshare", "-rm", "sh", "-c", f"{fill}; {sys.executable} ../script.py"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        if "unshare" in done.stderr or "mount" in done.stderr:
+            pytest.skip("no disk of our own can be mounted here")
+        return done.stdout + done.stderr
+
+    return run
+
+
+REPLACED = """
+from pathlib import Path
+from positronic.utils.files import replace_text
+replace_text(Path("report.json"), "first")
+try:
+    replace_text(Path("report.json"), "x" * 300_000)
+except OSError as error:
+    print(error.strerror, sorted(path.name for path in Path().iterdir()), Path("report.json").read_text())
+"""
+
+WRITERS = """
+import numpy, pyarrow, pyarrow.parquet, safetensors.torch, torch
+from pathlib import Path
+from positronic.training.state import save_state
+from positronic.utils.disk import refused_by_disk
+
+large = torch.zeros(500_000)
+optimiser = torch.optim.AdamW([torch.nn.Parameter(large)])
+optimiser.param_groups[0]["large"] = large
+table = pyarrow.table({"a": numpy.random.default_rng(0).random(500_000)})
+for write in (
+    lambda: save_state(Path(), optimiser, {}),
+    lambda: safetensors.torch.save_file({"a": large}, "x"),
+    lambda: numpy.save("x", large.numpy()),
+    lambda: pyarrow.parquet.write_table(table, "x"),
+    lambda: Path("x").write_text("x" * 500_000),
+):
+    try:
+        write()
+        print("no error")
+    except Exception as error:
+        print(str(refused_by_disk(error))[:23])
+    Path("x").unlink(missing_ok=True)
+"""
+
+
+def test_a_small_file_that_finds_no_room_leaves_the_one_before(little_space):
+    """And nothing beside it."""
+    assert little_space(REPLACED) == "No space left on device ['fill', 'report.json'] first\n"
+
+
+def test_whoever_writes_says_that_the_disk_is_full(little_space):
+    """Torch, safetensors, numpy, Arrow and Python each say it otherwise, on a disk that is really full."""
+    assert little_space(WRITERS) == "No space left on device\n" * 5
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,29 @@ if __name__ == "__main__":
 """
 
 
+# Ctrl-C while a destructor runs.
+IN_DESTRUCTOR = """
+import os, signal
+from positronic.utils.processes import interruptible
+
+class Slow:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(1000):
+            pass
+
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+try:
+    with interruptible():
+        Slow()
+        signal.pause()
+        print("lost")
+except KeyboardInterrupt:
+    print("heard")
+print(signal.getsignal(signal.SIGINT) is signal.SIG_DFL)
+"""
+
+
 def run(tmp_path, text, *arguments):
     """What a script prints, with a group of its own."""
     script = tmp_path / "script.py"
@@ -95,6 +118,11 @@ def test_a_parent_that_is_gone_already_is_noticed(ends, tmp_path):
 def test_ctrl_c_while_processes_start_comes_afterwards_and_to_the_parent_alone(tmp_path, start):
     """Sent to the whole group, as a terminal does."""
     assert run(tmp_path, DEAF, start) == ["True", "started", "heard"]
+
+
+def test_ctrl_c_inside_a_destructor_is_not_ignored(tmp_path):
+    """Python prints such an exception and goes on."""
+    assert run(tmp_path, IN_DESTRUCTOR) == ["heard", "True"]
 
 
 def test_nothing_changes_when_no_signal_comes():
