@@ -19,7 +19,7 @@ from positronic.bake.config import VideoConfig
 from positronic.bake.episode import BakedEpisode, Duplicate, EpisodeBaker, Rejected
 from positronic.bake.features import lerobot_features
 from positronic.bake.file_list import FileList, measure, recorded, write_file_list
-from positronic.bake.findings import Findings, near_constant
+from positronic.bake.findings import Findings, near_constant, opposed_signs
 from positronic.bake.ledger import Ledger
 from positronic.bake.manifest import Manifest, manifest_bytes, read_manifest, write_manifest
 from positronic.bake.orientation import with_reference_rotations
@@ -334,7 +334,8 @@ class _Run:
         """What is told at the end."""
         added_frames = sum(self.ledger.lengths[-self.added :]) if self.added else 0
         stats = json.loads((self.folder / keys.STATS_FILE).read_text(encoding="utf-8"))
-        still = near_constant(manifest.load_recipe().modality.columns, stats)
+        recipe = manifest.load_recipe()
+        of_all = [*opposed_signs(recipe), *near_constant(recipe.modality.columns, stats)]
         return BakeReport(
             output=local_path(output),
             episodes=manifest.episodes,
@@ -346,7 +347,7 @@ class _Run:
             bad_before=[bad for bad in self.bad_before if bad["uid"] not in self.seen],
             repeated=len(self.ledger.lengths) - len(self.sidecar.fingerprints),
             turned=dict(self.turned),
-            findings=(*self.findings.lines(added_frames), *still),
+            findings=(*self.findings.lines(added_frames), *of_all),
             added_frames=added_frames,
             resumed=self.resumed,
             left_out=self.dataset.left_out,

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from positronic.bake.features import element_names
 from positronic.bake.statistics import STD_FLOOR
+from positronic.codecs.build import Recipe
 from positronic.codecs.codec import Codec
 from positronic.codecs.features import VectorFeature
 from positronic.codecs.limits import Limit
@@ -73,6 +74,24 @@ def breaches(codec: Codec, samples: Samples) -> list[Breach]:
         for limit in feature.part.raw_limits
     ]
     return [each for each in [*found, *_disagreements(features, samples)] if each is not None]
+
+
+def opposed_signs(recipe: Recipe) -> list[str]:
+    """Poses that are commanded with the other sign than they are measured with, a sentence for each.
+
+    Each signal has one sign, and keeps the one that it was recorded with: these two are not made equal.
+    """
+    references = recipe.reference_rotations
+    lines = []
+    for feature in recipe.codec.action:
+        measured = feature.part.measured
+        pair = [references[name] for name in (feature.signal, measured) if name in references]
+        if feature.signal != measured and len(pair) == 2 and np.dot(*pair) < 0:
+            lines.append(
+                f"{feature.signal}: its quaternions have the other sign than those of {measured}; a model that subtracts"
+                " one from the other (openpi's relative actions) sees a large step where there is none"
+            )
+    return lines
 
 
 def near_constant(columns: Sequence[Column], stats: Mapping[str, Mapping[str, Any]]) -> list[str]:

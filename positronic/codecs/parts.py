@@ -19,6 +19,7 @@ from positronic.codecs import limits
 from positronic.codecs.limits import Limit
 from positronic.commands import CartesianPosition, Command, JointDelta, JointPosition
 from positronic.conventions import Convention
+from positronic.errors import PositronicError
 
 Floats = NDArray[np.float64]
 
@@ -172,9 +173,12 @@ class EePose(Part):
 
     def moments(self, rows: Floats) -> Floats:
         """(5, 4): the sum of q q^T, and below it the sum of q as this layout has its sign without a reference."""
+        if rows.ndim != 2 or rows.shape[1] != self.raw_size:
+            raise PositronicError(f"Expected {self.raw_size} numbers a sample, found shape {rows.shape[1:]}.")
         quats = rows[np.isfinite(rows).all(axis=1), 3:]
-        quats = quats[np.linalg.norm(quats, axis=1) > geometry.MIN_NORM]
-        quats = geometry.quat_normalise(quats)
+        with np.errstate(over="ignore"):
+            norms = np.linalg.norm(quats, axis=1)
+        quats = geometry.quat_normalise(quats[(norms > geometry.MIN_NORM) & np.isfinite(norms)])
         if self.rotation == "rotvec":
             quats = np.where(quats[:, :1] < 0, -quats, quats)
         return np.vstack([np.einsum("ti,tj->ij", quats, quats), quats.sum(axis=0)])

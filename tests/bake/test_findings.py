@@ -8,7 +8,7 @@ from rich.console import Console
 
 from positronic import keys
 from positronic.bake.convert import BakeOptions, bake
-from positronic.bake.findings import Breach, Findings, breaches
+from positronic.bake.findings import Breach, Findings, breaches, opposed_signs
 from positronic.raw.dataset import open_dataset
 from positronic.raw.writer import DatasetWriter
 
@@ -71,6 +71,19 @@ def test_a_command_that_runs_ahead_now_and_then_is_none(recipe):
     pose = samples()[keys.COMMAND_POSE]
     pose[5:20, 0] += 0.6
     assert seen(recipe, **{keys.COMMAND_POSE: pose}) == []
+
+
+def test_commands_of_the_other_sign_are_named(recipe):
+    """Openpi's relative actions would be large where nothing moves."""
+    signs = {keys.EE_POSE: [0.0, 1.0, 0.0, 0.0], keys.COMMAND_POSE: [0.0, -1.0, 0.0, 0.1]}
+    (found,) = opposed_signs(recipe().with_reference_rotations(signs))
+    assert found.startswith(
+        "robot_commands.pose: its quaternions have the other sign than those of robot_state.ee_pose"
+    )
+    assert (
+        opposed_signs(recipe()) == opposed_signs(recipe().with_reference_rotations({keys.EE_POSE: [1, 0, 0, 0]})) == []
+    )
+    assert opposed_signs(recipe().with_reference_rotations(signs | {keys.COMMAND_POSE: signs[keys.EE_POSE]})) == []
 
 
 def test_several_episodes_are_told_of_together():

@@ -6,13 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import positronic
 from positronic import keys
 from positronic.bake.columns import episode_columns
 from positronic.bake.convert import BakeOptions, bake
 from positronic.bake.inspection import inspect
 from positronic.bake.manifest import read_manifest, write_manifest
 from positronic.bake.orientation import with_reference_rotations
-from positronic.codecs.build import Recipe
+from positronic.codecs.build import Recipe, build
 from positronic.raw.dataset import open_dataset
 from positronic.raw.writer import DatasetWriter
 from positronic.training.agreement import agreed_recipe
@@ -182,3 +183,25 @@ def test_the_reference_does_not_depend_on_the_number_of_threads_and_bad_samples_
     assert one == four
     values = one.reference_rotations[keys.EE_POSE]
     np.testing.assert_allclose(np.abs(values), np.abs(quat(np.pi)), atol=0.05)
+
+
+@pytest.mark.parametrize("values", [np.zeros((4, 3)), np.zeros(4), np.full((4, 7), 1e300), np.zeros((4, 12))])
+def test_samples_that_are_no_poses_give_no_reference(values, tmp_path, recipe):
+    """They are the bake's to name."""
+    with DatasetWriter(tmp_path / "raw").new_episode() as episode:
+        for k, value in enumerate(values):
+            episode.append(keys.EE_POSE, value, k * 10**9)
+    assert with_reference_rotations(recipe(), open_dataset(tmp_path / "raw"), 1) == recipe()
+
+
+@pytest.mark.parametrize(("vendor", "codec", "state"), [("gr00t", "ee_quat", "ee_pose"), ("openpi", "ee", STATE)])
+def test_other_vendors_columns_have_one_sign_too(turning, baked, vendor, codec, state):
+    """They are made of the same features."""
+    typed = ["stage=convert", f"vendor={vendor}", f"codec={codec}", "modality.image_size=[32,32]"]
+    config = positronic.compose(typed)
+    used = build(config.codec, config.modality)
+    steady = baked(turning(near_pi, name="steady"), used, "one", vendor=vendor)
+    mixed = baked(turning(near_pi, lambda k: 1 if k % 5 else -1, name="mixed"), used, "two", vendor=vendor)
+    for one, two in zip(episode_columns(steady, [state, ACTION]), episode_columns(mixed, [state, ACTION]), strict=True):
+        np.testing.assert_array_equal(one[state], two[state])
+        np.testing.assert_array_equal(one[ACTION], two[ACTION])
