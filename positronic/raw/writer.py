@@ -111,7 +111,9 @@ class EpisodeWriter:
         signal = self._signals.get(name) or self._new_signal(name, value)
         first, last = self._spans.get(name, (time_ns, None))
         if last is not None and time_ns <= last:
-            raise PositronicError(f"Signal '{name}': time must increase; after {last} ns came {time_ns} ns.")
+            raise PositronicError(
+                f"Signal '{name}': time must increase; after {last} ns came {time_ns} ns ({UNIT_HINT})."
+            )
         signal.append(value, time_ns)
         self._signals[name] = signal
         self._spans[name] = (first, time_ns)
