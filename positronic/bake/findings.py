@@ -88,7 +88,7 @@ def opposed_signs(recipe: Recipe) -> list[str]:
         pair = [references[name] for name in (feature.signal, measured) if name in references]
         if feature.signal != measured and len(pair) == 2 and np.dot(*pair) < 0:
             lines.append(
-                f"{feature.signal}: its quaternions have the other sign than those of {measured}; a model that subtracts"
+                f"{feature.signal}: its rotations have the other sign than those of {measured}; a model that subtracts"
                 " one from the other (openpi's relative actions) sees a large step where there is none"
             )
     return lines

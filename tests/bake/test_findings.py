@@ -77,9 +77,7 @@ def test_commands_of_the_other_sign_are_named(recipe):
     """Openpi's relative actions would be large where nothing moves."""
     signs = {keys.EE_POSE: [0.0, 1.0, 0.0, 0.0], keys.COMMAND_POSE: [0.0, -1.0, 0.0, 0.1]}
     (found,) = opposed_signs(recipe().with_reference_rotations(signs))
-    assert found.startswith(
-        "robot_commands.pose: its quaternions have the other sign than those of robot_state.ee_pose"
-    )
+    assert found.startswith("robot_commands.pose: its rotations have the other sign than those of robot_state.ee_pose")
     assert (
         opposed_signs(recipe()) == opposed_signs(recipe().with_reference_rotations({keys.EE_POSE: [1, 0, 0, 0]})) == []
     )
