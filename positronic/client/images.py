@@ -20,6 +20,16 @@ def shrink_images(observation: Mapping[str, Any], image_sizes: Any) -> dict[str,
     return {key: _shrink(value, _size_for(key, image_sizes)) for key, value in observation.items()}
 
 
+def are_sizes(image_sizes: Any) -> bool:
+    """Whether a server's ``image_sizes`` is what ``shrink_images`` takes."""
+    sizes = list(image_sizes.values()) if isinstance(image_sizes, Mapping) else [image_sizes]
+    return all(not size or _is_size(size) for size in sizes)
+
+
+def _is_size(size: Any) -> bool:
+    return isinstance(size, list) and len(size) == 2 and all(isinstance(n, int | float) and n >= 1 for n in size)
+
+
 def shrunk_size(height: int, width: int, to_height: int, to_width: int) -> tuple[int, int]:
     """``(height, width)`` inside the box, by the codecs' letterbox rule: one ratio, truncated to whole pixels.
 

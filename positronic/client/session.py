@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from enum import Enum
 from types import TracebackType
@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 
 from positronic import keys
-from positronic.client.images import shrink_images
+from positronic.client.images import are_sizes, shrink_images
 from positronic.client.status import OnStatus
 from positronic.commands import ActionStep
 from positronic.errors import PositronicError, listing
@@ -81,7 +81,7 @@ class Session:
         self._state = ConnectionState.WAITING
         answer = self._exchange(frame)
         self._state = ConnectionState.READY
-        return _steps(answer)
+        return self._steps(answer)
 
     def close(self) -> None:
         """Say goodbye. Closing twice does nothing."""
@@ -119,7 +119,10 @@ class Session:
         version = ready.get(keys.PROTOCOL_VERSION, 1)
         if version != 1:
             raise SessionRefused(f"{self._address}: expected protocol version 1, found {version}.")
-        return ready.get(keys.META) or {}
+        meta = ready.get(keys.META) or {}
+        if not isinstance(meta, Mapping) or not are_sizes(meta.get(keys.META_IMAGE_SIZES)):
+            raise self._foreign(f"{keys.META}' as a map, with two numbers for each of '{keys.META_IMAGE_SIZES}", ready)
+        return meta
 
     def _exchange(self, frame: bytes) -> Mapping[str, Any]:
         try:
@@ -148,6 +151,20 @@ class Session:
             raise
         return message if isinstance(message, Mapping) else {type(message).__name__: message}
 
+    def _steps(self, answer: Mapping[str, Any]) -> list[ActionStep]:
+        if keys.ERROR in answer:
+            raise InferenceError(f"The server could not answer: {answer[keys.ERROR]}")
+        result = answer[keys.RESULT]
+        if isinstance(result, Mapping):
+            result = [result]
+        try:
+            return [ActionStep.from_wire(step) for step in result or []]
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise PositronicError(
+                f"{self._address}: expected action steps in '{keys.RESULT}', found something else ({error}). "
+                "Is it an inference server of this protocol?"
+            ) from None
+
     def _foreign(self, expected: str, message: Mapping[Any, Any]) -> PositronicError:
         return PositronicError(
             f"{self._address}: expected a message with '{expected}', found {listing(map(str, message))}. "
@@ -175,14 +192,3 @@ def _frame(observation: Mapping[str, Any]) -> bytes:
             "a smaller one."
         )
     return frame
-
-
-def _steps(answer: Mapping[str, Any]) -> list[ActionStep]:
-    if keys.ERROR in answer:
-        raise InferenceError(f"The server could not answer: {answer[keys.ERROR]}")
-    result = answer[keys.RESULT]
-    if isinstance(result, Mapping):
-        result = [result]
-    if not isinstance(result, Sequence | None) or isinstance(result, str | bytes):
-        raise PositronicError(f"Expected a list of action steps as the server's answer, found {type(result).__name__}.")
-    return [ActionStep.from_wire(step) for step in result or []]

@@ -12,6 +12,7 @@ from positronic.errors import PositronicError, clipped
 
 logger = logging.getLogger(__name__)
 
+MAX_LOGGED = 10_000  # characters of a traceback
 MAX_REASON = 1000  # characters; an error may quote what a stranger sent
 
 
@@ -29,7 +30,8 @@ def attempt[T, R](function: Callable[[T], R], argument: T, log: bool = True) -> 
         return function(argument)
     except BaseException as error:
         if log and not isinstance(error, PositronicError):
-            logger.error("An observation could not be answered", exc_info=error)
+            said = clipped("".join(traceback.format_exception(error)), MAX_LOGGED)
+            logger.error("An observation could not be answered:\n%s", said)  # as text: handlers may keep records
         return failed(error)
 
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 LoadModel = Callable[[str, Path, str, str], ChunkModel]
 """vendor, checkpoint folder, device, backend -> model"""
 
+MAX_TASK_CHARS = 4096  # a tokenizer takes time by the length, and everybody waits for it
+
 
 @dataclass(frozen=True)
 class ServedPolicy:
@@ -58,6 +60,9 @@ class ServedPolicy:
         task = observation.get(keys.TASK, "")
         if not isinstance(task, str):
             raise PositronicError(f"Observation '{keys.TASK}': expected text, found {type(task).__name__}.")
+        if len(task) > MAX_TASK_CHARS:
+            found = f"found {len(task)} characters"
+            raise PositronicError(f"Observation '{keys.TASK}': expected at most {MAX_TASK_CHARS} characters, {found}.")
         named = _text_keys(observation)
         self.recipe.codec.require_plausible(named)
         return self.recipe.modality.observation(self.recipe.codec.encode(named), task)
@@ -138,13 +143,14 @@ def read_checkpoint(checkpoint: Checkpoint, typed: Typed | None = None) -> tuple
 
     Raises PositronicError when it does not say them, ConventionError when it disagrees with what was typed.
     """
-    info = checkpoint.info()
+    info, path = checkpoint.info(), f"{checkpoint.place}/{keys.CHECKPOINT_FILE}"
     try:
         recipe, vendor = Recipe.from_dict(info["recipe"]), str(info["vendor"])
         backend = str(info["training"]["backend"])
-    except (KeyError, TypeError) as error:
-        path = f"{checkpoint.place}/{keys.CHECKPOINT_FILE}"
+    except (AttributeError, KeyError, TypeError) as error:
         raise PositronicError(f"{path} is damaged: no {error} where expected. Use another checkpoint.") from None
+    except PositronicError as error:  # damaged, or of a newer version
+        raise PositronicError(f"{path}: {error}") from None
     (typed or Typed()).check(checkpoint, vendor, recipe)
     return recipe, vendor, backend
 

@@ -8,7 +8,9 @@ from typing import Any, ClassVar
 
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import CloseCode, Frame
 
+MAX_FRAGMENTS = 1 << 14  # of 4 KiB each they make the largest message
 HANDSHAKE_SEC = 10.0  # as long as our client tries
 
 
@@ -42,8 +44,19 @@ class PunctualHTTP(AutoHTTPProtocol):
 class PatientWebSocket(WebSocketsSansIOProtocol):
     """A client whose frame is too large can read why: the rest of the frame is thrown away instead of refused.
 
-    Uvicorn closes at once; then the client's system reports a broken connection before it has read the reason.
+    Uvicorn closes at once; then the client's system reports a broken connection before it has read the reason. A
+    message in more than ``MAX_FRAGMENTS`` pieces is too large as well, however small they are.
     """
+
+    def handle_cont(self, event: Frame) -> None:
+        if self.close_sent:
+            return
+        if len(self.frames) < MAX_FRAGMENTS:
+            super().handle_cont(event)
+            return
+        self.frames = []
+        self.conn.fail(CloseCode.MESSAGE_TOO_BIG, f"a message in more than {MAX_FRAGMENTS} pieces")
+        self.handle_parser_exception()
 
     def handle_parser_exception(self) -> None:
         if self.close_sent:  # called again for every further piece

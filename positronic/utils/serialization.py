@@ -41,7 +41,7 @@ ND, TYPE = b"nd", b"type"  # the msgpack-numpy package
 
 MAX_FRAME_BYTES = 64 << 20
 MAX_PIXELS = MAX_FRAME_BYTES // 3  # JPEG pictures may not become more than raw ones could be
-MAX_ITEMS = 1 << 22  # three camera pictures of 640 x 480 as plain lists
+MAX_ITEMS = 2_600_000  # two camera pictures of 640 x 480 as plain lists
 MAX_KEYS = 1024  # of one map
 MAX_KEY_CHARS = 256
 MAX_LIST = 1 << 16
@@ -103,14 +103,17 @@ class LazyMap(Mapping[str, Any]):
     def __init__(self, data: bytes) -> None:
         self._data = memoryview(data)
         self._budget = _Budget()
+        self._decoded: dict[str, Any] = {}
         try:
             self._spans = _spans(data)
         except UNREADABLE as error:
             raise _not_a_message(error) from None
 
     def __getitem__(self, key: str) -> Any:
-        start, end = self._spans[key]
-        return _unpack(self._data[start:end], self._budget)
+        if key not in self._decoded:
+            start, end = self._spans[key]
+            self._decoded[key] = _unpack(self._data[start:end], self._budget)
+        return self._decoded[key]
 
     def __contains__(self, key: object) -> bool:
         return key in self._spans

@@ -144,6 +144,25 @@ def test_a_foreign_answer_ends_the_session(frame):
         assert session.state is ConnectionState.CLOSED
 
 
+ODD_STEPS = [7, "step", [1], [None], [{"robot_command": 3, "target_grip": 0.0}], [{**STEP, "target_grip": "x"}]]
+
+
+@pytest.mark.parametrize("result", ODD_STEPS)
+def test_a_result_that_is_no_chunk_is_a_sentence(result):
+    """Whatever the server makes of it."""
+    refused = pytest.raises(PositronicError)
+    with serving(script({"result": result})) as port, client(port).session() as session, refused:
+        session.infer({})
+
+
+@pytest.mark.parametrize("meta", [7, [1], {"image_sizes": [0, 0]}, {"image_sizes": "224"}, {"image_sizes": {"a": [1]}}])
+def test_a_meta_that_cannot_be_used_is_refused(meta):
+    """Before an observation is sent."""
+    opening = [{"status": "ready", "meta": meta}]
+    with serving(script(opening=opening)) as port, pytest.raises(PositronicError, match="image_sizes"):
+        client(port).session()
+
+
 def test_a_first_message_of_another_protocol_is_named():
     """openpi's first frame is bare metadata."""
     with serving(script(opening=[{"policy": "pi0"}])) as port, pytest.raises(PositronicError, match="found policy"):

@@ -12,7 +12,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from positronic.serving.protocols import PatientWebSocket, PunctualHTTP
+from positronic.serving.protocols import MAX_FRAGMENTS, PatientWebSocket, PunctualHTTP
 
 LIMIT = 1 << 16
 
@@ -73,6 +73,16 @@ def test_who_sends_too_large_a_frame_reads_why(port):
             robot.recv(timeout=30)
     assert closed.value.rcvd.code == 1009
     assert str(LIMIT) in closed.value.rcvd.reason
+
+
+def test_a_message_in_endless_pieces_is_too_large(port):
+    """Empty ones, so that its size never grows."""
+    with connect(f"ws://127.0.0.1:{port}/", compression=None) as robot:
+        with contextlib.suppress(ConnectionClosed):
+            robot.send([b""] * (MAX_FRAGMENTS + 2))
+        with pytest.raises(ConnectionClosed) as closed:
+            robot.recv(timeout=60)
+    assert (closed.value.rcvd.code, "pieces" in closed.value.rcvd.reason) == (1009, True)
 
 
 def test_uvicorn_has_what_we_override():

@@ -208,6 +208,7 @@ def test_an_outermost_map_is_decoded_by_value():
     lazy = deserialise_lazily(message)
     assert (list(lazy), len(lazy), "bad" in lazy) == (["good", "bad"], 2, True)
     np.testing.assert_array_equal(lazy["good"], np.zeros(2, np.float32))
+    assert lazy["good"] is lazy["good"]
     with pytest.raises(PositronicError, match="dtype"):
         lazy["bad"]
 
