@@ -19,10 +19,6 @@ def open_robot(config: HardwareConfig) -> Robot:
         from positronic.hardware.replay.robot import ReplayRobot
 
         return ReplayRobot(config)
-    if isinstance(config, ReplayConfig):
-        from positronic.hardware.replay.robot import ReplayRobot
-
-        return ReplayRobot(config)
     raise PositronicError(
         f"No robot answers to {type(config).__name__} ('{config.name}'). Try hardware=sim or hardware=replay."
     )

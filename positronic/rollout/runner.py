@@ -26,10 +26,6 @@ from positronic.rollout.recorder import EpisodeRecorder
 from positronic.rollout.results import ABORTED, REPLAYED, STALE, SUCCESS, TIMEOUT, EpisodeResult, Series
 
 
-class StoppedError(Exception):
-    """Somebody asked the run to end; the episode under way is dropped."""
-
-
 def ignore(time_ns: int) -> None:
     """Nobody watches."""
 

@@ -11,7 +11,6 @@ process, so that a crash leaves nothing locked, and what it had fetched is where
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import logging
@@ -30,6 +29,7 @@ from positronic.storage.progress import byte_bar
 from positronic.storage.transfer import download
 from positronic.storage.uri import S3Uri
 from positronic.utils.disk import FULL
+from positronic.utils.locks import try_lock, wait_for_lock
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ def hold(folder: S3Uri, files: Sequence[RemoteFile], config: StorageConfig, show
     except OSError as error:
         raise PositronicError(_no_cache(entry.root.parent, error)) from error
     while True:
-        descriptor = _lock(entry.lock, fcntl.LOCK_SH)
+        descriptor = _lock(entry.lock, shared=True)
         if _is_whole(entry, files):
             os.utime(entry.record)
             return Held(entry.files, descriptor)
@@ -114,7 +114,7 @@ def _is_whole(entry: Entry, files: Sequence[RemoteFile]) -> bool:
 
 
 def _fill(entry: Entry, folder: S3Uri, files: Sequence[RemoteFile], config: StorageConfig, show: bool) -> None:
-    descriptor = _lock(entry.lock, fcntl.LOCK_EX, f"Another process fetches {folder}; waiting for it.")
+    descriptor = _lock(entry.lock, waiting=f"Another process fetches {folder}; waiting for it.")
     try:
         if _is_whole(entry, files):
             return
@@ -161,12 +161,12 @@ def _link_known(entry: Entry, files: Sequence[RemoteFile]) -> None:
             continue
 
 
-def _lock(path: Path, mode: int, waiting: str = "") -> int:
+def _lock(path: Path, shared: bool = False, waiting: str = "") -> int:
     """The descriptor that holds the lock; closing it gives the lock back."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            _acquire(descriptor, mode, waiting)
+            _acquire(descriptor, shared, waiting)
             if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
                 return descriptor  # else it was removed with its entry, and others lock a new file
         except BaseException:
@@ -175,13 +175,12 @@ def _lock(path: Path, mode: int, waiting: str = "") -> int:
         os.close(descriptor)
 
 
-def _acquire(descriptor: int, mode: int, waiting: str) -> None:
+def _acquire(descriptor: int, shared: bool, waiting: str) -> None:
     try:
-        fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
-    except BlockingIOError:
-        if waiting:
-            logger.info(waiting)
-        fcntl.flock(descriptor, mode)
+        if not try_lock(descriptor, shared):
+            if waiting:
+                logger.info(waiting)
+            wait_for_lock(descriptor, shared)
     except OSError as error:
         raise PositronicError(f"Files cannot be locked here ({error.strerror}). {ELSEWHERE}") from error
 
@@ -256,13 +255,12 @@ def _remove(root: Path) -> bool:
     lock = Entry(root, root).lock
     descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not try_lock(descriptor):
+            return False
         (root / RECORD).unlink(missing_ok=True)  # first: what is cut off in between must not look whole
         shutil.rmtree(root, ignore_errors=True)
         lock.unlink(missing_ok=True)
         return True
-    except BlockingIOError:
-        return False
     finally:
         os.close(descriptor)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import fcntl
 import os
 import shutil
 import tempfile
@@ -20,6 +19,7 @@ from pathlib import Path
 
 from positronic.errors import PositronicError
 from positronic.storage.uri import LOCAL_SCHEME, S3_SCHEME, SCHEME_SEPARATOR, is_remote
+from positronic.utils.locks import try_lock
 
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # from Linux's fcntl.h and fs.h
 
@@ -107,7 +107,7 @@ def _exchange(one: Path, other: Path) -> None:
 
 @contextmanager
 def _locked_folder(path: Path) -> Iterator[None]:
-    """Make ``path`` as an empty folder and hold its lock; what nobody holds the lock of is removed first."""
+    """Make ``path`` as an empty folder and hold its lock; a folder whose lock is free is removed first."""
     if path.exists():
         _remove_leftover(path)
     try:
@@ -132,10 +132,9 @@ def _lock(folder: Path) -> Iterator[None]:
     """The lock goes with the process, so that a crash releases it."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not try_lock(descriptor):
+            raise _busy(folder)
         yield
-    except BlockingIOError:
-        raise _busy(folder) from None
     finally:
         os.close(descriptor)
 

@@ -7,7 +7,6 @@ recorded is lost to a network.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import logging
@@ -31,6 +30,7 @@ from positronic.storage.progress import byte_bar
 from positronic.storage.publishing import CLAIMS, Unit, publish
 from positronic.storage.transfer import SHA256, download
 from positronic.utils.disk import alone_in
+from positronic.utils.locks import try_lock
 
 logger = logging.getLogger(__name__)
 
@@ -256,11 +256,10 @@ def _work_folder(place: RemoteFolder) -> Iterator[Path]:
     root.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(root.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not try_lock(descriptor):
+            raise PositronicError(f"Another process is writing {place}. Wait for it, or write elsewhere.")
         root.mkdir(exist_ok=True)
         yield root / place.name
-    except BlockingIOError:
-        raise PositronicError(f"Another process is writing {place}. Wait for it, or write elsewhere.") from None
     finally:
         os.close(descriptor)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from positronic.errors import PositronicError
+from positronic.utils.locks import try_lock
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FORBIDDEN = (errno.EROFS, errno.EACCES)
@@ -52,13 +52,13 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 def _lock(opened: int, folder: Path) -> None:
     try:
-        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise PositronicError(
-            f"Another process writes into {folder} just now. Wait for it, or write elsewhere: output_dir=<folder>."
-        ) from None
+        ours = try_lock(opened)
     except OSError:  # a file system without locks
         return
+    if not ours:
+        raise PositronicError(
+            f"Another process writes into {folder} just now. Wait for it, or write elsewhere: output_dir=<folder>."
+        )
 
 
 def refused_by_disk(error: BaseException) -> PositronicError | None:
