@@ -84,12 +84,12 @@ def _fault_of_streams(streams: list[av.VideoStream]) -> str | None:
     return None
 
 
-def fault_of_frame(frame: av.VideoFrame, context: av.VideoCodecContext) -> str | None:
+def fault_of_frame(frame: av.VideoFrame, width: int, height: int) -> str | None:
     """Why a decoded frame is not the picture that the camera took."""
     if frame.is_corrupt:
         return "is damaged"
-    if (frame.width, frame.height) != (context.width, context.height):
-        return f"has {frame.width} x {frame.height} pixels, {context.width} x {context.height} were expected"
+    if (frame.width, frame.height) != (width, height):
+        return f"is {frame.width} x {frame.height} pixels large (width x height), {width} x {height} were expected"
     if not is_colour_8bit(frame.format):
         return f"changes to the pixel format {frame.format.name}. {ENCODE_AGAIN}"
     if not has_known_matrix(frame):

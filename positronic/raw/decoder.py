@@ -35,7 +35,9 @@ class Decoder:
 
     def _open(self) -> None:
         self._container, self._stream = open_video(self.path)
-        self._stream.codec_context.thread_count = self._threads
+        context = self._stream.codec_context  # which takes another size when the frames do
+        self._width, self._height = context.width, context.height
+        context.thread_count = self._threads
         self._stream.thread_type = "SLICE" if self._threads == 1 else "AUTO"
         self._go_on_from(-1)
 
@@ -54,12 +56,12 @@ class Decoder:
     @property
     def height(self) -> int:
         """Pixels."""
-        return self._stream.codec_context.height
+        return self._height
 
     @property
     def width(self) -> int:
         """Pixels."""
-        return self._stream.codec_context.width
+        return self._width
 
     @cached_property
     def shown(self) -> Shown:
@@ -84,7 +86,7 @@ class Decoder:
             self._step(index)
         if self._position != index:
             raise bad(self.path, f"cannot be decoded at frame {index}")
-        fault = fault_of_frame(self._frame, self._stream.codec_context)
+        fault = fault_of_frame(self._frame, self._width, self._height)
         if fault:
             raise bad(self.path, f"at frame {index} {fault}")
         return self._frame

@@ -308,3 +308,29 @@ def test_a_codec_that_nobody_knows_is_refused(tmp_path):
     path.write_bytes(path.read_bytes().replace(b"avc1", b"none").replace(b"avcC", b"nonC"))
     with pytest.raises(BadEpisode, match="in a codec that cannot be decoded here"):
         index(path, FRAMES).check()
+
+
+def test_a_camera_that_changes_its_size_is_refused(tmp_path):
+    """Two recordings that were joined: the file's header knows the first size only."""
+    parts = []
+    for side in (32, 64):
+        with av.open(str(tmp_path / "part.h264"), "w") as out:
+            stream = out.add_stream("libx264", rate=RATE, options={"bf": "0"})
+            stream.width, stream.height, stream.pix_fmt = side, side, "yuv420p"
+            for k in range(5):
+                frame = av.VideoFrame.from_ndarray(np.zeros((side, side, 3), np.uint8), format="rgb24")
+                frame.pts = k
+                out.mux(stream.encode(frame))
+            out.mux(stream.encode(None))
+        parts.append((tmp_path / "part.h264").read_bytes())
+    (tmp_path / "both.h264").write_bytes(b"".join(parts))
+    numbers = iter(range(10))
+
+    def at_its_time(packet):
+        packet.pts = packet.dts = round(next(numbers) / RATE / packet.time_base)
+        return True
+
+    camera = index(remux(tmp_path / "both.h264", tmp_path / "cam.mp4", at_its_time), 10)
+    assert camera.frame(4).shape == (32, 32, 3)
+    with pytest.raises(BadEpisode, match="at frame 5 is 64 x 64 pixels large"):
+        camera.frame(5)
