@@ -89,9 +89,9 @@ except PositronicError as error:
 """
 WORKER = """
 from pathlib import Path
-from positronic.serving.litserve_host import WorkerSettings, _Worker
-from positronic.serving.policy import Typed
-_Worker(WorkerSettings("inproc://x", Path("."), "1", "cpu", "builtins:print", Typed())).setup("cpu")
+from positronic.serving.litserve_host import _Worker
+from positronic.serving.settings import ServerSettings
+_Worker(ServerSettings(Path("."), loader="builtins:print"), "1", "inproc://x").setup("cpu")
 """
 
 
