@@ -16,10 +16,11 @@ from websockets.sync.client import connect
 
 from positronic import keys
 from positronic.client.client import InferenceClient
-from positronic.client.session import SessionRefused
+from positronic.client.session import InferenceError, SessionRefused
 from positronic.errors import PositronicError
 from positronic.serving.banner import print_banner
 from positronic.serving.policy import Typed
+from positronic.serving.scheduler import DEVICE_LOST
 from positronic.serving.server import serve, usable_port
 from positronic.serving.settings import ServerSettings
 from positronic.serving.token import check_token
@@ -111,6 +112,16 @@ def test_a_process_that_is_killed_ends_the_server_with_a_message(experiment, nam
         assert "Traceback" not in output.split(says)[1]
         for pid in members[1:]:
             wait_until_dead(pid)
+
+
+def test_a_device_that_failed_for_good_ends_the_server(experiment):
+    """No further call of CUDA succeeds in that process: the last sender is told, then a supervisor can start anew."""
+    with running(experiment) as (port, process), InferenceClient("127.0.0.1", port).session() as session:
+        with pytest.raises(InferenceError, match="device-side assert"):
+            session.infer(observation(task="lose the device"))
+        output, _ = process.communicate(timeout=60)
+        assert process.returncode == 1
+        assert f"The inference worker ended unexpectedly (exit code {DEVICE_LOST}" in output
 
 
 @pytest.fixture(scope="module")

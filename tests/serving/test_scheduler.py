@@ -3,6 +3,7 @@ import queue
 import sys
 import threading
 import weakref
+from types import SimpleNamespace
 
 import msgpack
 import numpy as np
@@ -13,7 +14,7 @@ from toy_vendor import CHUNK, ToyModel
 from positronic.errors import PositronicError
 from positronic.serving.messages import Reply, Request, status_frame
 from positronic.serving.policy import ServedPolicy
-from positronic.serving.scheduler import answer_frames
+from positronic.serving.scheduler import answer_frames, device_is_lost
 from positronic.serving.store import Opened, PolicyStore, Refused
 from positronic.utils.serialization import deserialise, serialise
 
@@ -309,3 +310,13 @@ def test_other_clients_observations_are_answered(dialect):
 
     seen = {key: encode(value) if isinstance(value, np.ndarray) else value for key, value in observation().items()}
     assert "result" in deserialise(answer_frames(toy_policy(), [msgpack.packb(seen)])[0])
+
+
+def test_a_failed_forward_without_a_lost_device_ends_nothing(monkeypatch):
+    """CUDA that still answers, or was never used, is no lost device, whatever the error's text says."""
+    for initialised in (False, True):
+        cuda = SimpleNamespace(is_initialized=lambda initialised=initialised: initialised, synchronize=lambda: None)
+        monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+        assert not device_is_lost()
+    monkeypatch.delitem(sys.modules, "torch")
+    assert not device_is_lost()

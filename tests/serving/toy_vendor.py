@@ -7,12 +7,20 @@ exists, loading goes on when something is written into it.
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
 from positronic.errors import PositronicError
 
 CHUNK = 4
+
+
+def _lost(*args):
+    raise RuntimeError("CUDA error: device-side assert triggered")
+
+
+LOST_TORCH = SimpleNamespace(cuda=SimpleNamespace(is_initialized=lambda: True, synchronize=_lost))
 
 
 class ToyModel:
@@ -26,6 +34,9 @@ class ToyModel:
         self.batches.append(len(observations))
         if any(o["task"] == "die" for o in observations):
             raise MemoryError("the toy has no memory")
+        if any(o["task"] == "lose the device" for o in observations):
+            sys.modules["torch"] = LOST_TORCH
+            raise RuntimeError("CUDA error: device-side assert triggered")
         return [self._chunk(o["observation.state"]) for o in observations]
 
     def _chunk(self, state):
