@@ -19,7 +19,8 @@ NS = 10**9
 Floats = NDArray[np.float64]
 
 CLEAR_M, CLEAR_RAD, CLEAR_JOINT_RAD, CLEAR_GRIP = 0.03, 0.5, 0.2, 0.5  # what a camera or a sensor cannot miss
-BLOCK, MAX_BLOCKS = 4, 16  # samples in a block and blocks in a picture, on a side: 1 to 2 % of a bake's time
+BLOCK, MAX_BLOCKS = 4, 16  # samples in a block and blocks in a picture, on a side
+LOOKS_PER_SEC = 5  # a run of still pictures is found to 0.2 s; looking at every picture would take 4 to 10 % of a bake
 # Simulated pictures, x264 at crf 20 and 23: in a camera that froze, a block changed by 14 levels at most where it is 4
 # pixels wide (64 x 64), by 8 at 14 pixels; where the arm moved by 3 cm, by 90 and more.
 NOISE_LEVELS, NOISE_PER_PIXEL = 6, 48
@@ -70,26 +71,26 @@ class StillWatch:
     def __init__(self) -> None:
         self._runs: list[StillRun] = []
         self._anchor: Picture | None = None
-        self._first = self._count = 0
+        self._first = self._last = 0
         self._contrast = 0
 
-    def look(self, picture: Picture | None) -> None:
-        """Take the next picture; None where the last one is shown once more."""
-        if picture is not None and (self._anchor is None or not is_same(self._anchor, picture)):
+    def look(self, number: int, picture: Picture) -> None:
+        """Take picture ``number``, in ascending order; those between count as the ones beside them."""
+        if self._anchor is None or not is_same(self._anchor, picture):
             self._close()
-            self._anchor, self._first = picture, self._count
+            self._anchor, self._first = picture, number
             self._contrast = max(self._contrast, contrast(picture))
-        self._count += 1
+        self._last = number
 
     def runs(self) -> list[StillRun]:
         """All runs of two pictures and more; none of a camera that never showed any contrast."""
         self._close()
-        self._first = self._count
+        self._first = self._last
         return self._runs if self._contrast >= FLAT_LEVELS else []
 
     def _close(self) -> None:
-        if self._count - self._first > 1:
-            self._runs.append(StillRun(self._first, self._count - 1))
+        if self._last > self._first:
+            self._runs.append(StillRun(self._first, self._last))
 
 
 def is_same(one: Picture, other: Picture) -> bool:

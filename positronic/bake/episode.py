@@ -22,7 +22,7 @@ from positronic.codecs.codec import Codec
 from positronic.codecs.features import ImageFeature
 from positronic.codecs.modality import Modality
 from positronic.errors import PositronicError
-from positronic.freshness import StillRun, StillWatch
+from positronic.freshness import LOOKS_PER_SEC, StillRun, StillWatch, look_at
 from positronic.raw.episode import Episode
 from positronic.raw.faults import BadEpisode
 from positronic.raw.kinds import JOINTS, kind_of
@@ -205,13 +205,14 @@ def _encode_camera(
 ) -> tuple[Histogram, list[StillRun]]:
     """Decode, letterbox and encode; a frame that is shown repeatedly is prepared once. Returns the histogram and where
     the picture stands still."""
-    total, watch, preparer, last = empty_histogram(), StillWatch(), FramePreparer(image, baker.video.pix_fmt), None
+    total, watch, preparer = empty_histogram(), StillWatch(), FramePreparer(image, baker.video.pix_fmt)
+    looks = max(1, baker.codec.timing.fps // LOOKS_PER_SEC)
     with piece_writer(path, image.height, image.width, baker.codec.timing.fps, baker.video) as writer:
-        for prepared in episode[image.signal].frames_as(indices, preparer.prepare):
+        for number, prepared in enumerate(episode[image.signal].frames_as(indices, preparer.prepare)):
             writer.write(prepared.frame)
             total += prepared.histogram
-            watch.look(None if prepared is last else prepared.look)
-            last = prepared
+            if number % looks == 0:
+                watch.look(number, look_at(prepared.picture, prepared.inside))
     return total, watch.runs()
 
 

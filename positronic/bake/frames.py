@@ -11,7 +11,6 @@ from PIL import Image
 
 from positronic.codecs.features import ImageFeature
 from positronic.codecs.images import letterbox_geometry, letterbox_image
-from positronic.freshness import Picture, look_at
 from positronic.utils.colour import FromRgb, ToRgb
 
 LEVELS = 256
@@ -26,11 +25,12 @@ def empty_histogram() -> Histogram:
 
 class Prepared(NamedTuple):
     """``frame``: in the encoder's pixel format. ``histogram``: of its RGB pixels, the black around included.
-    ``look``: what it is compared by with those before it."""
+    ``picture``, ``inside`` (left, top, right, bottom): the letterboxed pixels, and where the black around ends."""
 
     frame: av.VideoFrame
     histogram: Histogram
-    look: Picture
+    picture: Image.Image
+    inside: tuple[int, int, int, int]
 
 
 class FramePreparer:
@@ -51,7 +51,7 @@ class FramePreparer:
         """One decoded frame, of any format and size."""
         picture = self.picture(frame)
         counts = np.fromiter(picture.histogram(), np.int64, 3 * LEVELS).reshape(3, LEVELS)
-        return Prepared(self._to_encoder.from_image(picture), counts, look_at(picture, self._inside(frame)))
+        return Prepared(self._to_encoder.from_image(picture), counts, picture, self._inside(frame))
 
     def _inside(self, frame: av.VideoFrame) -> tuple[int, int, int, int]:
         """The picture without the black around it: left, top, right, bottom."""
