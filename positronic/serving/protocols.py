@@ -10,14 +10,16 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import CloseCode, Frame
 
+MAX_HEAD_BYTES = 1 << 16
 MAX_FRAGMENTS = 1 << 14  # of 4 KiB each they make the largest message
 HANDSHAKE_SEC = 10.0  # as long as our client tries
 
 
 class PunctualHTTP(AutoHTTPProtocol):
-    """Closes a connection on which no request comes within ``handshake_sec``, or none after the last was answered.
+    """Closes a connection on which no request comes within ``handshake_sec``, or none after the last was answered, or
+    whose head is longer than ``MAX_HEAD_BYTES``.
 
-    Uvicorn keeps one that was opened and left, or that sends a header a byte at a time, for ever.
+    Uvicorn keeps one that was opened and left, or that sends a header a byte at a time, for ever, and every header.
     """
 
     handshake_sec: ClassVar[float] = HANDSHAKE_SEC
@@ -25,7 +27,20 @@ class PunctualHTTP(AutoHTTPProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._last_request = self.cycle
+        self._head_of, self._head_bytes = self.cycle, 0
         self._look_again()
+
+    def data_received(self, data: bytes) -> None:
+        if self.cycle is not self._head_of:
+            self._head_of, self._head_bytes = self.cycle, 0
+        self._head_bytes += len(data)
+        if self._is_answered() and self._head_bytes > MAX_HEAD_BYTES:
+            self.transport.close()
+        else:
+            super().data_received(data)
+
+    def _is_answered(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
 
     def _look_again(self) -> None:
         self.loop.call_later(self.handshake_sec, self._close_when_idle)
@@ -33,8 +48,7 @@ class PunctualHTTP(AutoHTTPProtocol):
     def _close_when_idle(self) -> None:
         if self.transport.is_closing() or self.transport.get_protocol() is not self:  # it has become a websocket
             return
-        answered = self.cycle is None or self.cycle.response_complete
-        if answered and self.cycle is self._last_request:
+        if self._is_answered() and self.cycle is self._last_request:
             self.transport.close()
             return
         self._last_request = self.cycle

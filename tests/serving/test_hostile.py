@@ -1,5 +1,7 @@
 """Thousands of strangers' frames: the server lives, and an honest session beside them is answered."""
 
+import contextlib
+import random
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -78,18 +80,31 @@ def attack(port, numbers):
     return heard
 
 
+def make_noise(port, connections):
+    """Bytes that are no websocket frames, on connections that were upgraded."""
+    for number in range(connections):
+        with connect(f"ws://127.0.0.1:{port}{keys.ROUTE_SESSION}", proxy=None, close_timeout=1) as websocket:
+            with contextlib.suppress(ConnectionError):
+                websocket.socket.sendall(random.Random(number).randbytes(500))
+            with contextlib.suppress(ConnectionClosed):
+                while True:
+                    websocket.recv(timeout=60)
+
+
 def test_an_honest_session_is_answered_beside_an_attack(tmp_path):
     """Each of its observations by its own pose; every hostile frame has its answer."""
     make_checkpoint(tmp_path / "run", 30)
     with running(tmp_path / "run") as (port, _), InferenceClient("127.0.0.1", port).session() as session:
-        with ThreadPoolExecutor(2) as pool:
+        with ThreadPoolExecutor(3) as pool:
+            noise = pool.submit(make_noise, port, 20)
             attacks = [pool.submit(attack, port, range(start, FRAMES, 2)) for start in (0, 1)]
             answered = 0
-            while not all(each.done() for each in attacks):
+            while not all(each.done() for each in (noise, *attacks)):
                 pose = np.array([(answered % 1000) / 1e4, 0, 0, 1.0, 0, 0, 0])
                 steps = session.infer(observation(**{keys.EE_POSE: pose}))
                 np.testing.assert_allclose([step.command.pose for step in steps], [pose] * CHUNK, atol=1e-6)
                 answered += 1
+        noise.result()
         heard = [answer for each in attacks for answer in each.result()]
         assert (len(heard), set(heard)) == (FRAMES, {"error", "result"})
         assert answered > 0

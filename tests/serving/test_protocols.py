@@ -12,7 +12,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from positronic.serving.protocols import MAX_FRAGMENTS, PatientWebSocket, PunctualHTTP
+from positronic.serving.protocols import MAX_FRAGMENTS, MAX_HEAD_BYTES, PatientWebSocket, PunctualHTTP
 
 LIMIT = 1 << 16
 
@@ -33,16 +33,23 @@ class HastyHTTP(PunctualHTTP):
     handshake_sec = 0.1
 
 
-@pytest.fixture(scope="module")
-def port():
+@contextlib.contextmanager
+def serving(http):
+    """The port of a server with this HTTP protocol."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         options = {"lifespan": "off", "log_level": "critical", "ws_max_size": LIMIT, "timeout_keep_alive": 600}
-        server = uvicorn.Server(uvicorn.Config(app, http=HastyHTTP, ws=PatientWebSocket, **options))
+        server = uvicorn.Server(uvicorn.Config(app, http=http, ws=PatientWebSocket, **options))
         thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])))
         thread.start()
         yield listener.getsockname()[1]
         server.should_exit = True
         thread.join()
+
+
+@pytest.fixture(scope="module")
+def port():
+    with serving(HastyHTTP) as port:
+        yield port
 
 
 @pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1\r\nHost: x\r\n", b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET"])
@@ -53,6 +60,19 @@ def test_a_connection_without_a_whole_request_is_closed(port, said):
         stranger.sendall(said)
         while stranger.recv(1 << 16):
             pass
+
+
+@pytest.mark.parametrize("first", [b"", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"])
+def test_a_head_without_end_is_closed(first):
+    """The first one, or a later one; it is not kept in memory until the time is over."""
+    sent = 0
+    with serving(PunctualHTTP) as port, socket.create_connection(("127.0.0.1", port)) as stranger:
+        stranger.sendall(first + b"GET / HTTP/1.1\r\nHost: x\r\n")
+        with contextlib.suppress(ConnectionError):
+            while sent < MAX_HEAD_BYTES * 1000:
+                stranger.sendall(b"x: " + b"y" * 10_000 + b"\r\n")
+                sent += 10_000
+    assert sent < MAX_HEAD_BYTES * 1000
 
 
 def test_a_websocket_is_not_closed_for_being_silent(port):
