@@ -23,8 +23,8 @@ VERSIONS = {"commit": None, "dirty": None, "versions": {}}
 @lru_cache
 def make_recipe(codec: str = "ee", fps: int = 15, side: int = SIDE, chunk: int | None = None) -> Recipe:
     overrides = [f"codec={codec}", f"modality.image_size=[{side},{side}]", f"modality.action_fps={fps}"]
-    overrides += [f"modality.action_chunk={chunk}"] if chunk else []
     config = positronic.compose(["stage=convert", "vendor=lerobot", "dataset.path=unused", *overrides])
+    config.modality.action_chunk = chunk  # by hand: only openpi's may be typed
     return build(config.codec, config.modality)
 
 
