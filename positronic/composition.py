@@ -76,6 +76,7 @@ class Loader(ConfigLoaderImpl):
         reads.check_reads(cfg, typed_overrides.parse(first))
         _complete(cfg, typed)
         reads.check_references(cfg)
+        refusals.check_resumed_sweep(cfg, typed, multirun)
         refusals.check(cfg)
         _record(cfg, parsed, multirun)
         return cfg

@@ -6,6 +6,7 @@ import cProfile
 import dataclasses
 import importlib
 import io
+import itertools
 import json
 import os
 import pstats
@@ -115,11 +116,25 @@ def _register() -> None:
         group, _, name = f"schema/{path}".rpartition("/")
         store.store(group=group, name=name, node=schema)
     OmegaConf.register_new_resolver("basename", _basename, replace=True)
+    OmegaConf.register_new_resolver("new_folder", _new_folder, use_cache=True, replace=True)
 
 
 def _basename(path: str) -> str:
     """The last part of a path or URI; of ``.`` too, which has a name only on this machine."""
     return path.rstrip("/").rpartition("/")[2] if "://" in path else Path(path).expanduser().resolve().name
+
+
+def _new_folder(path: str) -> str:
+    """``path``, made now; ``path_2``, ``path_3``, ... when it is there: runs begun in one second have their own.
+
+    Resolved once for each config, which Hydra hands on to the jobs of a sweep.
+    """
+    for number in itertools.count(1):
+        folder = path if number == 1 else f"{path}_{number}"
+        with suppress(FileExistsError):
+            Path(folder).mkdir(parents=True)
+            return folder
+    raise AssertionError("unreachable")
 
 
 def _plain(node: Any) -> Any:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from hydra.core.override_parser.types import Override
+from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import (
     InterpolationResolutionError,
@@ -124,6 +125,17 @@ def check_sweeps(parsed: Sequence[Override]) -> None:
                 f"{override.input_line} are several values, one run for each, and that takes -m: python run.py -m ..."
                 f" {override.input_line}. Else type one value."
             )
+
+
+def check_resumed_sweep(cfg: DictConfig, typed: Mapping[str, str], multirun: bool) -> None:
+    """Raise PositronicError when a sweep is to go on and nobody says which: its jobs would begin in a new folder."""
+    sweeps = multirun or OmegaConf.select(cfg, "hydra.mode") == RunMode.MULTIRUN
+    somewhere = {"output_dir", "hydra.sweep.dir"} & set(typed)
+    if sweeps and cfg.stage == "train" and cfg.resume and not somewhere:
+        raise PositronicError(
+            "resume=true with -m: expected the folder of the sweep that is to go on. Type "
+            "hydra.sweep.dir=multirun/<date>/<time> and the same values as then."
+        )
 
 
 def check_kinds(parsed: Sequence[Override]) -> None:

@@ -80,6 +80,9 @@ def parameters(stages: Iterable[str], key: str) -> list[Parameter]:
     names = key.split(".")
     found = [Parameter(STAGES[stage]) for stage in stages]
     for name in names:
+        values = [typing.get_args(kind)[1] for each in found for kind in each.kinds if typing.get_origin(kind) is dict]
+        if values:  # whose keys are the user's, and may hold dots
+            return [Parameter(value) for value in values]
         found = [child for parameter in found for child in _children(parameter, name)]
     return found
 
@@ -99,8 +102,6 @@ def fields_of(schema: type) -> dict[str, Parameter]:
 
 def _children(parameter: Parameter, name: str) -> Iterator[Parameter]:
     for kind in parameter.kinds:
-        if typing.get_origin(kind) is dict:
-            yield Parameter(typing.get_args(kind)[1])
         for schema in _variants(kind) if dataclasses.is_dataclass(kind) else ():
             if name in fields_of(schema):
                 yield fields_of(schema)[name]

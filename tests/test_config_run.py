@@ -143,6 +143,25 @@ def test_training_jobs_of_a_multirun_write_into_their_own_folders(run_py, traine
     assert [Path(config.output_dir) for config in trained] == jobs(Path.cwd())
 
 
+def test_runs_of_one_second_have_folders_of_their_own(run_py, trained):
+    """Whatever the clock says."""
+    for _ in range(3):
+        run_py("stage=train")
+    assert len(list(Path.cwd().glob("outputs/*/*/provenance.json"))) == 3
+    assert config._new_folder("a") == "a"
+    assert [config._new_folder("a"), config._new_folder("a")] == ["a_2", "a_3"]
+
+
+def test_a_sweep_that_is_resumed_says_which(run_py, trained):
+    """Its jobs would begin anew in another folder."""
+    code, _, error = run_py("-m", "stage=train", "seed=1,2", "resume=true")
+    assert (code, trained) == (1, [])
+    assert "hydra.sweep.dir=multirun/<date>/<time>" in error
+    for _ in range(2):
+        assert run_py("-m", "stage=train", "seed=1,2", "resume=true", "hydra.sweep.dir=sweep")[0] == 0
+    assert [Path(job.output_dir).name for job in trained] == ["0", "1", "0", "1"]
+
+
 def test_an_output_dir_that_was_typed_stays_in_a_multirun():
     """What is typed wins."""
     job = ["hydra.mode=MULTIRUN", "stage=train", "output_dir=/x"]

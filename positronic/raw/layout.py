@@ -79,5 +79,5 @@ def require_empty(root: Path, what: str = "episodes", beside: str | None = None,
     if found or (beside and (root / beside).exists()):
         raise PositronicError(
             f"{root} holds {found} {what} already, and new ones are not mixed into them. {advice}"
-            f"Record elsewhere, e.g. output_dir={root}_2, or make room: rm -r {root}"
+            f"Record elsewhere, e.g. output_dir={root}_2."
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ def run(config: Infer) -> None:
         policy = parts.enter_context(contextlib.closing(open_policy(config.policy, robot)))
         check_codec(config, policy.meta)
         if place is None:
-            place = named_after(policy.meta, config)
+            place = free_place(named_after(policy.meta, config), config.storage)
             root = parts.enter_context(output_folder(place, config.storage))
         origin = provenance()
         campaign = Campaign(config.hardware, config.policy, config.driver, config.seed, root, origin, place)
@@ -81,6 +82,19 @@ def named_after(meta: Mapping[str, Any], config: Infer) -> str:
     return f"{config.paths.root}/rollouts/{name}"
 
 
+def free_place(place: str, storage: StorageConfig) -> str:
+    """``place``, or the first of ``place_2``, ``place_3``, ... where nothing is: each evaluation has its own."""
+    from positronic.storage.folder import folder
+
+    for number in itertools.count(1):
+        candidate = place if number == 1 else f"{place}_{number}"
+        found = folder(candidate, storage)
+        taken = found.exists() and any(found.iterdir()) if isinstance(found, Path) else found.exists()
+        if not taken:
+            return candidate
+    raise AssertionError("unreachable")
+
+
 @contextlib.contextmanager
 def output_folder(place: str, storage: StorageConfig) -> Iterator[Path]:
     """The folder to record into; what is for an object store is uploaded meanwhile, and when the context is left.
@@ -98,14 +112,25 @@ def output_folder(place: str, storage: StorageConfig) -> Iterator[Path]:
 
 
 def check_codec(config: Infer, meta: Mapping[str, Any]) -> None:
-    """Raise ConventionError when a codec was typed and the policy uses another; names may differ, features may not."""
+    """Raise ConventionError when a vendor or a codec was typed and the policy has another, or does not say which.
+
+    A codec's name may differ, its features may not.
+    """
     from positronic import conventions
     from positronic.codecs.build import build_codec
     from positronic.codecs.config import FROM_CHECKPOINT
+    from positronic.errors import ConventionError
 
-    told = meta.get(keys.META_CONVENTIONS)
-    if config.codec.name == FROM_CHECKPOINT or not told:
+    vendor, told = meta.get(keys.META_VENDOR), meta.get(keys.META_CONVENTIONS)
+    if config.vendor.name not in (FROM_CHECKPOINT, vendor):
+        theirs = f"is of vendor {vendor}" if vendor else "names none"
+        raise ConventionError(f"vendor={config.vendor.name} was typed, and the policy {theirs}. Leave vendor= out.")
+    if config.codec.name == FROM_CHECKPOINT:
         return
+    if not told:
+        raise ConventionError(
+            f"codec={config.codec.name} was typed, and the policy does not say its own. Leave codec= out."
+        )
     typed = {name: str(value) for name, value in build_codec(config.codec, config.modality, {}).conventions.items()}
     hint = "Leave codec= out: the checkpoint says which codec it was trained with."
     theirs = f"the policy's codec '{meta.get(keys.META_CODEC, '?')}'"

@@ -40,7 +40,7 @@ def run(config: Serve) -> None:
     settings = ServerSettings(
         checkpoints_dir=folder(config.checkpoints_dir, config.storage),
         checkpoint=config.checkpoint,
-        host=server.host,
+        host="127.0.0.1" if server.host == "localhost" else server.host,
         port=server.port,
         token=server.token,
         device=server.device,

@@ -13,7 +13,6 @@ from positronic.codecs.build import Recipe
 from positronic.conventions import differences
 from positronic.errors import PositronicError
 from positronic.training.checkpoints import (
-    CHECKPOINTS,
     PRETRAINED_MODEL,
     TRAINING_STATE,
     Checkpoint,
@@ -68,13 +67,12 @@ class Experiment:
 
 def require_free(folder: Path, again: str) -> None:
     """Raise PositronicError when an experiment is in ``folder`` already. ``again``: what to type to continue it."""
-    if not any((folder / name).exists() for name in (CHECKPOINTS, METRICS_FILE, CONFIG_FILE)):
+    checkpoints = list_checkpoints(folder) if folder.exists() else []
+    if not checkpoints:  # what a failed start has left does not block its name: the run begins at the first step
         return
-    checkpoints = list_checkpoints(folder)
-    last = f"its last checkpoint is {checkpoints[-1].id}" if checkpoints else "it has no checkpoint yet"
     raise PositronicError(
-        f"Experiment {folder} exists already; {last}. To continue it, type:\n  {again}\n"
-        "To start another, add exp_name=<another name>; to start over, remove the folder."
+        f"Experiment {folder} exists already; its last checkpoint is {checkpoints[-1].id}. To continue it, type:\n"
+        f"  {again}\nTo start another, add exp_name=<another name>."
     )
 
 

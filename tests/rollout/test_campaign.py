@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ from positronic.raw.layout import require_empty
 from positronic.rollout.campaign import REPORT_FILE, Campaign, run_campaign
 from positronic.rollout.config import DriverConfig, RemotePolicyConfig
 from positronic.rollout.policies import open_policy
-from positronic.stages.infer import Infer, check_codec, named_after, play
+from positronic.stages.infer import Infer, check_codec, free_place, named_after, play
+from positronic.storage.config import StorageConfig
 
 SIM = ("stage=infer", "policy=scripted", "hardware.image_size=[16,16]", "driver.simulation_time=0.5")
 
@@ -153,8 +155,26 @@ def test_a_policy_is_held_against_a_recording(approach, tmp_path, capsys):
 def test_rollouts_are_not_mixed(point_robot, approach, tmp_path):
     """A folder with rollouts in it is refused with what to type instead."""
     play(campaign(tmp_path), point_robot, approach())
-    with pytest.raises(PositronicError, match=rf"holds 1 rollouts.*output_dir={tmp_path}_2.*rm -r {tmp_path}"):
+    with pytest.raises(PositronicError, match=rf"holds 1 rollouts.*output_dir={tmp_path}_2"):
         require_empty(tmp_path, "rollouts", beside=REPORT_FILE)
+
+
+def test_each_evaluation_has_a_new_folder(tmp_path):
+    """When nobody says where, the results of the one before stay."""
+    place = str(tmp_path / "rollouts" / "act")
+    for expected in (place, f"{place}_2", f"{place}_3"):
+        assert free_place(place, StorageConfig()) == expected
+        Path(expected).mkdir(parents=True)
+        (Path(expected) / "report.json").write_text("{}")
+
+
+def test_a_typed_vendor_must_be_the_policys():
+    """A policy of another vendor, or of one that it does not name, is refused."""
+    config = compose(["stage=infer", "vendor=gr00t"])
+    check_codec(config, {keys.META_VENDOR: "gr00t"})
+    for meta in ({keys.META_VENDOR: "lerobot"}, {}):
+        with pytest.raises(ConventionError, match="vendor=gr00t was typed, and the policy .* Leave vendor= out"):
+            check_codec(config, meta)
 
 
 @pytest.mark.parametrize(
@@ -182,5 +202,7 @@ def test_a_typed_codec_must_be_the_policys():
     told = {keys.META_CODEC: "ee", keys.META_CONVENTIONS: {"state.grip": "gripper 0=open 1=closed absolute"}}
     with pytest.raises(ConventionError, match=r"codec=joints and the policy's codec 'ee'(.|\n)*Leave codec= out"):
         check_codec(infer_with("joints"), told)
-    check_codec(infer_with("joints"), {})
+    with pytest.raises(ConventionError, match="the policy does not say its own. Leave codec= out"):
+        check_codec(infer_with("joints"), {})
+    check_codec(compose(["stage=infer"]), {})
     check_codec(compose(["stage=infer"]), told)

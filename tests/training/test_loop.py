@@ -160,6 +160,13 @@ def test_lines_without_a_terminal_end_with_the_last_step(run):
     assert "step 20/20  loss" in said.getvalue()
 
 
+def test_a_failed_start_does_not_block_its_name(tmp_path):
+    """Without a checkpoint there is nothing to lose."""
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "loss": NaN}\n')
+    require_free(tmp_path, "python run.py resume=true")
+
+
 def test_an_experiment_is_not_overwritten(run, tmp_path):
     """Where a run has been, the message is the command that continues it."""
     require_free(tmp_path / "run", "python run.py resume=true")
