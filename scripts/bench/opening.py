@@ -195,12 +195,15 @@ def shifted(table: pa.Table, offsets: dict[str, int]) -> pa.Table:
 
 
 def patch_info(root: Path, episodes: int) -> None:
-    """Tell the number of episodes."""
+    """Tell the number of episodes, to those who count frames too."""
     from positronic import keys
 
     info = json.loads((root / keys.INFO_FILE).read_text())
     info |= {"total_episodes": episodes, "total_frames": episodes * LENGTH, "splits": {"train": f"0:{episodes}"}}
     (root / keys.INFO_FILE).write_text(json.dumps(info))
+    stats = json.loads((root / keys.STATS_FILE).read_text())
+    counted = {name: each | {"count": [episodes * LENGTH]} for name, each in stats.items()}
+    (root / keys.STATS_FILE).write_text(json.dumps(counted))
 
 
 def manifest_of(root: Path, recipe: Recipe, fps: int, episodes: int) -> Any:

@@ -15,7 +15,9 @@ SMALL = ["modality.image_size=[32,32]", "num_workers=1"]
 
 
 def config(tmp_path, *overrides):
-    paths = [f"dataset.path={PUBLISHED}", f"output_dir={tmp_path / 'baked'}"]
+    paths = [f"output_dir={tmp_path / 'baked'}"]
+    if not any(override.startswith("dataset.path=") for override in overrides):
+        paths.append(f"dataset.path={PUBLISHED}")
     return positronic.compose(["stage=convert", "vendor=lerobot", *paths, *SMALL, *overrides])
 
 
