@@ -89,8 +89,7 @@ def free_place(place: str, storage: StorageConfig) -> str:
     for number in itertools.count(1):
         candidate = place if number == 1 else f"{place}_{number}"
         found = folder(candidate, storage)
-        taken = found.exists() and any(found.iterdir()) if isinstance(found, Path) else found.exists()
-        if not taken:
+        if (found.local is not None and not found.local.exists()) or not found.entries():
             return candidate
     raise AssertionError("unreachable")
 
