@@ -18,8 +18,8 @@ CONVERT = "python run.py stage=convert ..."
 
 
 def agree(baked_path, *overrides):
-    typed = ["stage=train", "vendor=lerobot", "modality.image_size=[16,16]", *overrides]
-    config = positronic.compose(typed)
+    typed = dict(each.split("=", 1) for each in ("modality.image_size=[16,16]", *overrides))
+    config = positronic.compose(["stage=train", "vendor=lerobot", *(f"{key}={value}" for key, value in typed.items())])
     return agreed_recipe(config.codec, config.modality, read_manifest(baked_path), str(baked_path), CONVERT)
 
 
