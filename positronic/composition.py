@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ from positronic.codecs.config import FROM_CHECKPOINT
 from positronic.errors import PositronicError
 from positronic.overrides import typed_values
 from positronic.reads import FOLLOWING_STAGES
-from positronic.schemas import STAGES, own_parameters
+from positronic.schemas import STAGES, fields_of, own_parameters
 
 VERSION_BASE = "1.3"
 CONFIG_NAME = "config"
@@ -180,7 +181,15 @@ def _of_interest(cfg: DictConfig) -> DictConfig:
     """For help: the stage's own parameters, then the parts that it uses."""
     names = ["stage", *own_parameters(cfg.stage), *STAGES[cfg.stage].uses, "hydra"]
     nodes = dict(cfg.items_ex(resolve=False))
+    template = OmegaConf.to_container(cfg.hydra.help, resolve=False)["template"]
+    cfg.hydra.help.template = f"{template}\n\n== What they mean ==\n{_meanings(cfg.stage)}"
     return OmegaConf.create({name: nodes[name] for name in names})
+
+
+def _meanings(stage: str) -> str:
+    """What each of the stage's own parameters means, within 80 columns."""
+    said = [f"{name}: {fields_of(STAGES[stage])[name].meaning}" for name in own_parameters(stage)]
+    return "\n".join(textwrap.fill(line, 80, initial_indent="  ", subsequent_indent="      ") for line in said)
 
 
 def stop(error: PositronicError) -> BaseException:
