@@ -66,5 +66,6 @@ def closing_words(rollouts: Rollouts, place: str | None = None) -> str:
         f"  plot:     {join(root, PLOT_FILE)}",
         *(f"  video:    {join(root, video)}" for video in videos),
         f"  rollouts: {root} ({len(rollouts.results)} raw episodes)",
+        "  next:     open the report in a browser",
     ]
     return "\n".join(lines)

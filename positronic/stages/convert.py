@@ -83,3 +83,15 @@ def run(config: Convert) -> None:
         extra = companions(config.vendor.name, recipe, config.dataset_format)
         report = bake(dataset, recipe, output, options, provenance(), progress, extra)
     Console().print(replace(report, output=config.output_dir))
+    print(next_line_for(config.output_dir, config.vendor.name, config.codec.name, config.dataset_format))
+
+
+def next_line_for(dataset: str, vendor: str, codec: str, dataset_format: str) -> str:
+    """What to type after a bake: train, where such datasets are trained here; else look at what was baked."""
+    from positronic.utils.command_line import next_line
+    from positronic.vendors.registry import BACKENDS
+
+    place = {"input_path": dataset}
+    if vendor in BACKENDS and dataset_format == keys.FORMAT_V30:
+        return next_line("train", place, {"vendor": vendor, "codec": codec})
+    return next_line("stats", place | {"report": "true"})

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from positronic import keys
 from positronic.errors import PositronicError
 from positronic.stages.base import Parts
 from positronic.utils.fields import one_of, path
+
+if TYPE_CHECKING:
+    from positronic.bake.manifest import Manifest
 
 
 @dataclass
@@ -68,6 +71,7 @@ def _recompute(config: Stats) -> None:
         state = "unchanged" if not changed else "was different, written anew" if was_there else "was missing, written"
         console.print(f"{root / name}: {state}", markup=False, highlight=False, soft_wrap=True)
     record_again(root, manifest, anew)
+    _say_next(config, manifest)
 
 
 def _report(config: Stats) -> None:
@@ -95,9 +99,18 @@ def _report(config: Stats) -> None:
     picture = _picture(config)
     if picture is None:
         console.print("For the histograms of a dataset in a bucket, type picture=<file>.png.")
+        _say_next(config, manifest)
         return
     replace_bytes(picture, inspection_png(inspection, title))
     console.print(f"Histograms: {picture}", markup=False, highlight=False, soft_wrap=True)
+    _say_next(config, manifest)
+
+
+def _say_next(config: Stats, manifest: Manifest) -> None:
+    from positronic.stages.convert import next_line_for
+
+    codec = manifest.load_recipe().codec.name
+    print(next_line_for(config.input_path, manifest.vendor, codec, manifest.dataset_format))
 
 
 def _picture(config: Stats) -> Path | None:

@@ -91,6 +91,17 @@ def run(config: Train) -> None:
             require_free(folder, to_continue)
         with local_input(config.input_path, config.storage) as root:
             _train(config, recipe, root, folder)
+        print(_closing_words(str(place), folder))
+
+
+def _closing_words(place: str, folder: Path) -> str:
+    """Where the checkpoints are, and how to serve them."""
+    from positronic.training.checkpoints import list_checkpoints
+    from positronic.utils.command_line import next_line
+
+    last = list_checkpoints(folder)[-1]
+    lines = [f"Trained to step {last.step}.", f"  checkpoint: {last.id} of {place}"]
+    return "\n".join([*lines, next_line("serve", {"checkpoints_dir": place})])
 
 
 def _train(config: Train, recipe: Recipe, root: Path, folder: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 SCRIPT = "run.py"
@@ -12,26 +12,44 @@ RUN = f"python {SCRIPT}"
 # Overrides that mean the same to every stage.
 SHARED = ("+experiment", "+debug", "vendor", "codec", "dataset", "modality", "paths")
 NOT_SHARED = ("vendor.policy", "vendor.backend")  # what training makes of it
+# Overrides that say where data lie, which a command that names a folder leaves out.
+PLACES = ("dataset", "paths")
 
 
 def again(*more: str) -> str:
     """The command of this process with ``more`` overrides; without a command line, only what is to be added."""
-    keys = {each.partition("=")[0] for each in more}
-    typed = [each for each in _typed() if each.partition("=")[0] not in keys]
+    keys = {_key(each) for each in more}
+    typed = [each for each in _typed() if _key(each) not in keys]
     return " ".join([RUN, *map(shlex.quote, [*typed, *more])]) if typed else f"{RUN} ... {' '.join(more)}"
 
 
 def instead(stage: str, values: Mapping[str, str], last: Mapping[str, str]) -> str:
     """The command of another stage: what was typed and means the same there, else ``values``; and ``last``."""
-    typed = [argument for argument in _typed() if _is_shared(argument.partition("=")[0])]
+    return _command(stage, [each for each in _typed() if _is_shared(_key(each))], values, last)
+
+
+def next_line(stage: str, last: Mapping[str, str], values: Mapping[str, str] | None = None) -> str:
+    """The closing line of a stage: the command of the stage that goes on with the folder that ``last`` names.
+
+    With ``values`` it keeps what was typed and means the same there; where nothing such was typed, they say it.
+    """
+    shared = [each for each in _typed() if _is_shared(_key(each)) and _key(each).partition(".")[0] not in PLACES]
+    return f"  next:    {_command(stage, shared if values else [], values or {}, last)}"
+
+
+def was_typed(key: str) -> bool:
+    """Whether ``key=...`` was typed for ``run.py``; False in a notebook, where it cannot be known."""
+    return any(_key(argument).lstrip("+") == key for argument in _typed())
+
+
+def _command(stage: str, typed: Sequence[str], values: Mapping[str, str], last: Mapping[str, str]) -> str:
     chosen = typed or [f"{name}={value}" for name, value in values.items()]
     arguments = [f"stage={stage}", *chosen, *(f"{name}={value}" for name, value in last.items())]
     return " ".join([RUN, *map(shlex.quote, arguments)])
 
 
-def was_typed(key: str) -> bool:
-    """Whether ``key=...`` was typed for ``run.py``; False in a notebook, where it cannot be known."""
-    return any(argument.lstrip("+").partition("=")[0] == key for argument in _typed())
+def _key(override: str) -> str:
+    return override.partition("=")[0]
 
 
 def _is_shared(key: str) -> bool:

@@ -1,6 +1,7 @@
 """stage=convert: from one command line to a dataset, or to one sentence."""
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,10 @@ SMALL = ["modality.image_size=[32,32]", "num_workers=1"]
 
 
 def config(tmp_path, *overrides):
-    paths = [f"output_dir={tmp_path / 'baked'}"]
-    if not any(override.startswith("dataset.path=") for override in overrides):
-        paths.append(f"dataset.path={PUBLISHED}")
-    return positronic.compose(["stage=convert", "vendor=lerobot", *paths, *SMALL, *overrides])
+    typed = {override.partition("=")[0] for override in overrides}
+    defaults = ["vendor=lerobot", f"dataset.path={PUBLISHED}", f"output_dir={tmp_path / 'baked'}", *SMALL]
+    kept = [each for each in defaults if each.partition("=")[0] not in typed]
+    return positronic.compose(["stage=convert", *kept, *overrides])
 
 
 def test_it_bakes_what_was_typed(tmp_path, capsys):
@@ -57,3 +58,16 @@ def test_what_cannot_be_baked_is_refused_without_a_bar(tmp_path, capsys, overrid
         run(config(tmp_path, *overrides))
     assert "episodes" not in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "stage"),
+    [([], "train"), (["dataset_format=v2.1"], "stats"), (["vendor=openpi", "codec=ee"], "stats")],
+)
+def test_it_ends_with_the_command_that_goes_on(tmp_path, capsys, overrides, stage):
+    """Training, where such datasets are trained here; the command composes."""
+    run(config(tmp_path, "fps=1", *overrides))
+    words = shlex.split(capsys.readouterr().out.splitlines()[-1])
+    assert words[:3] == ["next:", "python", "run.py"]
+    following = positronic.compose(words[3:])
+    assert (following.stage, following.input_path) == (stage, str(tmp_path / "baked"))

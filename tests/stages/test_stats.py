@@ -65,10 +65,17 @@ def contents(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def said(capsys):
+    """What was printed of the files; the line that says what to type next comes last."""
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert last.startswith("  next:    python run.py stage=")
+    return lines
+
+
 def test_of_a_fresh_dataset_every_file_is_unchanged(folder, fresh, kind, capsys):
     """The vendor's own too; not a byte is written."""
     stats(folder)
-    assert capsys.readouterr().out.splitlines() == [f"{folder / name}: unchanged" for name in OWN_FILES[kind]]
+    assert said(capsys) == [f"{folder / name}: unchanged" for name in OWN_FILES[kind]]
     assert contents(folder) == contents(fresh)
 
 
@@ -77,7 +84,7 @@ def test_a_path_is_shown_as_it_is(plain, tmp_path, capsys):
     place = plain.rename(tmp_path / "cups [b]")
     capsys.readouterr()
     run(positronic.compose(["stage=stats", f"input_path={place}"]))
-    assert capsys.readouterr().out == f"{place / STATS}: unchanged\n"
+    assert said(capsys) == [f"{place / STATS}: unchanged"]
 
 
 def test_what_was_damaged_or_lost_is_mended(folder, fresh, kind, capsys):
@@ -86,12 +93,12 @@ def test_what_was_damaged_or_lost_is_mended(folder, fresh, kind, capsys):
         (folder / name).write_text("{")
     (folder / STATS).unlink()
     stats(folder)
-    first = capsys.readouterr().out.splitlines()
+    first = said(capsys)
     assert first[0] == f"{folder / STATS}: was missing, written"
     assert first[1:] == [f"{folder / name}: was different, written anew" for name in OWN_FILES[kind][1:]]
     assert contents(folder) == contents(fresh)
     stats(folder)
-    assert all(line.endswith(": unchanged") for line in capsys.readouterr().out.splitlines())
+    assert all(line.endswith(": unchanged") for line in said(capsys))
 
 
 def test_a_report_changes_nothing_and_puts_its_picture_beside(folder, fresh, kind, capsys):
@@ -118,7 +125,7 @@ def test_the_default_is_the_dataset_that_convert_writes(plain, tmp_path, capsys)
     shutil.copytree(plain, tmp_path / "baked/raw_v1/lerobot/ee/v3.0")
     capsys.readouterr()
     run(positronic.compose(["stage=stats", f"dataset.path={PUBLISHED}", f"paths.root={tmp_path}"]))
-    assert capsys.readouterr().out.endswith("/raw_v1/lerobot/ee/v3.0/meta/stats.json: unchanged\n")
+    assert said(capsys)[-1].endswith("/raw_v1/lerobot/ee/v3.0/meta/stats.json: unchanged")
 
 
 def test_no_dataset_is_answered_with_how_to_make_one(tmp_path):

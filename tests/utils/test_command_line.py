@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from positronic.utils.command_line import again, instead
+from positronic.utils.command_line import again, instead, next_line
 
 
 @pytest.fixture
@@ -32,3 +32,15 @@ def test_without_a_command_line_the_values_are_spelt_out(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["notebook"])
     assert instead("convert", {"vendor": "x"}, {}) == "python run.py stage=convert vendor=x"
     assert again("resume=true") == "python run.py ... resume=true"
+
+
+def test_the_closing_line_of_a_stage_names_the_folder_that_it_made(typed):
+    """What was typed about the codec is kept; where the recording lay is left out."""
+    typed("stage=convert", "dataset=local", "dataset.path=rec", "codec=joints", "fps=5")
+    values = {"vendor": "lerobot", "codec": "joints"}
+    assert next_line("train", {"input_path": "b"}, values) == (
+        "  next:    python run.py stage=train codec=joints input_path=b"
+    )
+    assert next_line("stats", {"input_path": "b"}) == "  next:    python run.py stage=stats input_path=b"
+    typed("stage=convert", "dataset=demo")
+    assert "vendor=lerobot codec=joints input_path=b" in next_line("train", {"input_path": "b"}, values)
