@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import hydra._internal.hydra
 from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra._internal.config_repository import IConfigRepository
-from hydra._internal.utils import create_config_search_path, get_args_parser
+from hydra._internal.utils import create_config_search_path, get_args_parser, run_and_report
 from hydra.core.default_element import ResultDefault
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
@@ -35,6 +35,7 @@ from positronic.errors import PositronicError
 from positronic.overrides import typed_values
 from positronic.reads import FOLLOWING_STAGES
 from positronic.schemas import STAGES, fields_of, own_parameters
+from positronic.utils.disk import refused_by_disk
 
 VERSION_BASE = "1.3"
 CONFIG_NAME = "config"
@@ -198,9 +199,22 @@ def stop(error: PositronicError) -> BaseException:
 
 
 def install() -> None:
-    """Make ``hydra.main`` of this process compose with our loader. For ``run.py`` only."""
+    """Make ``hydra.main`` of this process compose with our loader, and a full disk, on which it writes before a stage
+    begins, a sentence. For ``run.py`` only."""
     _refuse_dashes(sys.argv[1:])
     hydra._internal.hydra.ConfigLoaderImpl = CommandLineLoader
+    hydra._internal.utils.run_and_report = _report
+
+
+def _report(run: Callable[[], Any]) -> Any:
+    def refusing() -> Any:
+        try:
+            return run()
+        except OSError as error:
+            refused = refused_by_disk(error)
+            raise error if refused is None else stop(refused) from None
+
+    return run_and_report(refusing)
 
 
 def _refuse_dashes(arguments: Sequence[str]) -> None:

@@ -72,7 +72,7 @@ def on_full_disk(tmp_path):
 
     def run(size, stage):
         mount = f"mount -t tmpfs -o size={size}k none out"
-        command = [sys.executable, ROOT / "run.py", *stage, f"output_dir={tmp_path / 'out' / 'it'}"]
+        command = [sys.executable, ROOT / "run.py", *stage]
         shell = f'{mount} || exit 99; "$@"; code=$?; find out -mindepth 1 | grep -v pieces; exit $code'
         done = subprocess.run(
             ["unshare", "-rm", "sh", "-c", shell, "sh", *map(str, command)],
@@ -88,19 +88,26 @@ def on_full_disk(tmp_path):
     return run
 
 
+def test_a_full_disk_is_a_sentence_before_a_stage_begins(on_full_disk):
+    """Hydra writes what was typed into the run's folder."""
+    code, error, _ = on_full_disk(4, ["stage=stats", "input_path=/nowhere", "hydra.run.dir=out/run"])
+    assert (code, error.startswith("No space left on device")) == (1, True), error
+    assert "Traceback" not in error
+
+
 @pytest.mark.parametrize(
     ("stage", "kilobytes"),
     [
         (CONVERT, 60),
         (["stage=collect", *SMALL, "num_episodes=4", "num_workers=2"], 150),
         (ROLLOUTS, 60),
-        ([*ROLLOUTS, "driver.num_workers=1"], 60),
+        ([one.replace("num_workers=2", "num_workers=1") for one in ROLLOUTS], 60),
     ],
     ids=["convert", "collect", "infer", "infer alone"],
 )
-def test_a_disk_that_fills_is_a_sentence(on_full_disk, stage, kilobytes):
+def test_a_disk_that_fills_is_a_sentence(on_full_disk, tmp_path, stage, kilobytes):
     """No traceback, exit code 1, and nothing on it that looks finished and is not."""
-    code, error, there = on_full_disk(kilobytes, stage)
+    code, error, there = on_full_disk(kilobytes, [*stage, f"output_dir={tmp_path / 'out' / 'it'}"])
     assert (code, "Traceback" in error) == (1, False), error
     assert "No space left on device" in error
     assert not any(path.endswith((".unfinished", "positronic.json", "report.json")) for path in there)
