@@ -145,7 +145,7 @@ class Loader(ConfigLoaderImpl):
         return refusals.unknown_key(key, typed_values(parsed)["stage"], known)
 
     def _no_such_file(self, path: str, parsed: Sequence[Override]) -> PositronicError:
-        group, _, choice = path.rpartition("/")
+        group, _, choice = path.rpartition("/") if not path.startswith("dataset/") else path.partition("/")
         if group != "codec" and not group.startswith("modality/"):
             return refusals.unknown_choice(group, choice, self.get_group_options(group))
         vendor = group.removeprefix("modality/") if group != "codec" else self._choices(parsed)["vendor"]

@@ -76,6 +76,10 @@ REFUSALS = {
     "stage=infer policy=local": f"stage=infer needs policy.checkpoints_dir. Type policy.checkpoints_dir={EXPERIMENT}.",
     "stage=infer hardware=replay": f"stage=infer needs hardware.path. Type hardware.path={FOLDER}.",
 }
+REFUSALS["stage=convert dataset=/data/x"] = (
+    "dataset=/data/x is not known. Valid choices for dataset: demo, local, phail, sim_pick_place, sim_stack_cubes."
+    " For a folder, type dataset=local dataset.path=/data/x."
+)
 REFUSALS["vendor.policy.chunk_size=8"] = (
     "modality.action_horizon_sec=1.0 plays 15 steps at 15 Hz, but vendor.policy.chunk_size=8. Type"
     " modality.action_horizon_sec=0.533 or less, or a larger vendor.policy.chunk_size."
