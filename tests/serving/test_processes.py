@@ -53,14 +53,16 @@ def read_to_the_end(websocket):
         websocket.recv(timeout=60)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_every_process(experiment, number):
-    """Exit code 0, no orphan, an open session is closed with 1012 (come back later), the port is free again."""
+@pytest.mark.parametrize(("send", "number"), [(os.kill, signal.SIGTERM), (os.killpg, signal.SIGINT)])
+def test_a_signal_ends_every_process(experiment, send, number):
+    """A supervisor's, to the main process; Ctrl-C, to the whole group.
+
+    Exit code 0, no orphan, an open session is closed with 1012 (come back later), the port is free again."""
     with running(experiment) as (port, process), connect(f"ws://127.0.0.1:{port}{keys.ROUTE_SESSION}") as websocket:
         websocket.recv(timeout=60)
         members = family(process.pid)
         assert len(members) >= 4
-        process.send_signal(number)
+        send(process.pid, number)
         with pytest.raises(ConnectionClosed) as closed:
             read_to_the_end(websocket)
         assert closed.value.rcvd.code == 1012
