@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+from positronic import keys
 from positronic.errors import ConventionError
 
 GRIP_UNIT = "0=open 1=closed"
@@ -58,6 +59,9 @@ def gripper(label: str = "") -> Convention:
 
 
 IMAGE = Convention("image", "uint8 RGB height,width,channel", reference="")
+
+MEASURED = {keys.EE_POSE: pose("quat_wxyz"), keys.JOINT_POSITION: joints(), keys.GRIP: gripper()}
+"""What raw signals mean, in recordings and to every codec."""
 
 
 def differences(left: Mapping[str, object], right: Mapping[str, object]) -> list[tuple[str, str, str]]:

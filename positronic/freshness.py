@@ -15,7 +15,6 @@ from PIL import Image, ImageChops
 
 from positronic import keys
 
-NS = 10**9
 Floats = NDArray[np.float64]
 
 CLEAR_M, CLEAR_RAD, CLEAR_JOINT_RAD, CLEAR_GRIP = 0.03, 0.5, 0.2, 0.5  # what a camera or a sensor cannot miss
@@ -123,6 +122,9 @@ DISTANCES: dict[str, Callable[[Floats, Floats], Floats]] = {
     keys.TARGET_GRIP: _grip_distance,
 }
 """Signals whose movement can be told."""
+
+MEASURED_ARM = (keys.EE_POSE, keys.JOINT_POSITION)
+"""What says that the arm moves. The pose comes first: a turning wrist joint alone may not be seen from afar."""
 
 
 def distance(name: str, values: ArrayLike, reference: ArrayLike) -> Floats:

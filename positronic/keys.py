@@ -81,9 +81,6 @@ META_COMPRESS_IMAGES = "compress_images"
 META_LOCAL_STACK = "local_stack"
 META_ACTION_FPS = "action_fps"
 META_ACTION_HORIZON_SEC = "action_horizon_sec"
-META_VERSION = "positronic_version"
-META_HOST = "host"
-META_PORT = "port"
 
 # Routes.
 ROUTE_MODELS = "/api/v1/models"

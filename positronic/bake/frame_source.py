@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from itertools import groupby
 from pathlib import Path
-from typing import Protocol
 
 import av
 import numpy as np
@@ -24,14 +23,6 @@ MEMORY_SHARE = 0.8  # of what is free; the network needs the rest
 MAX_OPEN_FILES = 32
 
 
-class FrameSource(Protocol):
-    """Gives frames by row."""
-
-    def get(self, column: str, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Rows (B,) of an image column -> uint8 (B, H, W, 3)."""
-        ...
-
-
 class CachedFrames:
     """All frames in memory."""
 
@@ -39,6 +30,7 @@ class CachedFrames:
         self._frames = frames
 
     def get(self, column: str, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Rows (B,) of an image column -> uint8 (B, H, W, 3)."""
         return self._frames[column][rows]
 
 
@@ -56,6 +48,7 @@ class DecodedFrames:
         return {"_dataset": self._dataset, "_files": {}}
 
     def get(self, column: str, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Rows (B,) of an image column -> uint8 (B, H, W, 3)."""
         out = np.empty((len(rows), *self._dataset.image_shapes[column]), np.uint8)
         for i, row in enumerate(rows):
             episode = self._dataset.episode_of[row]

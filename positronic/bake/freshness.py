@@ -14,14 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from positronic import keys
-from positronic.freshness import CLEAR_GRIP, DISTANCES, NS, StillRun, distance
+from positronic.freshness import CLEAR_GRIP, DISTANCES, MEASURED_ARM, StillRun, distance
 from positronic.raw.episode import Episode
 from positronic.raw.faults import BadEpisode
+from positronic.raw.timeline import NS_PER_SEC, Times
 from positronic.raw.video import VideoSignal
 
-Times = NDArray[np.int64]
-
-MEASURED_ARM = (keys.EE_POSE, keys.JOINT_POSITION)
 COMMANDED_ARM = (keys.COMMAND_POSE, keys.COMMAND_JOINTS)
 GRIPPER = (keys.GRIP, keys.TARGET_GRIP)
 MEASURED_BY = {  # command -> what follows it
@@ -45,7 +43,7 @@ class Span(NamedTuple):
 def require_fresh_vectors(episode: Episode, names: Sequence[str], times_ns: Times, limit_sec: float) -> None:
     """Raise BadEpisode where one of the signals ``names`` stands still for longer than ``limit_sec`` and something else
     that was recorded says that it should not have, with both and the span. ``times_ns``: the episode's grid."""
-    limit_ns = round(limit_sec * NS)
+    limit_ns = round(limit_sec * NS_PER_SEC)
     for name in names:
         for span, witness in _suspicions(episode, name, times_ns, limit_ns):
             if witness:
@@ -58,8 +56,8 @@ def require_moving_picture(
 ) -> None:
     """Raise BadEpisode when ``camera`` showed one picture and left out, for longer than ``limit_sec``, that the robot
     moved. ``runs``: of the pictures shown at ``times_ns``."""
-    limit_ns = round(limit_sec * NS)
-    # The pose, if there is one: a turning wrist joint alone may not be seen from afar. A command may not be followed.
+    limit_ns = round(limit_sec * NS_PER_SEC)
+    # One alone: what is measured before what is commanded, which may not be followed.
     arm = [name for name in (*MEASURED_ARM, *COMMANDED_ARM) if name in episode.signals][:1]
     for first, last in runs:
         span = Span(int(times_ns[first]), int(times_ns[last]))
@@ -69,7 +67,7 @@ def require_moving_picture(
 
 
 def _says(name: str, span: Span, times_ns: Times, witness: str, option: str, limit_sec: float) -> str:
-    start, stop = ((stamp - times_ns[0]) / NS for stamp in span)
+    start, stop = ((stamp - times_ns[0]) / NS_PER_SEC for stamp in span)
     what = "shows the same picture" if name.startswith(keys.IMAGE_PREFIX) else "stands still"
     return (
         f"'{name}' {what} from {max(start, 0):.2f} s to {stop:.2f} s, while {witness}"

@@ -9,8 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from positronic.bake.inspection import SHOWN, Inspection
-
-WRONG = "yellow"
+from positronic.bake.report import WRONG
 
 
 def inspection_table(inspection: Inspection, title: str) -> Group:

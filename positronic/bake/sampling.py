@@ -15,21 +15,18 @@ from positronic.raw.episode import Episode
 from positronic.raw.faults import BadEpisode
 from positronic.raw.kinds import JOINTS, kind_of, looks_like_poses, remedy, size_of
 from positronic.raw.signals import VectorSignal
+from positronic.raw.timeline import NS_PER_SEC, Times
 from positronic.raw.video import VideoSignal
-
-NS = 10**9
-
-Times = NDArray[np.int64]
 
 
 def grid_size(duration_ns: int, fps: int) -> int:
     """ceil(duration * fps): how many grid points lie in ``duration_ns``; 0 when it is not positive."""
-    return max(0, -(-duration_ns * fps // NS))
+    return max(0, -(-duration_ns * fps // NS_PER_SEC))
 
 
 def grid_ns(start_ns: int, last_ns: int, fps: int) -> Times:
     """``t_k = start + (k * 10**9) // fps`` for k < ceil(duration * fps): int64 (T,), ns."""
-    return start_ns + np.arange(grid_size(last_ns - start_ns, fps), dtype=np.int64) * NS // fps
+    return start_ns + np.arange(grid_size(last_ns - start_ns, fps), dtype=np.int64) * NS_PER_SEC // fps
 
 
 def episode_grid(episode: Episode, signals: Sequence[str], fps: int) -> Times:
@@ -57,11 +54,11 @@ def camera_indices(
 def _require_fresh(episode: Episode, name: str, current_ns: Times, times_ns: Times, limit_sec: float) -> None:
     ages = times_ns - current_ns
     worst = int(ages.argmax())
-    if ages[worst] > limit_sec * NS:
+    if ages[worst] > limit_sec * NS_PER_SEC:
         raise BadEpisode(
             episode.path,
-            f"'{name}' stands still: its last sample is {ages[worst] / NS:.2f} s old at "
-            f"{(times_ns[worst] - times_ns[0]) / NS:.2f} s (allowed: max_staleness_sec={limit_sec}).",
+            f"'{name}' stands still: its last sample is {ages[worst] / NS_PER_SEC:.2f} s old at "
+            f"{(times_ns[worst] - times_ns[0]) / NS_PER_SEC:.2f} s (allowed: max_staleness_sec={limit_sec}).",
         )
 
 

@@ -57,11 +57,6 @@ class Codec:
         return {name: feature.convention for name, feature in self.features.items()}
 
     @property
-    def live_signals(self) -> tuple[str, ...]:
-        """Raw keys that an observation must hold."""
-        return tuple(feature.signal for feature in (*self.state, *self.images))
-
-    @property
     def vector_signals(self) -> tuple[str, ...]:
         """Raw vector and scalar signals that training needs."""
         return tuple(dict.fromkeys(feature.signal for feature in (*self.state, *self.action)))

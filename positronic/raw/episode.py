@@ -185,11 +185,6 @@ class Episode:
         recorded = self.meta.get("duration_ns")
         return recorded if isinstance(recorded, int) else self.last_ns - self.start_ns
 
-    @property
-    def size_bytes(self) -> int:
-        """Size of all files."""
-        return sum(file.stat().st_size for file in self.path.iterdir())
-
     def start_of(self, names: Iterable[str]) -> int:
         """When the last of the given signals starts, ns: from here on each of them has a value."""
         return max(self._stamps(name)[0] for name in names)

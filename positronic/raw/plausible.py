@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 
 from positronic import keys
 from positronic.raw.faults import BadEpisode
-from positronic.raw.timeline import Times
+from positronic.raw.timeline import NS_PER_SEC, Times
 
-NS = 10**9
 MIN_SPACING_NS = 10_000  # no robot is sampled at 100 kHz; seconds, ms or us taken for ns come as less
 MIN_TYPICAL_SPACING_NS = 100_000  # nor at 10 kHz throughout: cameras and arms in us come as less
 MIN_EPISODE_NS = 10_000_000
-MAX_EPISODE_NS = 24 * 3600 * NS
+MAX_EPISODE_NS = 24 * 3600 * NS_PER_SEC
 UNIT_HINT = "stamps are whole nanoseconds: multiply seconds by 10**9, milliseconds by 10**6, microseconds by 10**3"
 
 MAX_JOINT_SPEED = 10.0  # rad/s; arms reach 2 to 6
@@ -89,7 +88,7 @@ def require_plausible_length(start_ns: int, last_ns: int, path: Path) -> None:
     if 0 < length < MIN_EPISODE_NS:
         raise BadEpisode(path, f"it lasts {length} ns, expected at least {MIN_EPISODE_NS} (10 ms); {UNIT_HINT}.")
     if length > MAX_EPISODE_NS:
-        hours = length / (3600 * NS)
+        hours = length / (3600 * NS_PER_SEC)
         raise BadEpisode(
             path,
             f"it lasts {hours:.3g} hours, from {start_ns} to {last_ns} ns, a day at most was expected; {UNIT_HINT}.",
@@ -134,7 +133,7 @@ def _leap(times: Times, rows: Floats, speed: float, is_angle: bool) -> tuple[int
     """Row and dimension of the first sample of a leap."""
     with np.errstate(over="ignore", invalid="ignore"):
         steps = np.diff(rows, axis=0)
-        fast = np.abs(steps) > speed * np.maximum(np.diff(times) / NS, MIN_DT_SEC)[:, None]
+        fast = np.abs(steps) > speed * np.maximum(np.diff(times) / NS_PER_SEC, MIN_DT_SEC)[:, None]
     if is_angle:
         fast &= np.abs(np.abs(steps) - 2 * math.pi) > FULL_TURN_SLACK
     if not fast.any():

@@ -8,10 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from positronic.errors import PositronicError
 
-Times = np.ndarray
+NS_PER_SEC = 10**9
+Times = NDArray[np.int64]
 """int64 (N,), nanoseconds, non-decreasing; of equal stamps the last sample counts."""
 
 

@@ -9,18 +9,12 @@ import numpy as np
 
 from positronic import conventions, keys
 from positronic.codecs.limits import step_fault
-from positronic.codecs.parts import MEASURED, PARTS
+from positronic.codecs.parts import MEASURED, PARTS, EePose
 from positronic.commands import ActionStep, CartesianPosition, Command, JointDelta, JointPosition
 from positronic.errors import ConventionError, PositronicError, did_you_mean, listing
 from positronic.hardware.robot import RobotContract
 
-POSE_SIZE = 7  # x y z qw qx qy qz
 STATE, ACTION = "state.", "action."  # canonical features, as a policy's meta names them
-CODECS_READ = {  # what every codec takes raw signals to mean
-    keys.EE_POSE: str(conventions.pose("quat_wxyz")),
-    keys.JOINT_POSITION: str(conventions.joints()),
-    keys.GRIP: str(conventions.gripper()),
-}
 
 
 def check_policy(meta: Mapping[str, Any], contract: RobotContract) -> None:
@@ -65,7 +59,7 @@ def _size_fault(command: Command, contract: RobotContract) -> str | None:
     joints = contract.signals.get(keys.JOINT_POSITION)
     match command:
         case CartesianPosition(values):
-            expected: tuple[int, ...] | None = (POSE_SIZE,)
+            expected: tuple[int, ...] | None = (EePose.raw_size,)
         case JointPosition(values) | JointDelta(values):
             expected = joints
         case _:
@@ -95,7 +89,7 @@ def _signal_problems(signal: str, contract: RobotContract) -> list[str]:
     if signal not in contract.signals:
         hint = did_you_mean(signal, contract.signals)
         return [f"it needs '{signal}', the robot has {listing(contract.signals)}.{hint}"]
-    expected, found = CODECS_READ.get(signal), contract.conventions.get(signal)
-    if expected and found and expected != found:
+    expected, found = conventions.MEASURED.get(signal), contract.conventions.get(signal)
+    if expected and found and str(expected) != found:
         return [f"'{signal}': codecs read it as {expected}; the robot means {found}"]
     return []

@@ -15,6 +15,7 @@ from typing import Any
 from positronic.conventions import differences
 from positronic.errors import PositronicError
 from positronic.raw.layout import ID_DIGITS, episode_paths, is_finished, numbered_subdirs
+from positronic.rollout.recorder import flat
 from positronic.utils.files import replace_text
 
 COLLECTION_FILE = "collect.json"
@@ -70,7 +71,7 @@ class Collection:
             (self.root / COLLECTION_FILE).unlink(missing_ok=True)
 
     def _take_up(self, record: Mapping[str, Any]) -> None:
-        rows = differences(_flat(record[ASKED]), _flat(self._asked))
+        rows = differences(dict(flat(record[ASKED])), dict(flat(self._asked)))
         if rows:
             lines = [f"  {name}: the folder has {theirs}; this run has {ours}" for name, theirs, ours in rows]
             raise PositronicError(
@@ -111,10 +112,3 @@ def _read(path: Path) -> dict[str, Any]:
             f"{path} is damaged: expected what stage=collect was asked for, found: {error!r}. The episodes beside it"
             f" are whole, but cannot be continued. Record elsewhere, e.g. output_dir={path.parent}_2."
         ) from None
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
-    return flat

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +12,9 @@ from PIL import Image
 
 from positronic import keys
 from positronic.errors import PositronicError
-from positronic.freshness import DISTANCES, FLAT_LEVELS, NS, Picture, contrast, distance, is_same, look_at
+from positronic.freshness import FLAT_LEVELS, MEASURED_ARM, Picture, contrast, distance, is_same, look_at
 from positronic.hardware.robot import Robot, Stamped
-
-ARM = (keys.EE_POSE, keys.JOINT_POSITION)
+from positronic.raw.timeline import NS_PER_SEC
 
 
 class StaleSignal(PositronicError):  # noqa: N818  (it names the state of a signal)
@@ -28,13 +27,20 @@ def measured_ns(robot: Robot, observation: Mapping[str, Any]) -> dict[str, int]:
     return {name: told.get(name, robot.time_ns) for name in observation}
 
 
+class _Arm(NamedTuple):
+    """Where the arm is, by the ``name`` of the signal that says it."""
+
+    name: str
+    values: NDArray[np.float64]
+
+
 @dataclass
 class _Shown:
     """What a camera shows since ``since_ns``, and where the arm was then. ``moved_ns``: when it was elsewhere."""
 
     picture: Picture
     since_ns: int
-    arm: dict[str, NDArray[np.float64]]
+    arm: _Arm | None
     moved_ns: int | None = None
 
 
@@ -54,34 +60,37 @@ class FreshnessCheck:
         if self._limit_sec is None:
             return
         for name, stamp_ns in stamps_ns.items():
-            if time_ns - stamp_ns > self._limit_sec * NS:
-                raise self._stale(name, time_ns, f"was measured {(time_ns - stamp_ns) / NS:.2f} s before")
-        arm = {name: np.asarray(observation[name], np.float64) for name in ARM if name in observation}
-        arm = dict(list(arm.items())[:1])  # a turning wrist joint alone may not be seen from afar
+            if time_ns - stamp_ns > self._limit_sec * NS_PER_SEC:
+                raise self._stale(name, time_ns, f"was measured {(time_ns - stamp_ns) / NS_PER_SEC:.2f} s before")
+        arm = _arm(observation)
         for name, value in observation.items():
             if name.startswith(keys.IMAGE_PREFIX):
                 self._check_picture(name, np.asarray(value), time_ns, arm)
 
-    def _check_picture(
-        self, name: str, image: NDArray[np.uint8], time_ns: int, arm: dict[str, NDArray[np.float64]]
-    ) -> None:
+    def _check_picture(self, name: str, image: NDArray[np.uint8], time_ns: int, arm: _Arm | None) -> None:
         picture, shown = look_at(Image.fromarray(image)), self._shown.get(name)
         if shown is None or not is_same(shown.picture, picture):
             self._shown[name] = _Shown(picture, time_ns, arm)
         elif shown.moved_ns is None:
             shown.moved_ns = time_ns if _has_moved(shown.arm, arm) else None
-        elif time_ns - shown.moved_ns > self._limit_sec * NS and contrast(picture) >= FLAT_LEVELS:
+        elif time_ns - shown.moved_ns > self._limit_sec * NS_PER_SEC and contrast(picture) >= FLAT_LEVELS:
             raise self._stale(
-                name, time_ns, f"shows the picture of {shown.since_ns / NS:.2f} s, but the arm moved since"
+                name, time_ns, f"shows the picture of {shown.since_ns / NS_PER_SEC:.2f} s, but the arm moved since"
             )
 
     def _stale(self, name: str, time_ns: int, what: str) -> StaleSignal:
         return StaleSignal(
-            f"At {time_ns / NS:.2f} s '{name}' {what} (allowed: driver.max_staleness_sec={self._limit_sec:g}, null"
-            " allows any time). Is its sensor or its reader still running?"
+            f"At {time_ns / NS_PER_SEC:.2f} s '{name}' {what} (allowed: driver.max_staleness_sec={self._limit_sec:g},"
+            " null allows any time). Is its sensor or its reader still running?"
         )
 
 
-def _has_moved(before: Mapping[str, NDArray[np.float64]], now: Mapping[str, NDArray[np.float64]]) -> bool:
-    both = [name for name in before.keys() & now.keys() & DISTANCES.keys() if before[name].shape == now[name].shape]
-    return any(distance(name, now[name][None], before[name])[0] >= 1 for name in both)
+def _arm(observation: Mapping[str, Any]) -> _Arm | None:
+    name = next((name for name in MEASURED_ARM if name in observation), None)
+    return None if name is None else _Arm(name, np.asarray(observation[name], np.float64))
+
+
+def _has_moved(before: _Arm | None, now: _Arm | None) -> bool:
+    if before is None or now is None or before.name != now.name:
+        return False
+    return bool(distance(now.name, now.values[None], before.values)[0] >= 1)

@@ -15,8 +15,8 @@ from fractions import Fraction
 
 from positronic.commands import ActionStep
 from positronic.errors import PositronicError
+from positronic.raw.timeline import NS_PER_SEC
 
-NS_PER_SEC = 1_000_000_000
 MAX_DENOMINATOR = 1_000_000  # of seconds: k / 15 and 0.0667 are found again from their floats, to 0.001 ns
 
 

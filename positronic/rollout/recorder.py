@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from positronic import keys
@@ -60,3 +60,12 @@ def command_signal(command: Command) -> tuple[str, Any]:
             return keys.COMMAND_JOINT_DELTAS, velocities
         case Reset():
             return keys.COMMAND_RESET, 1
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """``(name, value)`` of every leaf, the names of maps within maps joined by dots."""
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

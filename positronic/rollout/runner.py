@@ -16,13 +16,14 @@ from typing import Any
 from positronic import keys
 from positronic.errors import PositronicError
 from positronic.hardware.robot import Judged, Robot
+from positronic.raw.timeline import NS_PER_SEC
 from positronic.raw.writer import EpisodeWriter
 from positronic.rollout.check import check_chunk
 from positronic.rollout.config import DriverConfig
 from positronic.rollout.freshness import FreshnessCheck, StaleSignal, measured_ns
-from positronic.rollout.playback import NS_PER_SEC, Event, Schedule, schedule, to_ns
+from positronic.rollout.playback import Event, Schedule, schedule, to_ns
 from positronic.rollout.policies import Policy
-from positronic.rollout.recorder import EpisodeRecorder
+from positronic.rollout.recorder import EpisodeRecorder, flat
 from positronic.rollout.results import ABORTED, REPLAYED, STALE, SUCCESS, TIMEOUT, EpisodeResult, Series
 
 
@@ -204,12 +205,5 @@ def outcome_statics(result: EpisodeResult) -> dict[str, Any]:
 
 def policy_statics(meta: Mapping[str, Any]) -> dict[str, Any]:
     """A policy's meta as statics ``inference.policy.*``, maps within maps joined by dots, what is None left out."""
-    return {keys.POLICY_PREFIX + name: value for name, value in _flat(meta) if value is not None}
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value.tolist() if hasattr(value, "tolist") else value
+    said = {keys.POLICY_PREFIX + name: value for name, value in flat(meta) if value is not None}
+    return {name: value.tolist() if hasattr(value, "tolist") else value for name, value in said.items()}

@@ -22,8 +22,8 @@ from positronic.commands import CartesianPosition, Command, JointDelta, JointPos
 from positronic.errors import PositronicError
 from positronic.raw.episode import Episode
 from positronic.raw.signals import VectorSignal
+from positronic.raw.timeline import NS_PER_SEC
 from positronic.raw.video import VideoSignal
-from positronic.rollout.playback import NS_PER_SEC
 from positronic.rollout.results import REPLAYED, SUCCESS, EpisodeResult
 from positronic.utils.colour import FromRgb
 

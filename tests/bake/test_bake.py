@@ -67,7 +67,7 @@ def test_baked_features_are_what_is_encoded_live(
     labels = codec.encode_episode({name: episode[name].at(times) for name in codec.vector_signals})
     columns = {column.name: rows(folder, column.name) for column in used.modality.vector_columns}
     for k, time_ns in enumerate(times):
-        vectors = {name: episode[name].at([time_ns])[0] for name in codec.live_signals if "image" not in name}
+        vectors = {each.signal: episode[each.signal].at([time_ns])[0] for each in codec.state}
         images = {
             image.signal: episode[image.signal].frame(episode[image.signal].index_at(time_ns)) for image in codec.images
         }

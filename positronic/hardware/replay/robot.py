@@ -29,11 +29,6 @@ PLAYED = {  # command -> signals to compare it with, best first; measured ones w
     JointDelta.kind: (keys.COMMAND_JOINT_DELTAS,),
 }
 PLAYED_GRIP = (keys.TARGET_GRIP, keys.GRIP)
-CONVENTIONS = {
-    keys.EE_POSE: str(conventions.pose("quat_wxyz")),
-    keys.JOINT_POSITION: str(conventions.joints()),
-    keys.GRIP: str(conventions.gripper()),
-}
 
 
 class ReplayRobot:
@@ -112,8 +107,9 @@ class ReplayRobot:
 
     def _describe(self) -> RobotContract:
         signals = {name: self._episode[name].shape for name in self._measured}
-        cameras = {name: str(conventions.IMAGE) for name in self._decoders}
-        return RobotContract(self.config.name, signals, frozenset(self._references), CONVENTIONS | cameras)
+        meanings = conventions.MEASURED | dict.fromkeys(self._decoders, conventions.IMAGE)
+        described = {name: str(meaning) for name, meaning in meanings.items()}
+        return RobotContract(self.config.name, signals, frozenset(self._references), described)
 
     def _open_camera(self, signal: VideoSignal) -> Decoder:
         return self._cameras.enter_context(signal.decoder())

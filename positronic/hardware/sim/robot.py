@@ -183,13 +183,7 @@ def sim_contract(config: SimConfig) -> RobotContract:
     height, width = config.image_size
     cameras = dict.fromkeys(RECORDED_CAMERAS, (height, width, 3))
     speed = conventions.Convention("joint", "rad/s", reference="")
-    meanings = {
-        keys.JOINT_POSITION: conventions.joints(),
-        keys.JOINT_VELOCITY: speed,
-        keys.EE_POSE: conventions.pose("quat_wxyz"),
-        keys.GRIP: conventions.gripper(),
-        **dict.fromkeys(cameras, conventions.IMAGE),
-    }
+    meanings = conventions.MEASURED | {keys.JOINT_VELOCITY: speed} | dict.fromkeys(cameras, conventions.IMAGE)
     vectors = {keys.JOINT_POSITION: (DOF,), keys.JOINT_VELOCITY: (DOF,), keys.EE_POSE: (7,), keys.GRIP: ()}
     return RobotContract(
         name=config.name,
