@@ -24,20 +24,25 @@ HEAD = """# Codecs
 
 A codec says which raw signals a policy sees, in what order, unit and rotation, and how its outputs become robot
 commands. `conf/codec/<codec>.yaml` is vendor-neutral; `conf/modality/<vendor>/<codec>.yaml` is what a vendor
-makes of it, and that the file exists is what makes the pair valid. The tables below are written from these
-files by `make docs`.
+makes of it. A pair is valid if its file exists. `make docs` writes the tables below from these files.
 
-Everywhere: metres, radians, seconds; a pose is xyz and a rotation in the robot's base frame; `quat_wxyz` is
-scalar first, `rot6d_rows` the first two rows of the rotation matrix; the gripper is 0 = open, 1 = closed;
-images are uint8 RGB, letterboxed with Pillow's BILINEAR. Labels are `commanded` (the command current at t) or
-`measured` (the state at t, with the gripper binarised at > 0.5 in the label only).
+These conventions hold everywhere:
 
-q and -q are one rotation, and so are two rotation vectors near half a turn. A bake finds the principal direction of
-each pose signal over all episodes, and says every rotation by the one of its two rows of numbers that is nearer to
-it. The direction travels in manifest and checkpoint, so a live observation gets the same numbers. A recording whose
-sign never changes bakes to what was recorded; `convert` and `stage=stats report=true` count the turned samples.
+- Units are metres, radians and seconds.
+- A pose is xyz and a rotation in the robot's base frame. `quat_wxyz` is scalar first; `rot6d_rows` holds the first two
+  rows of the rotation matrix.
+- The gripper is 0 = open, 1 = closed.
+- Images are uint8 RGB, letterboxed with Pillow's BILINEAR.
+- Labels are `commanded` (the command current at t) or `measured` (the state at t, with the gripper binarised at > 0.5
+  in the label only).
 
-To see a codec's contract with all overrides: `python run.py stage=convert vendor=... codec=... --cfg job`.
+q and -q are the same rotation; near half a turn, two rotation vectors are the same rotation too. A bake finds the
+principal direction of each pose signal over all episodes. Of the two ways to write a rotation, it takes the one that is
+nearer to this direction. Manifest and checkpoint keep the direction, so a live observation gets the same numbers. If
+the sign of a recording never changes, its numbers are baked as they were recorded. `convert` and
+`stage=stats report=true` count the samples whose sign was changed.
+
+To see a codec's contract with all overrides, type `python run.py stage=convert vendor=... codec=... --cfg job`.
 """
 
 
