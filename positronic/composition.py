@@ -78,7 +78,8 @@ class Loader(ConfigLoaderImpl):
         reads.check_reads(cfg, typed_overrides.parse(first))
         _complete(cfg, typed)
         reads.check_references(cfg)
-        refusals.check_resumed_sweep(cfg, typed, multirun)
+        # Hydra also composes as for a multirun to learn whether it is one; that time it validates no sweep.
+        refusals.check_resumed_sweep(cfg, typed, multirun and validate_sweep_overrides)
         refusals.check(cfg)
         _record(cfg, parsed, multirun)
         return cfg

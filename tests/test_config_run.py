@@ -162,6 +162,12 @@ def test_a_sweep_that_is_resumed_says_which(run_py, trained):
     assert [Path(job.output_dir).name for job in trained] == ["0", "1", "0", "1"]
 
 
+def test_a_run_that_is_resumed_is_no_sweep(run_py, trained):
+    """Hydra composes once as for a sweep, to learn which of both it is."""
+    assert run_py("stage=train", "resume=true")[0] == 0
+    assert [job.resume for job in trained] == [True]
+
+
 def test_an_output_dir_that_was_typed_stays_in_a_multirun():
     """What is typed wins."""
     job = ["hydra.mode=MULTIRUN", "stage=train", "output_dir=/x"]
