@@ -39,7 +39,7 @@ def commands():
     for page in (REPOSITORY / "README.md", *sorted(REPOSITORY.glob("docs/*.md"))):
         for block in re.findall(r"```bash\n(.*?)```", page.read_text(), re.DOTALL):
             for line in re.findall(r"python run\.py (stage=\w.*)", block):
-                typed = [word for word in shlex.split(line, comments=True) if word != "..."]
+                typed = [word for word in shlex.split(line, comments=True) if word not in ("...", "&")]
                 yield shlex.join(re.sub(r"\.\.\.$|<.*>", "x", word) for word in typed)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -16,6 +16,7 @@ from positronic.bake.episode import Duplicate, Rejected
 from positronic.bake.reading import AGAIN, read_object
 from positronic.errors import PositronicError
 from positronic.raw.leftout import NOTHING, LeftOut
+from positronic.utils.bullets import bullets
 
 REPORT_FILE = "meta/bake_report.json"
 SHOWN = 20
@@ -87,11 +88,12 @@ class BakeReport:
         rejected = [rejected_table(self.rejected)] if self.rejected else []
         return Group(table, *notes, *rejected, *self._looks_wrong())
 
-    def _looks_wrong(self) -> list[Text]:
+    def _looks_wrong(self) -> list[RenderableType]:
         if not self.findings:
             return []
-        head = f"{len(self.findings)} findings on the numbers (more with stage=stats report=true):"
-        return [Text(head), *(Text(f"  {line}", style=WRONG) for line in self.findings)]
+        count = len(self.findings)
+        head = f"{count} finding{'s' * (count > 1)} on the numbers (more with stage=stats report=true):"
+        return [Text(head), bullets(self.findings, WRONG)]
 
 
 def write_report(folder: Path, report: BakeReport) -> None:

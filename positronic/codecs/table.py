@@ -8,17 +8,23 @@ from positronic.codecs.build import Recipe
 
 
 def contract_table(recipe: Recipe, title: str | None = None) -> Table:
-    """One row a column of the model: what it is made of, its shape, its convention."""
+    """The columns of the model; below each the signals that it is made of, with shape and convention.
+
+    It keeps to 80 characters: names stay whole, and conventions wrap between words.
+    """
     codec, modality = recipe.codec, recipe.modality
     timing = codec.timing
     horizon = "whole chunk" if timing.horizon_sec is None else f"first {timing.horizon_sec:g} s of a chunk"
     table = Table(
         title=title or f"codec {codec.name}", caption=f"{timing.fps} steps/s, {horizon}, task as '{modality.task_key}'"
     )
-    for heading in ("column", "from signal", "shape", "convention"):
+    table.add_column("column, and signals in it", overflow="fold", no_wrap=True)
+    for heading in ("shape", "convention"):
         table.add_column(heading, overflow="fold")
     for column in modality.columns:
+        table.add_section()
+        table.add_row(column.name, style="bold")
         for source in column.sources:
             shape = " x ".join(map(str, source.shape))
-            table.add_row(column.name, source.signal, shape, str(source.convention))
+            table.add_row(f"  {source.signal}", shape, str(source.convention).replace(",", ", "))
     return table

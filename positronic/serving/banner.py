@@ -21,6 +21,8 @@ def print_banner(checkpoint: Checkpoint, vendor: str, recipe: Recipe, host: str,
     reachable = _reachable(host)
     authority = f"[{reachable}]:{port}" if ":" in reachable else f"{reachable}:{port}"
     table = Table(title="inference server", show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for name, value in (
         ("checkpoint", f"{checkpoint.id} of {checkpoint.experiment_dir}"),
         ("vendor", vendor),

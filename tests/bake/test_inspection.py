@@ -168,8 +168,11 @@ def test_the_table_names_every_dimension_and_every_finding(folder):
     console = Console(file=io.StringIO(), width=80)
     console.print(inspection_table(inspect(folder, read_manifest(folder)), "cups"))
     text = console.file.getvalue()
-    for name in ("cups", STATE, "ee_pose.qw", "red", "2 episodes, 30 frames at 15 fps", "1 findings", "gripper at 1.5"):
+    for name in ("cups", STATE, "ee_pose.qw", "red", "2 episodes, 30 frames at 15 fps", "1 finding:", "gripper at 1.5"):
         assert name in text
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert {STATE, "observation.images.left"} <= set(lines)  # uncut
 
 
 def test_the_picture_has_a_frame_for_every_dimension_and_camera(folder):
