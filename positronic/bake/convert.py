@@ -2,77 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from positronic import keys
-from positronic.bake.append import require_appendable, require_same_names, take_over, take_rest
-from positronic.bake.companions import Companion, companion_text
-from positronic.bake.config import VideoConfig
-from positronic.bake.episode import BakedEpisode, Duplicate, EpisodeBaker, Rejected
-from positronic.bake.features import lerobot_features
-from positronic.bake.file_list import FileList, measure, recorded, write_file_list
-from positronic.bake.findings import Findings, near_constant, opposed_signs
-from positronic.bake.ledger import Ledger
-from positronic.bake.manifest import Manifest, manifest_bytes, read_manifest, write_manifest
+from positronic.bake.append import require_appendable, take_rest
+from positronic.bake.companions import Companion
+from positronic.bake.manifest import Manifest, read_manifest
 from positronic.bake.orientation import with_reference_rotations
-from positronic.bake.parallel import FrameCounter, Job, bake_in_order
 from positronic.bake.pieces import Pieces
-from positronic.bake.report import BakeReport, bad_episodes_error, duplicates_error, read_bad, read_turned, write_report
+from positronic.bake.report import BakeReport, write_report
+from positronic.bake.run import BakeOptions, Progress, Run
 from positronic.bake.sampling import require_signals
-from positronic.bake.sidecar import Sidecar, read_sources
-from positronic.bake.video import check_encoder
-from positronic.bake.whole import require_unchanged, require_whole
-from positronic.bake.writer_v21 import WriterV21
-from positronic.bake.writer_v30 import WriterV30
 from positronic.codecs.build import Recipe
 from positronic.errors import PositronicError, listing
 from positronic.raw.dataset import Dataset
 from positronic.storage import exists, local_path, publish_folder
-from positronic.utils.files import replace_text
 
 logger = logging.getLogger(__name__)
-
-WRITERS: dict[str, type[WriterV30 | WriterV21]] = {keys.FORMAT_V30: WriterV30, keys.FORMAT_V21: WriterV21}
-SKIP, STOP = "skip", "stop"
-OF_THIS_BAKE = ("task", "reader", "max_staleness_sec", "max_state_staleness_sec", "provenance")
-
-
-@dataclass(frozen=True)
-class BakeOptions:
-    """``task`` replaces every episode's own. ``num_workers`` 0 means one per core. ``vendor``: for the manifest.
-    ``append``: add to the dataset that is there. ``on_duplicate``: what to do with an episode that is in it."""
-
-    vendor: str
-    dataset_format: str = keys.FORMAT_V30
-    task: str | None = None
-    max_staleness_sec: float | None = 1.0
-    max_state_staleness_sec: float | None = 1.0
-    on_bad_episode: str = STOP
-    append: bool = False
-    on_duplicate: str = STOP
-    num_workers: int = 0
-    video: VideoConfig = field(default_factory=VideoConfig)
-
-
-class Progress:
-    """What a bake tells of its progress; this one tells nobody."""
-
-    def __init__(self) -> None:
-        self.counter = FrameCounter()
-
-    def begin(self, total: int) -> None:
-        """Everything has been checked; ``total`` episodes are to be done."""
-
-    def episode_done(self, done: int) -> None:
-        """``done`` episodes are through."""
 
 
 def bake(
@@ -104,7 +55,7 @@ def bake(
     with (
         publish_folder(output, replace=before is not None) as folder,
         Pieces(output, asked) as pieces,
-        closing(_Run(dataset, recipe, options, folder, pieces, progress or Progress())) as run,
+        closing(Run(dataset, recipe, options, folder, pieces, progress or Progress())) as run,
     ):
         if before is not None:
             run.go_on(local_path(output), before)
@@ -170,186 +121,3 @@ def _plan(dataset: Dataset, recipe: Recipe, options: BakeOptions, provenance: Ma
         video=asdict(options.video),
         provenance=dict(provenance),
     )
-
-
-class _Run:
-    """One bake in progress."""
-
-    def __init__(
-        self, dataset: Dataset, recipe: Recipe, options: BakeOptions, folder: Path, pieces: Pieces, progress: Progress
-    ) -> None:
-        codec, modality, video, fps = recipe.codec, recipe.modality, options.video, recipe.codec.timing.fps
-        self.dataset, self.options, self.folder, self.pieces, self.progress = dataset, options, folder, pieces, progress
-        for image in codec.images[:1]:
-            check_encoder(folder / "probe.mp4", image.height, image.width, fps, video)
-        self.ledger = Ledger(lerobot_features(modality, fps, video), fps)
-        self.sidecar = Sidecar(folder, self.ledger.cameras)
-        self.baker = EpisodeBaker(
-            codec, modality, video, options.task, options.max_staleness_sec, options.max_state_staleness_sec
-        )
-        self.writer: WriterV30 | WriterV21 | None = None
-        self.bad_before: list[dict[str, Any]] = []
-        self.kept_files: FileList = {}
-        self.seen: set[str] = set()
-        self.rejected: list[Rejected] = []
-        self.duplicates: list[Duplicate] = []
-        self.turned: Counter[str] = Counter()
-        self.findings = Findings()
-        self.joint_names: tuple[str, ...] | None = None
-        self.notes: list[tuple[int, str]] = []
-        self.added = self.resumed = self.unseen = 0
-
-    def go_on(self, old: Path, manifest: Manifest) -> None:
-        """Begin with what is in the dataset ``old``. Raises PositronicError when that is not whole, or is another one
-        by now."""
-        if read_manifest(old) != manifest:
-            raise PositronicError(f"Another process has written {old} meanwhile. Type the same command again.")
-        whole = require_whole(old, manifest)
-        kept = WRITERS[self.options.dataset_format].kept
-        files = require_unchanged(old, manifest, whole)
-        require_same_names(old / keys.INFO_FILE, self.ledger.features)
-        self.joint_names = tuple(manifest.joint_names) if manifest.joint_names else None
-        kept_folders = tuple(f"{name}/" for name in kept)
-        self.kept_files = {name: each for name, each in files.items() if name.startswith(kept_folders)}
-        self.bad_before = read_bad(old)
-        self.turned.update(read_turned(old))
-        take_over(old, self.folder, kept)
-        self.sidecar.go_on(old, read_sources(old, manifest), self.ledger)
-        self.baker = replace(self.baker, known=dict(self.sidecar.fingerprints))
-
-    def episodes(self) -> None:
-        """Bake all. Raises PositronicError for bad ones or duplicates when they are not to be skipped, or when
-        there is no good one.
-
-        Once one has been found that stops the bake, the others are only checked, so that all can be named.
-        """
-        self.writer = WRITERS[self.options.dataset_format](self.folder, self.ledger)
-        total, counter = len(self.dataset), self.progress.counter
-        self.progress.begin(total)
-        results = bake_in_order(self.baker, self.pieces.folder, self._job, total, self.options.num_workers, counter)
-        with closing(results):
-            for number, result in enumerate(results):
-                self._take(number, result)
-                self.progress.episode_done(number + 1)
-        problems = [duplicates_error(self.duplicates, total)] if self._stopped_by_duplicates else []
-        if self._stopped_by_bad or len(self.rejected) == total:
-            problems.append(bad_episodes_error(self.rejected, total, self.unseen))
-        if problems:
-            raise PositronicError("\n".join(map(str, problems)))
-
-    @property
-    def _stopped_by_bad(self) -> bool:
-        return self.options.on_bad_episode == STOP and bool(self.rejected)
-
-    @property
-    def _stopped_by_duplicates(self) -> bool:
-        return self.options.on_duplicate == STOP and bool(self.duplicates)
-
-    @property
-    def _has_failed(self) -> bool:
-        return self._stopped_by_bad or self._stopped_by_duplicates
-
-    def _job(self, number: int) -> Job:
-        self.dataset.prefetch(number + 1)
-        return Job(number, self.dataset[number], self._has_failed)
-
-    def _take(self, number: int, result: BakedEpisode | Duplicate | Rejected | None) -> None:
-        if isinstance(result, BakedEpisode):
-            result = self._unless_other_joints(number, result)
-        if isinstance(result, BakedEpisode) and self.options.append:
-            result = self._unless_added(number, result)
-        self.unseen += result is None
-        if isinstance(result, Rejected):
-            self.rejected.append(result)
-        elif isinstance(result, Duplicate):
-            self.duplicates.append(result)
-        elif isinstance(result, BakedEpisode) and not self._has_failed:
-            self._add(result)
-            self.notes += [(self.dataset[number].id, note) for note in result.notes]
-        if isinstance(result, Rejected | Duplicate):
-            self.seen.add(result.uid)
-
-    def _unless_other_joints(self, number: int, episode: BakedEpisode) -> BakedEpisode | Rejected:
-        """Joints in another order have the same shape; only their names tell."""
-        names, first = episode.joint_names, self.joint_names
-        self.joint_names = first or names
-        if names is None or first is None or names == first:
-            return episode
-        there = self.dataset[number]
-        reason = f"its joints are {', '.join(names)}; those of the episodes before are {', '.join(first)}."
-        return Rejected(there.id, episode.source.uid, str(there.place), reason)
-
-    def _unless_added(self, number: int, episode: BakedEpisode) -> BakedEpisode | Duplicate:
-        """What is appended may hold an episode twice, which no worker can know."""
-        index = self.sidecar.fingerprints.get(episode.source.fingerprint)
-        if index is None:
-            return episode
-        there = self.dataset[number]
-        return Duplicate(there.id, episode.source.uid, str(there.place), index)
-
-    def _add(self, episode: BakedEpisode) -> None:
-        source = episode.source
-        self.seen.add(source.uid)
-        self.findings.add(len(self.ledger.lengths), episode.breaches)
-        self.writer.write(self.ledger.enter(episode))
-        self.sidecar.add(source.uid, source.fingerprint, episode.length, episode.task, episode.histograms)
-        self.turned.update(episode.turned)
-        self.added += 1
-        self.resumed += episode.was_there and source.fingerprint in self.pieces.found
-
-    def close(self) -> None:
-        """Close all files."""
-        if self.writer is not None:
-            self.writer.close()
-        self.sidecar.close()
-
-    def finish(self, first: Manifest, this: Manifest, companions: Mapping[str, Companion]) -> Manifest:
-        """Write everything that says something of the whole. ``first``: what the dataset's first bake said.
-
-        Returns the manifest to write last.
-        """
-        self.writer.finish(self.ledger)
-        for name, companion in companions.items():
-            replace_text(self.folder / name, companion_text(companion, self.folder))
-        added = {"episodes": self.added} | {name: getattr(this, name) for name in OF_THIS_BAKE}
-        return replace(
-            first,
-            episodes=len(self.ledger.lengths),
-            frames=self.ledger.frames,
-            digest=self.sidecar.finish(),
-            file_list=True,
-            joint_names=list(self.joint_names) if self.joint_names else None,
-            appended=first.appended + ([added] if first is not this and self.added else []),
-        )
-
-    def seal(self, manifest: Manifest) -> None:
-        """Record every file, and write the manifest, which makes it a dataset."""
-        files = [path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*") if path.is_file()]
-        measured = measure(self.folder, [name for name in files if name not in self.kept_files])
-        of_manifest = {keys.MANIFEST_FILE: recorded(manifest_bytes(manifest))}
-        write_file_list(self.folder, self.kept_files | measured | of_manifest)
-        write_manifest(self.folder, manifest)
-
-    def report(self, output: str | Path, manifest: Manifest) -> BakeReport:
-        """What is told at the end."""
-        added_frames = sum(self.ledger.lengths[-self.added :]) if self.added else 0
-        stats = json.loads((self.folder / keys.STATS_FILE).read_text(encoding="utf-8"))
-        recipe = manifest.load_recipe()
-        of_all = [*opposed_signs(recipe), *near_constant(recipe.modality.columns, stats)]
-        return BakeReport(
-            output=local_path(output),
-            episodes=manifest.episodes,
-            frames=manifest.frames,
-            fps=manifest.fps,
-            tasks=self.ledger.frames_by_task,
-            rejected=tuple(self.rejected),
-            duplicates=tuple(self.duplicates),
-            bad_before=[bad for bad in self.bad_before if bad["uid"] not in self.seen],
-            repeated=len(self.ledger.lengths) - len(self.sidecar.fingerprints),
-            turned=dict(self.turned),
-            findings=(*self.findings.lines(added_frames), *of_all),
-            added_frames=added_frames,
-            resumed=self.resumed,
-            left_out=self.dataset.left_out,
-            notes=tuple(self.notes),
-        )

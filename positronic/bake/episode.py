@@ -27,7 +27,7 @@ from positronic.raw.episode import Episode
 from positronic.raw.faults import BadEpisode
 from positronic.raw.kinds import JOINTS, kind_of
 
-Progress = Callable[[int], None]
+CountFrames = Callable[[int], None]
 """Called with the timesteps done since the last call."""
 
 
@@ -100,7 +100,7 @@ class _Plan(NamedTuple):
 
 
 def bake_episode(
-    baker: EpisodeBaker, episode: Episode, folder: Path, progress: Progress
+    baker: EpisodeBaker, episode: Episode, folder: Path, progress: CountFrames
 ) -> BakedEpisode | Duplicate | Rejected:
     """Bake, or take from the pieces in ``folder`` what was baked before; a bad episode is returned as Rejected."""
     try:
@@ -163,7 +163,7 @@ def _task(baker: EpisodeBaker, episode: Episode) -> str:
 
 
 def _bake(
-    baker: EpisodeBaker, episode: Episode, plan: _Plan, source: Source, folder: Path, progress: Progress
+    baker: EpisodeBaker, episode: Episode, plan: _Plan, source: Source, folder: Path, progress: CountFrames
 ) -> BakedEpisode:
     length, columns = len(plan.times_ns), baker.modality.image_columns
     piece = Piece(folder, source.fingerprint, [column.name for column in columns])
@@ -189,7 +189,7 @@ def _bake(
     )
 
 
-def _encode(baker: EpisodeBaker, episode: Episode, plan: _Plan, piece: Piece, progress: Progress) -> None:
+def _encode(baker: EpisodeBaker, episode: Episode, plan: _Plan, piece: Piece, progress: CountFrames) -> None:
     length, cameras, histograms, still = len(plan.times_ns), baker.modality.image_columns, {}, {}
     with piece.begin() as folder:
         for number, column in enumerate(cameras):

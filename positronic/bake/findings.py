@@ -1,13 +1,13 @@
-"""What looks wrong with the numbers of a recording, said at the end of the bake that read them anyway.
+"""What looks wrong with numbers, by the limits that the server holds live observations against.
 
-By the limits that the server holds live observations against. Encoded columns do not show all of it: a quaternion has
-unit length there whatever was recorded.
+A bake says it of the raw samples that it reads anyway: encoded columns do not show all of it, as a quaternion has unit
+length there whatever was recorded. A report on a baked dataset says it of its columns (``inspection``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,22 +27,35 @@ CHANNELS = ("red", "green", "blue")
 ALMOST_ALL = 0.99  # of the frames: a command runs ahead of the arm now and then
 
 
+class Finding(NamedTuple):
+    """Something that looks wrong with dimensions ``names`` of a column."""
+
+    column: str
+    names: tuple[str, ...]
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.column}: {', '.join(self.names)}: {self.text}"
+
+
 class Breach(NamedTuple):
     """What one episode has beyond a limit: how many ``frames``, the ``first``, the ``worst`` of all measured numbers.
 
-    ``from_share``: the share of all frames from which on it is worth a word.
+    ``from_share``: the share of all frames from which on it is worth a word. ``dims``: which numbers of a row it is
+    about.
     """
 
-    signal: str
+    name: str
     says: str
     frames: int
     first: int
     worst: float
     excess: float
     from_share: float = 0.0
+    dims: frozenset[int] = frozenset()
 
 
-class Findings:
+class Breaches:
     """The breaches of all episodes, put together."""
 
     def __init__(self) -> None:
@@ -51,25 +64,29 @@ class Findings:
     def add(self, episode: int, breaches: Iterable[Breach]) -> None:
         """Count those of the dataset's episode number ``episode``."""
         for each in breaches:
-            key = each.signal, each.says
+            key = each.name, each.says
             before, where = self._found.get(key, (each._replace(frames=0), f"episode {episode}, frame {each.first}"))
             worst = max(before, each, key=lambda breach: breach.excess)
-            self._found[key] = worst._replace(frames=before.frames + each.frames), where
+            both = {"frames": before.frames + each.frames, "dims": before.dims | each.dims}
+            self._found[key] = worst._replace(**both), where
+
+    def texts(self, total: int) -> Iterator[tuple[Breach, str]]:
+        """Each with what is said of it, of ``total`` frames."""
+        for each, where in self._found.values():
+            if each.frames >= each.from_share * total:
+                what = each.says.format(each.worst)
+                yield each, f"{what} (in {each.frames} of {total} frames, first in {where})"
 
     def lines(self, total: int) -> list[str]:
         """In one sentence each, of ``total`` frames."""
-        return [
-            f"{each.signal}: {each.says.format(each.worst)} (in {each.frames} of {total} frames, first in {where})"
-            for each, where in self._found.values()
-            if each.frames >= each.from_share * total
-        ]
+        return [f"{each.name}: {text}" for each, text in self.texts(total)]
 
 
 def breaches(codec: Codec, samples: Samples) -> list[Breach]:
     """What in one episode's raw samples, (T, d) or (T,) by signal, is beyond the limits of the codec's parts."""
     features = {feature.signal: feature for feature in (*codec.state, *codec.action)}
     found = [
-        _breach(name, limit, feature.rows(samples[name]))
+        breach(name, limit, feature.rows(samples[name]))
         for name, feature in features.items()
         for limit in feature.part.raw_limits
     ]
@@ -94,38 +111,45 @@ def opposed_signs(recipe: Recipe) -> list[str]:
     return lines
 
 
-def near_constant(columns: Sequence[Column], stats: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Dimensions below the floor that training puts under a standard deviation, a sentence for each column."""
-    lines = []
+def near_constant(columns: Sequence[Column], deviations: Mapping[str, Mapping[str, float]]) -> list[Finding]:
+    """Dimensions below the floor that training puts under a standard deviation, a finding for each column.
+
+    ``deviations``: column -> dimension -> its standard deviation.
+    """
+    found = []
     for column in columns:
-        names = CHANNELS if column.is_image else [n for source in column.sources for n in element_names(source)]
-        deviations = np.asarray(stats[column.name]["std"], np.float64).reshape(-1)
-        still = {name: std for name, std in zip(names, deviations.tolist(), strict=True) if std < STD_FLOOR}
+        still = {name: std for name, std in deviations[column.name].items() if std < STD_FLOOR}
         if still:
-            lines.append(f"{column.name}: {', '.join(still)}: {near_constant_text(still.values(), column.is_image)}")
-    return lines
+            why = "training takes that floor, so noise stays small in it"
+            why = "pictures without contrast" if column.is_image else why
+            text = f"near constant: std {max(still.values()):.2g} at most, below {STD_FLOOR} ({why})"
+            found.append(Finding(column.name, tuple(still), text))
+    return found
 
 
-def near_constant_text(deviations: Iterable[float], is_image: bool) -> str:
-    """What is said of dimensions with these standard deviations."""
-    reason = "pictures without contrast" if is_image else "training takes that floor, so noise stays small in it"
-    return f"near constant: std {max(deviations):.2g} at most, below {STD_FLOOR} ({reason})"
+def dimension_names(column: Column) -> list[str]:
+    """One name per number of a vector, or per channel of a picture."""
+    return list(CHANNELS) if column.is_image else [n for source in column.sources for n in element_names(source)]
 
 
-def _breach(name: str, limit: Limit, rows: Floats, from_share: float = 0.0) -> Breach | None:
+def breach(name: str, limit: Limit, rows: Floats, from_share: float = 0.0) -> Breach | None:
+    """What in ``rows`` (T, D) of one episode is beyond ``limit``; None: nothing."""
     measured, beyond = limit.excess(rows)
     frames = np.flatnonzero(beyond.any(axis=1))
     if not len(frames):
         return None
     worst = int(beyond.argmax())
+    dims = np.arange(rows.shape[1])[limit.dims]  # a length is about all the numbers that it is measured from
+    failing = dims[np.broadcast_to(beyond.any(axis=0), len(dims))]
     return Breach(
         name,
         limit.says,
-        len(frames),
-        int(frames[0]),
-        float(measured.flat[worst]),
-        float(beyond.flat[worst]),
-        from_share,
+        frames=len(frames),
+        first=int(frames[0]),
+        worst=float(measured.flat[worst]),
+        excess=float(beyond.flat[worst]),
+        from_share=from_share,
+        dims=frozenset(failing.tolist()),
     )
 
 
@@ -138,5 +162,5 @@ def _disagreements(features: Mapping[str, VectorFeature], samples: Samples) -> l
             continue
         for limit in feature.part.agreement:
             both = np.hstack([features[measured].rows(samples[measured]), feature.rows(samples[name])])
-            found.append(_breach(f"{name} beside {measured}", limit, both, ALMOST_ALL))
+            found.append(breach(f"{name} beside {measured}", limit, both, ALMOST_ALL))
     return found

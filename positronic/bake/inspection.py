@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +17,7 @@ from positronic import geometry
 from positronic.bake import statistics
 from positronic.bake.columns import Spool, spooled
 from positronic.bake.features import element_names
-from positronic.bake.findings import CHANNELS, near_constant_text
+from positronic.bake.findings import CHANNELS, Breaches, Finding, breach, dimension_names, near_constant
 from positronic.bake.frames import LEVELS, Histogram
 from positronic.bake.manifest import Manifest
 from positronic.bake.recompute import read_ledger
@@ -34,14 +33,6 @@ FINITE = Limit(slice(0, None), 1, 1, lambda rows: np.isfinite(rows).astype(float
 FLIP_COSINE = np.cos(np.deg2rad(15))  # of half the angle between neighbours: a robot turns less within a frame
 BINS = 60  # of a dimension's histogram
 SHOWN = ("min", "q01", "mean", "q99", "max", "std")
-
-
-class Finding(NamedTuple):
-    """Something that looks wrong with dimensions ``names`` of a column."""
-
-    column: str
-    names: tuple[str, ...]
-    text: str
 
 
 class Dimension(NamedTuple):
@@ -90,7 +81,11 @@ def inspect(root: Path, manifest: Manifest) -> Inspection:
         turned = read_turned(root)
     for name in ledger.cameras:
         dimensions += _camera_dimensions(name, ledger.histograms[name], ledger.frames)
-    return Inspection(manifest, dimensions, [*wrong, *_near_constant(dimensions)], turned)
+    deviations = {column.name: {} for column in modality.columns}
+    for each in dimensions:
+        if each.stats:
+            deviations[each.column][each.name] = each.stats["std"]
+    return Inspection(manifest, dimensions, [*wrong, *near_constant(modality.columns, deviations)], turned)
 
 
 def checks(feature: VectorFeature) -> tuple[Limit, ...]:
@@ -98,56 +93,38 @@ def checks(feature: VectorFeature) -> tuple[Limit, ...]:
     return FINITE, *feature.part.limits
 
 
-class _Tally:
-    """The frames of one feature that fail one check. ``start``: where the feature begins in its column."""
-
-    def __init__(self, column: str, feature: VectorFeature, start: int, check: Limit) -> None:
-        self.column, self.feature, self.check = column, feature, check
-        self.frames, self.first, self.worst, self.beyond = 0, "", 0.0, 0.0
-        self._names = np.array(element_names(feature)[check.dims])
-        self._place = slice(start, start + feature.shape[0])
-        self._failing = np.zeros(len(self._names), bool)
-
-    def look(self, episode: int, rows: Floats) -> None:
-        """Count an episode's rows of the column, (T, D)."""
-        measured, beyond = self.check.excess(rows[:, self._place])
-        bad = beyond > 0
-        frames = np.flatnonzero(bad.any(axis=1))
-        if not len(frames):
-            return
-        self.first = self.first or f"episode {episode}, frame {frames[0]}"
-        self.frames += len(frames)
-        self._failing |= bad.any(axis=0)
-        if beyond.max() > self.beyond:
-            self.beyond, self.worst = beyond.max(), measured.flat[beyond.argmax()]
-
-    def finding(self, total: int) -> Finding:
-        """In one sentence."""
-        names = tuple(self._names[self._failing].tolist())
-        what = self.check.says.format(self.worst)
-        where = f"in {self.frames} of {total} frames, first in {self.first}"
-        return Finding(self.column, names, f"{what} ({where})")
-
-
 def _wrong_values(spool: Spool, columns: Sequence[Column], total: int) -> list[Finding]:
-    tallies = []
-    for column in columns:
-        start = 0
-        for feature in column.sources:
-            tallies += [_Tally(column.name, feature, start, check) for check in checks(feature)]
-            start += feature.shape[0]
+    parts = [(column.name, *part) for column in columns for part in _parts(column)]
+    found = Breaches()
     for episode, rows in enumerate(spool.episodes()):
-        for tally in tallies:
-            tally.look(episode, rows[tally.column])
-    return [tally.finding(total) for tally in tallies if tally.frames]
+        for column, feature, place in parts:
+            broken = [breach(feature.name, limit, rows[column][:, place]) for limit in checks(feature)]
+            found.add(episode, [each for each in broken if each is not None])
+    texts = {(each.name, each.says): (each, text) for each, text in found.texts(total)}
+    findings = []
+    for column, feature, _ in parts:
+        for limit in checks(feature):
+            if (feature.name, limit.says) in texts:
+                each, text = texts[feature.name, limit.says]
+                names = element_names(feature)
+                findings.append(Finding(column, tuple(names[dim] for dim in sorted(each.dims)), text))
+    return findings
+
+
+def _parts(column: Column) -> Iterator[tuple[VectorFeature, slice]]:
+    """The features side by side in a column, and where."""
+    start = 0
+    for feature in column.sources:
+        yield feature, slice(start, start + feature.shape[0])
+        start += feature.shape[0]
 
 
 class _Flips:
     """Where the rotation of one feature hardly moves and its numbers turn over, as from q to -q."""
 
-    def __init__(self, column: str, feature: VectorFeature, start: int) -> None:
+    def __init__(self, column: str, feature: VectorFeature, place: slice) -> None:
         self.column, self.feature, self.count, self._first = column, feature, 0, ""
-        self._place = slice(start + 3, start + feature.shape[0])
+        self._place = slice(place.start + 3, place.stop)
 
     def look(self, episode: int, rows: Floats) -> None:
         """Count an episode's rows of the column, (T, D)."""
@@ -168,12 +145,8 @@ class _Flips:
 
 
 def _sign_flips(spool: Spool, columns: Sequence[Column]) -> list[_Flips]:
-    found = []
-    for column in columns:
-        start = 0
-        for feature in column.sources:
-            found += [_Flips(column.name, feature, start)] if feature.part.has_two_numbers else []
-            start += feature.shape[0]
+    parts = [(column.name, *part) for column in columns for part in _parts(column)]
+    found = [_Flips(*part) for part in parts if part[1].part.has_two_numbers]
     for episode, rows in enumerate(spool.episodes() if found else ()):
         for flips in found:
             flips.look(episode, rows[flips.column])
@@ -186,7 +159,7 @@ def _vector_dimensions(spool: Spool, column: Column) -> list[Dimension]:
     def blocks() -> Iterator[NDArray[np.float32]]:
         return (block[np.isfinite(block).all(axis=1)] for block in spool.blocks(column.name))
 
-    names = [name for feature in column.sources for name in element_names(feature)]
+    names = dimension_names(column)
     if not any(len(block) for block in blocks()):
         nothing = np.zeros(1), np.zeros(0, np.int64)
         return [Dimension(column.name, name, False, {}, *nothing) for name in names]
@@ -214,10 +187,3 @@ def _camera_dimensions(column: str, histogram: Histogram, frames: int) -> list[D
         Dimension(column, name, True, {key: float(stats[key][i, 0, 0]) for key in SHOWN}, edges, histogram[i])
         for i, name in enumerate(CHANNELS)
     ]
-
-
-def _near_constant(dimensions: list[Dimension]) -> Iterator[Finding]:
-    for (column, is_image), group in groupby(dimensions, lambda d: (d.column, d.is_image)):
-        still = {d.name: d.stats["std"] for d in group if d.stats and d.stats["std"] < STD_FLOOR}
-        if still:
-            yield Finding(column, tuple(still), near_constant_text(still.values(), is_image))

@@ -57,5 +57,5 @@ def _turned(inspection: Inspection) -> list[Text]:
 def _findings(inspection: Inspection) -> list[RenderableType]:
     if not inspection.findings:
         return [Text("Nothing looks wrong.")]
-    lines = [f"{f.column}: {', '.join(f.names)}: {f.text}" for f in inspection.findings]
-    return [Text(f"{len(lines)} finding{'s' * (len(lines) > 1)}:"), bullets(lines, WRONG)]
+    found = inspection.findings
+    return [Text(f"{len(found)} finding{'s' * (len(found) > 1)}:"), bullets(map(str, found), WRONG)]

@@ -7,7 +7,7 @@ from pathlib import Path
 import av
 
 from positronic.bake.reading import reading
-from positronic.raw.boxes import missing_end
+from positronic.raw.container import missing_end
 
 
 def count_frames(path: Path, fps: int, size: tuple[int, int]) -> int:

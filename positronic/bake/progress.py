@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, T
 from rich.progress import Progress as RichProgress
 from rich.text import Text
 
-from positronic.bake.convert import Progress
+from positronic.bake.run import Progress
 
 
 class _Speed(ProgressColumn):

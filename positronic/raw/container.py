@@ -19,6 +19,9 @@ from positronic.raw.faults import BadEpisode
 from positronic.utils.colour import has_known_matrix, is_colour_8bit
 
 ENCODE_AGAIN = "Encode the file again as 8-bit colour (yuv420p, square pixels, progressive), or leave this camera out"
+BOX_HEADER = 8  # bytes: size and kind (ISO/IEC 14496-12, 4.2)
+FIRST_BOX = b"ftyp"
+TO_THE_END, LARGE = 0, 1  # sizes that stand for the rest of the file, and for 64 bits that follow
 
 
 class Shown(NamedTuple):
@@ -81,6 +84,29 @@ def _fault_of_streams(streams: list[av.VideoStream]) -> str | None:
     aspect = streams[0].sample_aspect_ratio
     if aspect not in (None, 0, 1):
         return f"has pixels that are not square (aspect {aspect.numerator}:{aspect.denominator}). {ENCODE_AGAIN}"
+    return None
+
+
+def missing_end(path: Path) -> str | None:
+    """What says that the mp4 at ``path`` was cut short; None when it is whole, and for what begins like no mp4.
+
+    Its boxes must end where the file does. A player shows a file whose last bytes are gone without a word, as long as
+    it needs none of them, and a header at the front is whole though frames were cut off behind it. Raises OSError when
+    the file cannot be read.
+    """
+    end, start = path.stat().st_size, 0
+    with path.open("rb") as file:
+        while start < end:
+            file.seek(start)
+            header = file.read(2 * BOX_HEADER)
+            if not start and header[4:BOX_HEADER] != FIRST_BOX:
+                return None
+            size = int.from_bytes(header[:4])
+            size = int.from_bytes(header[BOX_HEADER:]) if size == LARGE else size
+            size = end - start if size == TO_THE_END else size
+            if size < BOX_HEADER or start + size > end:
+                return f"what begins at byte {start} should end at {start + size}, the file does at {end}"
+            start += size
     return None
 
 

@@ -9,16 +9,14 @@ from typing import Any
 
 from positronic import keys
 from positronic.errors import did_you_mean, listing
-from positronic.raw.boxes import missing_end
 from positronic.raw.edits import NO_EDITS, Edits
 from positronic.raw.faults import BadEpisode, MissingSignal
-from positronic.raw.fingerprint import file_digest, fingerprint
+from positronic.raw.fingerprint import file_digest, fingerprint, replaced
 from positronic.raw.folder import EpisodeFolder, episode_folder, read_meta, recorded_uid, uid_of
 from positronic.raw.kinds import JOINTS, kind_of, remedy
 from positronic.raw.layout import EDITS_FILE, INDEX_SUFFIX, META_FILE, STATICS_FILE, VECTOR_SUFFIX, VIDEO_SUFFIX
 from positronic.raw.naming import Naming, current_name
 from positronic.raw.plausible import require_one_clock, require_plausible_length, require_plausible_times
-from positronic.raw.recorded import replaced
 from positronic.raw.signals import VectorSignal
 from positronic.raw.statics import read_statics
 from positronic.raw.video import VideoSignal
@@ -204,8 +202,6 @@ class Episode:
         for name in names:
             signal = self[name]
             self._stamps(name)
-            if isinstance(signal, VideoSignal) and (fault := self._cut(signal)):
-                raise BadEpisode(self.path, f"{signal.path.name} is cut short or damaged: {fault}.")
             signal.check()
             require_plausible_times(signal.times_ns, signal.files[-1])
             expected = (shapes or {}).get(name, signal.shape)
@@ -215,9 +211,6 @@ class Episode:
         if names:
             require_plausible_length(self.start_of(names), self.last_of(names), self.path)
             require_one_clock({name: self._stamps(name) for name in names}, self.path)
-
-    def _cut(self, signal: VideoSignal) -> str | None:
-        return missing_end(signal.path) if signal.path.name in self.place.names else None
 
     def _require_joint_names(self, signals: Iterable[str]) -> None:
         listed = self.joint_names

@@ -14,7 +14,7 @@ import av
 import numpy as np
 
 from positronic.raw import columns
-from positronic.raw.container import Shown, read_shown
+from positronic.raw.container import Shown, bad, missing_end, read_shown
 from positronic.raw.decoder import Decoder
 from positronic.raw.faults import BadEpisode
 from positronic.raw.layout import INDEX_SUFFIX, VIDEO_SUFFIX
@@ -122,8 +122,10 @@ class VideoSignal:
         return next(self.frames([index]))
 
     def check(self) -> None:
-        """Compare index and video without decoding. Raises BadEpisode when one is missing, damaged or longer."""
+        """Compare index and video without decoding. Raises BadEpisode when one is missing, cut, damaged or longer."""
         stamps = len(self.times_ns)
+        if self.path.exists() and (fault := missing_end(self.path)):
+            raise bad(self.path, f"is cut short or damaged: {fault}")
         found = len(self.shown.pts)
         if found != stamps:
             reason = f"{self.path.name} holds {found} frames, but its index {self.index_path.name} {stamps} times."

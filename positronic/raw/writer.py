@@ -25,9 +25,9 @@ import numpy as np
 
 from positronic import keys
 from positronic.errors import PositronicError
+from positronic.raw.fingerprint import FILES, describe
 from positronic.raw.layout import INDEX_SUFFIX, META_FILE, STATICS_FILE, VECTOR_SUFFIX, episode_path, last_episode_id
 from positronic.raw.plausible import MIN_EPISODE_NS, UNIT_HINT
-from positronic.raw.recorded import FILES, describe
 from positronic.raw.statics import encode_static, write_json
 from positronic.raw.vector_writer import VectorWriter
 from positronic.raw.video_writer import VideoOptions, VideoWriter

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from positronic import keys
 from positronic.bake.convert import BakeOptions, bake
-from positronic.bake.findings import Breach, Findings, breaches, opposed_signs
+from positronic.bake.findings import Breach, Breaches, breaches, opposed_signs
 from positronic.raw.dataset import open_dataset
 from positronic.raw.writer import DatasetWriter
 
@@ -29,9 +29,9 @@ def scalar_last(pose):
 
 
 def seen(recipe, **changes):
-    findings = Findings()
-    findings.add(0, breaches(recipe("ee").codec, samples(**changes)))
-    return findings.lines(T)
+    found = Breaches()
+    found.add(0, breaches(recipe("ee").codec, samples(**changes)))
+    return found.lines(T)
 
 
 def test_a_sound_recording_has_nothing_to_say(recipe):
@@ -86,10 +86,10 @@ def test_commands_of_the_other_sign_are_named(recipe):
 
 def test_several_episodes_are_told_of_together():
     """The worst of all, the first of all, and how many."""
-    findings = Findings()
-    findings.add(2, [Breach("grip", "gripper at {:.4g}", 3, 7, 2.0, 1.0)])
-    findings.add(5, [Breach("grip", "gripper at {:.4g}", 4, 0, 9.0, 8.0)])
-    assert findings.lines(100) == ["grip: gripper at 9 (in 7 of 100 frames, first in episode 2, frame 7)"]
+    found = Breaches()
+    found.add(2, [Breach("grip", "gripper at {:.4g}", 3, 7, 2.0, 1.0)])
+    found.add(5, [Breach("grip", "gripper at {:.4g}", 4, 0, 9.0, 8.0)])
+    assert found.lines(100) == ["grip: gripper at 9 (in 7 of 100 frames, first in episode 2, frame 7)"]
 
 
 def test_the_table_of_a_bake_says_it(tmp_path, recipe):

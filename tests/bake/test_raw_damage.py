@@ -15,7 +15,7 @@ from positronic.bake.config import VideoConfig
 from positronic.bake.episode import EpisodeBaker, check_episode
 from positronic.bake.sampling import camera_indices, episode_grid, sample_vectors
 from positronic.raw.episode import Episode
-from positronic.raw.recorded import FILES
+from positronic.raw.fingerprint import FILES
 from positronic.raw.writer import DatasetWriter
 
 NS = 10**9
