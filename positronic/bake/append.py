@@ -72,6 +72,7 @@ def take_rest(old: Path, new: Path) -> list[str]:
 def _settings(manifest: Manifest) -> dict[str, str]:
     """Beside the recipe's contract. The modality's last three go into files of the vendor's own."""
     modality = manifest.load_recipe().modality_config
+    # Aliases may differ, they only rename; how the gripper was read may not.
     gripper = "open at 1, inverted while reading" if _naming(manifest).inverted_gripper else "0=open 1=closed"
     return {
         "vendor": manifest.vendor,

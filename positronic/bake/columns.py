@@ -57,7 +57,7 @@ def spooled(root: Path, names: Sequence[str]) -> Iterator[Spool]:
     costs as much as reading it. The temporary files are where the dataset is, if that can be written to."""
     lengths: list[int] = []
     with ExitStack() as stack:
-        place = root if os.access(root, os.W_OK) else None
+        place = root if os.access(root, os.W_OK) else None  # /tmp may be small, or in memory
         files = {name: stack.enter_context(tempfile.TemporaryFile(dir=place)) for name in names}
         kinds: dict[str, tuple[np.dtype, int]] = {}
         for columns in episode_columns(root, names):

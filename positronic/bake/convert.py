@@ -49,11 +49,12 @@ def bake(
     planned = _plan(dataset, recipe, options, provenance)
     before = _check(dataset, recipe, output, options, planned)
     asked = {name: getattr(planned, name) for name in ("recipe", "reader", "video")}
-    asked |= {"versions": planned.provenance.get("versions")}  # pieces hold videos: without reference rotations
+    # The software encodes the videos that pieces hold; reference rotations are of vectors, which are encoded anew.
+    asked |= {"versions": planned.provenance.get("versions")}
     recipe = _oriented(recipe, dataset, before, options.num_workers)
     planned = replace(planned, recipe=recipe.to_dict())
     with (
-        publish_folder(output, replace=before is not None) as folder,
+        publish_folder(output, replace=before is not None) as folder,  # first: whoever has its lock has the pieces
         Pieces(output, asked) as pieces,
         closing(Run(dataset, recipe, options, folder, pieces, progress or Progress())) as run,
     ):
@@ -63,7 +64,7 @@ def bake(
         manifest = run.finish(planned if before is None else before, planned, companions or {})
         report = run.report(output, manifest)
         write_report(folder, report)
-        run.seal(manifest)
+        run.seal(manifest)  # after every file that it lists; what others added is no matter of the bake
         if before is not None:
             _say_left(take_rest(local_path(output), folder))
     return replace(report, seconds=time.monotonic() - started)

@@ -139,7 +139,7 @@ def _plan(baker: EpisodeBaker, episode: Episode) -> _Plan:
     frames = {
         image.name: camera_indices(episode, image.signal, times, baker.max_staleness_sec) for image in codec.images
     }
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore"):  # what overflows is named below
         samples = sample_vectors(episode, codec.vector_signals, times)
         canonical, turned, beyond = codec.encode_episode(samples), codec.count_turned(samples), breaches(codec, samples)
     columns = {column.name: column.join(canonical) for column in baker.modality.vector_columns}
@@ -173,6 +173,7 @@ def _bake(
     else:
         _encode(baker, episode, plan, piece, progress)
     _require_moving_pictures(baker, episode, plan, piece)
+    # A codec without joints takes episodes whatever the order of theirs.
     has_joints = any(kind_of(name) is JOINTS for name in baker.codec.vector_signals)
     return BakedEpisode(
         source=source,

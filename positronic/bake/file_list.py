@@ -7,7 +7,7 @@ against damage and mix-ups, not against people: it is as fast as the disk, and a
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -32,20 +32,18 @@ FileList = dict[str, Recorded]
 """By name, relative to the dataset."""
 
 
-def measure(root: Path, names: Iterable[str], done: Callable[[int], None] | None = None) -> FileList:
-    """Read the files whole, by one thread per core. ``done`` is called with the bytes read since the last call."""
+def measure(root: Path, names: Iterable[str]) -> FileList:
+    """Read the files whole, by one thread per core."""
     names = sorted(names)
     with ThreadPoolExecutor(available_cores()) as pool:
-        return dict(zip(names, pool.map(lambda name: _measure(root / name, done), names), strict=True))
+        return dict(zip(names, pool.map(lambda name: _measure(root / name), names), strict=True))
 
 
-def _measure(path: Path, done: Callable[[int], None] | None) -> Recorded:
+def _measure(path: Path) -> Recorded:
     checksum = size = 0
     with reading(path), path.open("rb") as file:
         while block := file.read(BLOCK):
             checksum, size = zlib.crc32(block, checksum), size + len(block)
-            if done:
-                done(len(block))
     return Recorded(f"{checksum:08x}", size)
 
 
@@ -89,9 +87,9 @@ def require_sizes(root: Path, files: Mapping[str, Recorded]) -> None:
             raise PositronicError(f"{root / name} is damaged: {size} bytes, the bake wrote {expected.size}. {AGAIN}")
 
 
-def changed_files(root: Path, files: Mapping[str, Recorded], done: Callable[[int], None] | None = None) -> list[str]:
-    """Those of ``files`` with other bytes than the bake wrote; all are read. ``done``: as for ``measure``."""
-    return [name for name, found in measure(root, files, done).items() if found != files[name]]
+def changed_files(root: Path, files: Mapping[str, Recorded]) -> list[str]:
+    """Those of ``files`` with other bytes than the bake wrote; all are read."""
+    return [name for name, found in measure(root, files).items() if found != files[name]]
 
 
 def _line(name: str, each: Recorded) -> str:

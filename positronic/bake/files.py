@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from positronic.bake.video import Joiner
 
+# LeRobot's own defaults (lerobot/datasets/utils.py).
 CHUNK_SIZE = 1000  # files per folder
 DATA_FILE_MB = 100
 VIDEO_FILE_MB = 200

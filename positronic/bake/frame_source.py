@@ -58,7 +58,7 @@ class DecodedFrames:
 
     def _open(self, path: Path) -> VideoFile:
         if path not in self._files:
-            if len(self._files) >= MAX_OPEN_FILES:
+            if len(self._files) >= MAX_OPEN_FILES:  # the one that was opened first; any would do, rows are shuffled
                 self._files.pop(next(iter(self._files))).close()
             self._files[path] = VideoFile(path, self._dataset.fps)
         return self._files[path]
@@ -163,7 +163,7 @@ def available_bytes() -> int:
         lines = Path("/proc/meminfo").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
     except (OSError, StopIteration):
-        return 1 << 62
+        return 1 << 62  # then cache_gb alone decides
 
 
 def _decode_into(out: NDArray[np.uint8], start: int, span: VideoSpan, fps: int) -> int:

@@ -90,6 +90,7 @@ def _suspicions(episode: Episode, name: str, times_ns: Times, limit_ns: int) -> 
 
 def _spans(stamps: Times, times_ns: Times, limit_ns: int) -> Iterator[Span]:
     """Within the episode, longer than the limit, without a stamp inside."""
+    # The episode's ends count as stamps: a signal that begins late or ends early has a span there.
     inner = stamps[(stamps > times_ns[0]) & (stamps < times_ns[-1])]
     edges = np.concatenate([times_ns[:1], inner, times_ns[-1:]])
     for start in np.flatnonzero(np.diff(edges) > limit_ns):
@@ -98,7 +99,7 @@ def _spans(stamps: Times, times_ns: Times, limit_ns: int) -> Iterator[Span]:
 
 def _contradicts(episode: Episode, name: str, span: Span, limit_ns: int) -> str | None:
     """What says that ``name`` changed within the span, earlier than ``limit_ns`` before its end; None: nothing does."""
-    until = span.stop_ns - limit_ns
+    until = span.stop_ns - limit_ns  # what moved later than that is not overdue yet
     if name in MEASURED_ARM:
         others = [other for other in MEASURED_ARM if other != name]
         moving = _moving(episode, [*others, *COMMANDED_ARM], span.start_ns, until)

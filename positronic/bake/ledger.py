@@ -56,6 +56,7 @@ class Ledger:
     def count(self, task: str, length: int, histograms: Mapping[str, Histogram]) -> int:
         """Count an episode. Returns the index of its task, a new one for a new task."""
         task_index = self.tasks.setdefault(task, len(self.tasks))
+        # The task may be the first of its text.
         self.task_frames += [0] * (len(self.tasks) - len(self.task_frames))
         self.task_frames[task_index] += length
         self.lengths.append(length)
@@ -104,6 +105,7 @@ class Ledger:
         """Of LeRobot's own columns, from the lengths alone."""
         lengths = np.array(self.lengths)
         steps = np.arange(lengths.max())
+        # How many episodes have a step k: all but those that are not longer than k.
         alive = np.array([len(lengths), *(len(lengths) - np.bincount(lengths).cumsum()[1:-1])])
         return {
             features.TIMESTAMP: statistics.of_counts((steps / self.fps).astype(np.float32), alive),

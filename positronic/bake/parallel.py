@@ -68,7 +68,7 @@ def bake_in_order(
 
 
 def _in_order(pool: WorkerPool, make_job: Callable[[int], Job], total: int, window: int) -> Iterator[Result]:
-    ready: dict[int, Result] = {}
+    ready: dict[int, Result] = {}  # done, but not their turn: an earlier one takes longer
     submitted = yielded = 0
     for _ in range(min(window, total)):
         pool.submit(make_job(submitted))

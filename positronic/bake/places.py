@@ -117,6 +117,7 @@ class _V30Table:
         prefix = f"videos/{camera}/"
         paths = self.paths(root, VIDEO_PATH, tuple(prefix + name for name in VIDEO_SLOT), video_key=camera)
         firsts = _firsts_in_file(paths, lengths)
+        # Exactly, as the bake divides the same whole numbers.
         for name, frames in zip(VIDEO_SPAN, (firsts, firsts + lengths), strict=True):
             self._require(prefix + name, self._table[prefix + name].to_numpy(), frames / self._fps)
         return tuple(map(VideoSpan, paths, firsts.tolist(), lengths.tolist()))

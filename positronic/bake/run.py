@@ -79,7 +79,7 @@ class Run:
     ) -> None:
         codec, modality, video, fps = recipe.codec, recipe.modality, options.video, recipe.codec.timing.fps
         self.dataset, self.options, self.folder, self.pieces, self.progress = dataset, options, folder, pieces, progress
-        for image in codec.images[:1]:
+        for image in codec.images[:1]:  # all cameras have one size and one encoder
             check_encoder(folder / "probe.mp4", image.height, image.width, fps, video)
         self.ledger = Ledger(lerobot_features(modality, fps, video), fps)
         self.sidecar = Sidecar(folder, self.ledger.cameras)
@@ -101,7 +101,7 @@ class Run:
     def go_on(self, old: Path, manifest: Manifest) -> None:
         """Begin with what is in the dataset ``old``. Raises PositronicError when that is not whole, or is another one
         by now."""
-        if read_manifest(old) != manifest:
+        if read_manifest(old) != manifest:  # which was read before the lock was taken
             raise PositronicError(f"Another process has written {old} meanwhile. Type the same command again.")
         whole = require_whole(old, manifest)
         kept = WRITERS[self.options.dataset_format].kept
@@ -149,7 +149,7 @@ class Run:
         return self._stopped_by_bad or self._stopped_by_duplicates
 
     def _job(self, number: int) -> Job:
-        self.dataset.prefetch(number + 1)
+        self.dataset.prefetch(number + 1)  # so that the next one travels while this one is encoded
         return Job(number, self.dataset[number], self._has_failed)
 
     def _take(self, number: int, result: BakedEpisode | Duplicate | Rejected | None) -> None:
@@ -157,7 +157,7 @@ class Run:
             result = self._unless_other_joints(number, result)
         if isinstance(result, BakedEpisode) and self.options.append:
             result = self._unless_added(number, result)
-        self.unseen += result is None
+        self.unseen += result is None  # only checked, as the bake stops anyway
         if isinstance(result, Rejected):
             self.rejected.append(result)
         elif isinstance(result, Duplicate):
@@ -165,7 +165,7 @@ class Run:
         elif isinstance(result, BakedEpisode) and not self._has_failed:
             self._add(result)
             self.notes += [(self.dataset[number].id, note) for note in result.notes]
-        if isinstance(result, Rejected | Duplicate):
+        if isinstance(result, Rejected | Duplicate):  # an earlier bake's word on them is replaced by this one's
             self.seen.add(result.uid)
 
     def _unless_other_joints(self, number: int, episode: BakedEpisode) -> BakedEpisode | Rejected:
@@ -194,6 +194,7 @@ class Run:
         self.sidecar.add(source.uid, source.fingerprint, episode.length, episode.task, episode.histograms)
         self.turned.update(episode.turned)
         self.added += 1
+        # A piece may also be there because another episode has the same content and was encoded a moment ago.
         self.resumed += episode.was_there and source.fingerprint in self.pieces.found
 
     def close(self) -> None:
@@ -224,6 +225,7 @@ class Run:
     def seal(self, manifest: Manifest) -> None:
         """Record every file, and write the manifest, which makes it a dataset."""
         files = [path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*") if path.is_file()]
+        # Those taken over were read whole a moment ago (``go_on``), and may be most of the dataset.
         measured = measure(self.folder, [name for name in files if name not in self.kept_files])
         of_manifest = {keys.MANIFEST_FILE: recorded(manifest_bytes(manifest))}
         write_file_list(self.folder, self.kept_files | measured | of_manifest)

@@ -48,7 +48,7 @@ class Sidecar:
         self.fingerprints.setdefault(fingerprint, index)
         for name, waiting in self._waiting.items():
             waiting.append(histograms[name])
-        if len(self._rows) % EPISODES_PER_GROUP == 0:
+        if len(self._rows) % EPISODES_PER_GROUP == 0:  # they are most of what a large bake would hold in memory
             self._write_histograms()
 
     def go_on(self, root: Path, sources: Sources, ledger: Ledger) -> None:

@@ -38,6 +38,7 @@ def of_blocks(blocks: Blocks) -> Stats:
     """Statistics of all rows of all blocks, float32 (T_i, D). The blocks are read several times."""
     total = sum(len(block) for block in blocks())
     mean = _column_sums(blocks) / total
+    # In a second pass: a sum of squares would cancel where the mean is large beside the deviation.
     variance = _column_sums(lambda: ((block - mean) ** 2 for block in blocks())) / total
     ranks = {name: _ranks(quantile, total) for name, quantile in QUANTILES.items()}
     ordered = order_statistics(
@@ -79,6 +80,7 @@ def of_range(count: int) -> Stats:
 
 
 def _column_sums(blocks: Blocks) -> NDArray[np.float64]:
+    # Added exactly: a running sum would lose the last digits of many frames.
     parts = [block.sum(axis=0, dtype=np.float64).tolist() for block in blocks()]
     return np.array([math.fsum(column) for column in zip(*parts, strict=True)])
 

@@ -24,6 +24,7 @@ SVT_AV1 = "libsvtav1"
 
 def encoder_options(video: VideoConfig) -> dict[str, str]:
     """What the encoder is told; ``video.options`` come last."""
+    # No B-frames and no keyframes at cuts: a packet is a frame, and every n-th one can be decoded alone.
     options = {"preset": video.preset, "crf": video.crf, "g": video.keyframe_interval, "bf": 0, "sc_threshold": 0}
     one_thread = {"svtav1-params": "lp=1"} if video.vcodec == SVT_AV1 else {"threads": 1}
     return {key: str(value) for key, value in (options | one_thread | video.options).items()}
@@ -73,6 +74,7 @@ def check_encoder(path: Path, height: int, width: int, fps: int, video: VideoCon
     Raises PositronicError when the encoder refuses the settings, or when pictures come back in other colours.
     """
     try:
+        # One frame is enough: an encoder refuses its settings when it is opened, and the stream says its colours.
         black = FromRgb(video.pix_fmt).from_array(np.zeros((height, width, 3), np.uint8))
         with piece_writer(path, height, width, fps, video) as writer:
             writer.write(black)
@@ -101,7 +103,7 @@ class Joiner:
         self.frames = 0
         self.bytes = 0
         self._fps = fps
-        self._container = av.open(str(path), "w", options=BITEXACT | {"movflags": "+faststart"})
+        self._container = av.open(str(path), "w", options=BITEXACT | {"movflags": "+faststart"})  # its index first
         self._stream: av.VideoStream | None = None
 
     def append(self, piece: Path, frames: int) -> None:

@@ -7,7 +7,7 @@ has changed since the bake is a matter of ``file_list``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -79,27 +79,22 @@ def require_whole(
         for camera, size in cameras.items():
             _require_frames(places, camera, manifest.fps, size)
     stats = None if keys.STATS_FILE in anew else _stats(root / keys.STATS_FILE, recipe, manifest.frames)
-    require_sizes(root, files)
+    require_sizes(root, files)  # last: what is found before names the episode too
     return Whole(recipe, places, tasks, rows, stats)
 
 
 def require_unchanged(
-    root: Path,
-    manifest: Manifest,
-    whole: Whole,
-    videos: bool = True,
-    anew: Collection[str] = (),
-    done: Callable[[int], None] | None = None,
+    root: Path, manifest: Manifest, whole: Whole, videos: bool = True, anew: Collection[str] = ()
 ) -> FileList:
     """Read every file of the dataset in ``root`` and compare it with what the bake wrote; others as for
-    ``require_whole``. ``done`` is called with the bytes read since the last call.
+    ``require_whole``.
 
     Returns what was looked at: nothing for a dataset of an older version, which has no list of its files.
 
     Raises PositronicError that names the first file that has changed, and its episodes.
     """
     files = listed_files(root, manifest, videos, anew)
-    changed = changed_files(root, files, done)
+    changed = changed_files(root, files)
     if changed:
         episodes = whole.places.episodes_in(root / changed[0])
         of = f" (episodes {episodes[0]} to {episodes[-1]})" if episodes else ""
@@ -208,6 +203,7 @@ def _rows(root: Path, places: Places, tasks: Sequence[str], fps: int, columns: S
 def _rows_of_file(
     path: Path, episodes: Sequence[int], places: Places, task_of: NDArray[np.int64], fps: int, columns: Sequence[str]
 ) -> pa.Table:
+    # LeRobot's own columns too: in them rows that slipped onto a neighbour's frames show.
     table = read_columns(path, [*features.BOOKKEEPING, *columns])
     lengths, first = places.lengths[episodes], places.starts[episodes[0]]
     episode_of = np.repeat(episodes, lengths)

@@ -115,7 +115,7 @@ class Codec:
             )
         if not np.all(np.isfinite(chunk)):
             raise PositronicError(f"Codec '{self.name}': the policy's actions are not finite numbers.")
-        stamps = self.timing.timestamps(len(chunk))
+        stamps = self.timing.timestamps(len(chunk))  # before decoding: what lies behind the horizon costs nothing
         (arm, targets), (_, grips) = self.split_action(chunk[: len(stamps)])
         grips = np.clip(grips > GRIP_THRESHOLD if self.switch_grip else grips, 0.0, 1.0)[:, 0]
         commands = arm.part.commands(targets)

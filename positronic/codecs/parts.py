@@ -168,6 +168,7 @@ class EePose(Part):
 
     def commands(self, rows: Floats) -> list[Command]:
         poses = geometry.pose_from(self.rotation, rows)
+        # A policy may answer -q for q: the robot is told the row of numbers that its recordings have.
         poses = self._turned(poses) if self.rotation == "quat_wxyz" else poses
         return [CartesianPosition(pose.copy()) for pose in poses]
 
@@ -179,7 +180,7 @@ class EePose(Part):
         with np.errstate(over="ignore"):
             norms = np.linalg.norm(quats, axis=1)
         quats = geometry.quat_normalise(quats[(norms > geometry.MIN_NORM) & np.isfinite(norms)])
-        if self.rotation == "rotvec":
+        if self.rotation == "rotvec":  # which has no sign of its own: it comes from the quaternion with w >= 0
             quats = np.where(quats[:, :1] < 0, -quats, quats)
         return np.vstack([np.einsum("ti,tj->ij", quats, quats), quats.sum(axis=0)])
 

@@ -35,7 +35,7 @@ def read_table(path: Path) -> pa.Table:
     """The whole file. Raises BadEpisode when it is missing, is not parquet, or is not what was written."""
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            table = file.read(use_threads=False)
+            table = file.read(use_threads=False)  # episodes are read in parallel already
             bounds = dict(_bounds(file.metadata))
     except UNREADABLE as error:
         raise BadEpisode(path.parent, f"{path.name} cannot be read ({error}).") from error

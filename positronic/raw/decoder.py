@@ -26,9 +26,8 @@ class Decoder:
     damaged, or holds no 8-bit colour.
     """
 
-    def __init__(self, path: Path, threads: int = 1, shown: Shown | None = None) -> None:
+    def __init__(self, path: Path, shown: Shown | None = None) -> None:
         self.path = path
-        self._threads = threads
         self._known = shown
         self._to_rgb = ToRgb()
         self._open()
@@ -37,8 +36,8 @@ class Decoder:
         self._container, self._stream = open_video(self.path)
         context = self._stream.codec_context  # which takes another size when the frames do
         self._width, self._height = context.width, context.height
-        context.thread_count = self._threads
-        self._stream.thread_type = "SLICE" if self._threads == 1 else "AUTO"
+        context.thread_count = 1  # episodes are read in parallel
+        self._stream.thread_type = "SLICE"
         self._go_on_from(-1)
 
     def __enter__(self) -> Self:

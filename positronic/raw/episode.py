@@ -191,12 +191,12 @@ class Episode:
         """The last stamp of any of the given signals, ns."""
         return max(self._stamps(name)[-1] for name in names)
 
-    def validate(self, signal_names: Iterable[str], shapes: Mapping[str, tuple[int, ...]] | None = None) -> None:
-        """Read these signals throughout (videos are not decoded) and hold them against ``shapes``, where given.
+    def validate(self, signal_names: Iterable[str]) -> None:
+        """Read these signals throughout; videos are not decoded.
 
-        Raises BadEpisode: a signal missing, empty, unreadable, damaged, going back in time, ragged, not finite, of
-        another shape; a video truncated, without its index, or with another number of frames; stamps and values that
-        no robot makes (``raw.plausible``).
+        Raises BadEpisode: a signal missing, empty, unreadable, damaged, going back in time, ragged, not finite; a video
+        truncated, without its index, or with another number of frames; stamps and values that no robot makes
+        (``raw.plausible``).
         """
         names = list(signal_names)
         for name in names:
@@ -204,9 +204,6 @@ class Episode:
             self._stamps(name)
             signal.check()
             require_plausible_times(signal.times_ns, signal.files[-1])
-            expected = (shapes or {}).get(name, signal.shape)
-            if tuple(expected) != signal.shape:
-                raise BadEpisode(self.path, f"signal '{name}' has shape {signal.shape}, expected {tuple(expected)}.")
         self._require_joint_names(names)
         if names:
             require_plausible_length(self.start_of(names), self.last_of(names), self.path)

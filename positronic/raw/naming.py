@@ -22,6 +22,7 @@ class Naming:
         """Offered name -> recorded name, sorted. Aliases win over recorded names, those over newer spellings."""
         recorded = set(recorded)
         sources = self.sources(recorded)
+        # An older and a newer spelling may both be there: then the published one keeps its own recording.
         offered = {current_name(name): name for name in recorded if current_name(name) not in recorded}
         offered |= {name: name for name in recorded - set(offered.values())}
         offered |= {name: sources[source] for name, source in self.aliases.items() if source in sources}

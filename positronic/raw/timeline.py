@@ -47,7 +47,7 @@ def window(stamps_ns: Times, start_ns: int, stop_ns: int) -> tuple[Times, np.nda
     When ``start`` falls between two samples, the earlier one is carried and stamped ``start``; a window that begins
     before the first sample begins with it.
     """
-    low = int(np.searchsorted(stamps_ns, start_ns, side="right")) - 1
+    low = int(np.searchsorted(stamps_ns, start_ns, side="right")) - 1  # of equal stamps the last, as in ``index_at``
     high = int(np.searchsorted(stamps_ns, stop_ns, side="left"))
     if low < 0 or stop_ns <= start_ns:
         low = int(np.searchsorted(stamps_ns, start_ns, side="left"))

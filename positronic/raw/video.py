@@ -32,16 +32,12 @@ class FrameSize(NamedTuple):
 
 
 class VideoSignal:
-    """A camera, in the files named ``recorded``. They are opened when asked for, and none stays open between calls.
+    """A camera, in the files named ``recorded``. They are opened when asked for, and none stays open between calls."""
 
-    ``threads``: decoder threads, 1 by default as episodes are read in parallel.
-    """
-
-    def __init__(self, name: str, folder: Path, recorded: str | None = None, threads: int = 1) -> None:
+    def __init__(self, name: str, folder: Path, recorded: str | None = None) -> None:
         self.name = name
         self.path = folder / f"{recorded or name}{VIDEO_SUFFIX}"
         self.index_path = folder / f"{recorded or name}{INDEX_SUFFIX}"
-        self.threads = threads
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -83,7 +79,7 @@ class VideoSignal:
 
     def decoder(self) -> Decoder:
         """A decoder to hold open over many random reads; use it in a ``with``."""
-        return Decoder(self.path, self.threads, self.shown)
+        return Decoder(self.path, self.shown)
 
     def index_at(self, times_ns: Any) -> np.ndarray:
         """Frame shown at each time (T,): int64 (T,). Raises PositronicError before the first frame."""

@@ -53,7 +53,7 @@ class VideoWriter:
                 f"{image_hwc.dtype} of shape {image_hwc.shape}."
             )
         frame = self._from_rgb.from_array(image_hwc)
-        frame.pts = len(self._times)
+        frame.pts = len(self._times)  # a number, not a time: see ``video``
         self._container.mux(self._stream.encode(frame))
         self._times.append(time_ns)
 

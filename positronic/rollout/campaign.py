@@ -79,7 +79,7 @@ def run_campaign(
     if count == 1:
         results = _in_turn(campaign, _runner(campaign, robot, policy, watch or ignore))
     else:
-        policy.close()
+        policy.close()  # its place in the server, or its memory on the GPU, is for the workers
         results = _side_by_side(campaign, count)
     with contextlib.closing(results):
         for result in results:

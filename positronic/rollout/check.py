@@ -46,7 +46,7 @@ def check_chunk(chunk: Sequence[ActionStep], contract: RobotContract) -> None:
             f"The policy commands {listing(kinds)}, which the robot '{contract.name}' does not take; it takes"
             f" {listing(contract.commands)}. Take a checkpoint with another codec, or another hardware=."
         )
-    for number, step in enumerate(chunk):
+    for number, step in enumerate(chunk):  # all of them: half a chunk must not be played before the fault is met
         fault = _size_fault(step.command, contract) or step_fault(step)
         if fault:
             raise PositronicError(

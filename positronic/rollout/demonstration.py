@@ -80,7 +80,7 @@ class Demonstrator:
 
     def _perform(self, recorder: EpisodeRecorder, disturbance: Disturbance) -> int:
         judge = self._robot.judge()
-        begin_ns = self._robot.time_ns
+        begin_ns = self._robot.time_ns  # not 0 after a recovery's preroll
         for tick in range(len(disturbance.yaws)):
             time_ns = tick_ns(tick, self._fps)
             state = self._robot.scene_state()

@@ -71,7 +71,7 @@ class FreshnessCheck:
         picture, shown = look_at(Image.fromarray(image)), self._shown.get(name)
         if shown is None or not is_same(shown.picture, picture):
             self._shown[name] = _Shown(picture, time_ns, arm)
-        elif shown.moved_ns is None:
+        elif shown.moved_ns is None:  # the limit runs from the movement: a still scene may be shown for ever
             shown.moved_ns = time_ns if _has_moved(shown.arm, arm) else None
         elif time_ns - shown.moved_ns > self._limit_sec * NS_PER_SEC and contrast(picture) >= FLAT_LEVELS:
             raise self._stale(

@@ -52,7 +52,7 @@ class RemotePolicy:
         )
         self._checkpoint = config.checkpoint
         self._session = self._client.session(self._checkpoint)
-        self._fresh = True
+        self._fresh = True  # the session that was opened for its meta serves the first episode
 
     @property
     def meta(self) -> Mapping[str, Any]:

@@ -33,7 +33,7 @@ class EpisodeRecorder:
         """
         for name, value in observation.items():
             measured_ns = max((stamps_ns or {}).get(name, time_ns), 0)
-            if measured_ns > self._measured_ns.get(name, -1):
+            if measured_ns > self._measured_ns.get(name, -1):  # a stale signal must look stale in the recording too
                 self._writer.append(name, value, measured_ns)
                 self._measured_ns[name] = measured_ns
         for name, value in (metrics or {}).items():

@@ -83,7 +83,7 @@ class Loop:
 
     def _events(self) -> Iterator[Event]:
         """Chunk after chunk, the last one cut where time is up, and a last look then."""
-        now = Fraction(self._robot.time_ns)
+        now = Fraction(self._robot.time_ns)  # exact: 1/15 s is no whole number of ns, and rounding would add up
         while math.floor(now) < self._end_ns:
             self._robot.advance(math.floor(now))
             plan = self._ask(now)
@@ -149,7 +149,7 @@ def run_episode(
     """
     robot.reset(seed)
     policy.reset()
-    facts = robot.statics()
+    facts = robot.statics()  # after the reset, which draws the scene
     facts[keys.TASK] = driver.task or facts.get(keys.TASK, "")
     recorder = EpisodeRecorder(writer)
     loop = Loop(robot, policy, recorder, driver, facts[keys.TASK], watch)
@@ -157,7 +157,7 @@ def run_episode(
     try:
         loop.run()
     except PositronicError as problem:
-        if not loop.course.started:
+        if not loop.course.started:  # nothing was recorded that could be reported
             raise
         stops = isinstance(problem, StaleSignal) and driver.on_stale == "stop"
         reason, outcome = str(problem), STALE if stops else ABORTED

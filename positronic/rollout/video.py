@@ -182,7 +182,7 @@ def lasting(frames: Iterable[Frame], count: int) -> Iterator[Frame]:
 def write_mp4(path: Path, frames: Iterable[Frame], fps: int) -> None:
     """Encode frames (H, W, 3), both even, as H.264; the header comes first, so that playing starts while it loads."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    frames = iter(frames)
+    frames = iter(frames)  # one at a time: an episode of large pictures would fill the memory
     first, from_rgb = next(frames), FromRgb()
     with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as container:
         stream = container.add_stream("libx264", rate=fps, options={"crf": CRF, "preset": "veryfast"})

@@ -64,7 +64,7 @@ def run(config: Collect) -> None:
 
     begin = time.monotonic()
     done: list[Demonstration] = []
-    there = kept = 0
+    there = kept = 0  # Ctrl-C may come before the folder is looked at
     hint = f"To continue it, type:\n  {again(RESUME)}"
     try:
         with synced_output(config.output_dir, RECORDING, config.storage, config.resume, hint) as root:

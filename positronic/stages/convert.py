@@ -78,7 +78,7 @@ def run(config: Convert) -> None:
         num_workers=config.num_workers,
         video=config.video,
     )
-    dataset, console = open_from_config(config.dataset), Console(stderr=True)
+    dataset, console = open_from_config(config.dataset), Console(stderr=True)  # stdout is for the table
     with local_output(config.output_dir, config.storage, keys.MANIFEST_FILE) as output, Bar(console) as progress:
         extra = companions(config.vendor.name, recipe, config.dataset_format)
         report = bake(dataset, recipe, output, options, provenance(), progress, extra)

@@ -57,7 +57,7 @@ def run(config: Infer) -> None:
         robot = parts.enter_context(contextlib.closing(open_robot(config.hardware)))
         policy = parts.enter_context(contextlib.closing(open_policy(config.policy, robot)))
         check_codec(config, policy.meta)
-        if place is None:
+        if place is None:  # only the policy knows the experiment that the folder is named after
             place = free_place(named_after(policy.meta, config), config.storage)
             root = parts.enter_context(output_folder(place, config.storage))
         origin = provenance()

@@ -23,9 +23,9 @@ from positronic.storage import partial_path
 VERSIONS = {"commit": None, "dirty": None, "versions": {}}
 
 PUBLISHED = Path(__file__).parents[1] / "data" / "raw_v1"
-COPIES = 60
+MANY, FEW = 60, 12  # episodes: more than are baked before a signal comes; more than are under way at once
 BAKE = """
-import sys
+import signal, sys
 import positronic
 from positronic.bake.convert import BakeOptions, Progress, bake
 from positronic.codecs.build import build
@@ -35,9 +35,11 @@ class Tell(Progress):
     def episode_done(self, done):
         if done == 2:
             print("under way", flush=True)
+            if waits == "waits":
+                signal.pause()
 
 if __name__ == "__main__":
-    raw, output, workers = sys.argv[1:]
+    raw, output, workers, waits = sys.argv[1:]
     config = positronic.compose(["stage=convert", "vendor=lerobot", "codec=ee", "dataset.path=unused"])
     options = BakeOptions("lerobot", num_workers=int(workers))
     versions = {"commit": None, "dirty": None, "versions": {}}
@@ -45,10 +47,10 @@ if __name__ == "__main__":
 """
 
 
-@pytest.fixture
-def raw(tmp_path):
-    """More episodes than are baked before the signal comes, each with a content of its own."""
-    for number in range(COPIES):
+@pytest.fixture(params=[MANY])
+def raw(tmp_path, request):
+    """So many episodes, each with a content of its own."""
+    for number in range(request.param):
         folder = episode_path(tmp_path / "raw", number)
         shutil.copytree(episode_path(PUBLISHED, number % 3), folder)
         (folder / "static.json").write_text(json.dumps({"task": f"task {number}"}))
@@ -57,12 +59,15 @@ def raw(tmp_path):
 
 @pytest.fixture
 def under_way(tmp_path, raw):
-    """Starts a bake in a process group of its own and waits until two episodes are done."""
+    """Starts a bake in a process group of its own and waits until two episodes are done.
+
+    The bake then goes on, or ``waits`` for the signal; its workers end what they were given.
+    """
     script, started = tmp_path / "bake.py", []
     script.write_text(BAKE)
 
-    def start(workers):
-        command = [sys.executable, script, raw, tmp_path / "out" / "baked", str(workers)]
+    def start(workers, then="goes on"):
+        command = [sys.executable, script, raw, tmp_path / "out" / "baked", str(workers), then]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
         started.append(process)
         assert process.stdout.readline() == "under way\n"
@@ -98,14 +103,15 @@ def test_ctrl_c_leaves_no_dataset(under_way, tmp_path, workers):
     assert process.stdout.read() == ""  # comes to its end when the last process that could write has ended
 
 
+@pytest.mark.parametrize("raw", [FEW], indirect=True)
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_the_next_bake_goes_on_and_gives_the_same_bytes(under_way, tmp_path, raw, recipe, how):
     """It takes over every finished episode, and the result is that of a bake that nobody stopped."""
-    process, output = under_way(2), tmp_path / "out" / "baked"
+    process, output = under_way(2, "waits"), tmp_path / "out" / "baked"
     os.killpg(process.pid, how)
     process.wait()
     done = finished(output)
-    assert 2 <= len(done) < COPIES
+    assert 2 <= len(done) < FEW
     report = bake_all(raw, output, recipe)
     assert report.resumed == len(done)
     assert list((tmp_path / "out").iterdir()) == [output]

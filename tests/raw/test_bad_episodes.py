@@ -59,8 +59,8 @@ def refused(episode, *names):
 
 
 def test_a_good_episode_passes(episode):
-    """Nothing is raised for what was recorded well, with the shapes it was recorded in."""
-    episode.validate(episode.signals, {keys.JOINT_POSITION: (7,), keys.GRIP: (), keys.IMAGE_WRIST: (32, 48, 3)})
+    """Nothing is raised for what was recorded well."""
+    episode.validate(episode.signals)
 
 
 def test_the_error_carries_id_path_and_reason(episode):
@@ -166,12 +166,6 @@ def test_matrices(episode):
     """Nested lists are no signal of this format."""
     vectors(episode, [0], [[[0.0, 1.0]]])
     assert "expected scalars or lists of numbers" in refused(episode).reason
-
-
-def test_a_shape_that_is_not_the_expected_one(episode):
-    """Found and expected shapes are in the message."""
-    with pytest.raises(BadEpisode, match=r"'robot_state.q' has shape \(7,\), expected \(6,\)"):
-        episode.validate([keys.JOINT_POSITION], {keys.JOINT_POSITION: (6,)})
 
 
 def test_time_that_goes_back(episode):

@@ -19,9 +19,28 @@ SIDE = 16
 GREY_STEP = 12
 
 
+TINY_ACT = {
+    "vision_backbone": "resnet_small",
+    "chunk_size": 4,
+    "n_action_steps": 4,
+    "dim_model": 32,
+    "n_heads": 2,
+    "dim_feedforward": 32,
+    "n_encoder_layers": 1,
+    "n_decoder_layers": 1,
+    "n_vae_encoder_layers": 1,
+    "use_vae": "true",  # draws random numbers, as dropout does
+    "dropout": 0.1,
+}
+
+
+def last_of_each_key(*overrides: str) -> list[str]:
+    return list({each.partition("=")[0]: each for each in overrides}.values())
+
+
 def tiny_recipe(*overrides: str) -> Recipe:
-    typed = ["stage=train", "vendor=lerobot", "codec=ee", f"modality.image_size=[{SIDE},{SIDE}]", *overrides]
-    config = positronic.compose(list({each.partition("=")[0]: each for each in typed}.values()))  # the last one counts
+    fixed = ["stage=train", "vendor=lerobot", "codec=ee", f"modality.image_size=[{SIDE},{SIDE}]"]
+    config = positronic.compose(last_of_each_key(*fixed, *overrides))
     return build(config.codec, config.modality)
 
 
@@ -57,3 +76,13 @@ def baked_path(tmp_path_factory) -> Path:
 @pytest.fixture
 def dataset(baked_path) -> BakedDataset:
     return open_baked(baked_path)
+
+
+@pytest.fixture
+def tiny_act(baked_path, tmp_path):
+    """``tiny_act("name", ...)``: what one types to train the smallest ACT; further values take the place of these."""
+    fixed = ["stage=train", "vendor=lerobot", "codec=ee", f"modality.image_size=[{SIDE},{SIDE}]"]
+    fixed += ["modality.action_horizon_sec=0.2", f"input_path={baked_path}", f"output_dir={tmp_path}"]
+    fixed += ["batch_size=3", "device=cpu", "log_freq=1"]
+    fixed += [f"vendor.policy.{name}={value}" for name, value in TINY_ACT.items()]
+    return lambda name, *more: last_of_each_key(*fixed, f"exp_name={name}", *more)

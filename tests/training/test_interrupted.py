@@ -18,8 +18,6 @@ STEPS, SAVE_FREQ = 12, 5
 STEP = "positronic.training.loop:Learner.step"
 SAVE = "positronic.training.loop:Learner.save_state"
 START = "torch.utils.data:DataLoader.__iter__"
-TINY_ACT = "vision_backbone=resnet_small chunk_size=4 n_action_steps=4 dim_model=32 n_heads=2 dim_feedforward=32"
-LAYERS = "n_encoder_layers=1 n_decoder_layers=1 dropout=0.1"
 
 
 @pytest.fixture
@@ -32,24 +30,10 @@ def _one_thread():
 
 
 @pytest.fixture
-def overrides(baked_path, tmp_path):
+def overrides(tiny_act):
     """``overrides("name", ...)``: what one types to train with two processes that decode."""
-    policy = [f"vendor.policy.{each}" for each in f"{TINY_ACT} {LAYERS}".split()]
-    fixed = [
-        "stage=train",
-        "vendor=lerobot",
-        "codec=ee",
-        "modality.image_size=[16,16]",
-        "modality.action_horizon_sec=0.2",
-    ]
-    fixed += [f"input_path={baked_path}", f"output_dir={tmp_path}", "batch_size=3", "device=cpu", "log_freq=1"]
-    fixed += [f"num_train_steps={STEPS}", f"save_freq={SAVE_FREQ}", "cache_gb=0", "num_workers=2", *policy]
-    return lambda name, *more: instead(fixed, f"exp_name={name}", *more)
-
-
-def instead(fixed, *more):
-    """Overrides, each of ``more`` in the place of one with the same key."""
-    return list({each.partition("=")[0]: each for each in (*fixed, *more)}.values())
+    fixed = [f"num_train_steps={STEPS}", f"save_freq={SAVE_FREQ}", "cache_gb=0", "num_workers=2"]
+    return lambda name, *more: tiny_act(name, *fixed, *more)
 
 
 def losses(folder):

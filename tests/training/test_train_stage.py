@@ -15,20 +15,6 @@ from positronic.training.checkpoints import find_checkpoint, list_checkpoints
 from positronic.vendors import registry
 
 STEPS, SAVED_AT, KILLED_AT = 20, 10, 12
-TINY_ACT = {
-    "vision_backbone": "resnet_small",
-    "chunk_size": 4,
-    "n_action_steps": 4,
-    "dim_model": 32,
-    "n_heads": 2,
-    "dim_feedforward": 32,
-    "n_encoder_layers": 1,
-    "n_decoder_layers": 1,
-    "n_vae_encoder_layers": 1,
-    "use_vae": "true",  # draws random numbers, as dropout does
-    "dropout": 0.1,
-}
-
 # Runs the stage with the overrides given to it, and kills itself, as the kernel would, after a step.
 KILLED_RUN = f"""
 import os, signal, sys
@@ -49,24 +35,10 @@ run(positronic.compose(sys.argv[1:]))
 
 
 @pytest.fixture
-def overrides(baked_path, tmp_path):
+def overrides(tiny_act):
     """``overrides("name", ...)``: what one would type after ``python run.py``."""
-    policy = [f"vendor.policy.{name}={value}" for name, value in TINY_ACT.items()]
-    fixed = [
-        "stage=train",
-        "vendor=lerobot",
-        "codec=ee",
-        "modality.image_size=[16,16]",
-        "modality.action_horizon_sec=0.2",
-    ]
-    fixed += [f"input_path={baked_path}", f"output_dir={tmp_path}", "learning_rate=1e-3", "batch_size=3", "device=cpu"]
-    fixed += [f"num_train_steps={STEPS}", f"save_freq={SAVED_AT}", "log_freq=1", *policy]
-    return lambda name, *more: instead(fixed, f"exp_name={name}", *more)
-
-
-def instead(fixed, *more):
-    """Overrides, each of ``more`` in the place of one with the same key."""
-    return list({each.partition("=")[0]: each for each in (*fixed, *more)}.values())
+    fixed = ["learning_rate=1e-3", f"num_train_steps={STEPS}", f"save_freq={SAVED_AT}"]
+    return lambda name, *more: tiny_act(name, *fixed, *more)
 
 
 @pytest.fixture(autouse=True)
@@ -142,7 +114,7 @@ def test_running_again_says_what_to_type(overrides, tmp_path, capsys):
     capsys.readouterr()
     train([*short, "resume=true"])
     assert "is trained to step 2 already" in capsys.readouterr().out
-    train(instead(short, "resume=true", "num_train_steps=3"))
+    train(overrides("run", "save_freq=2", "resume=true", "num_train_steps=3"))
     assert "Continuing" in capsys.readouterr().out
     assert find_checkpoint(tmp_path / "run").step == 3
 
