@@ -10,9 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from positronic.bake.inspection import SHOWN, Dimension, Inspection
-from positronic.utils.bullets import bullets
+from positronic.utils.bullets import WRONG, bullets
 
-WRONG = "yellow"
 NAME_WIDTH, NUMBER_WIDTH = 19, 9  # six numbers and the spaces between fill 80 characters
 
 

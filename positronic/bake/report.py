@@ -16,14 +16,13 @@ from positronic.bake.episode import Duplicate, Rejected
 from positronic.bake.reading import AGAIN, read_object
 from positronic.errors import PositronicError
 from positronic.raw.leftout import NOTHING, LeftOut
-from positronic.utils.bullets import bullets
+from positronic.utils.bullets import WRONG, bullets
 
 REPORT_FILE = "meta/bake_report.json"
 SHOWN = 20
 TURNED = "turned_samples"
 TURNED_SAYS = "turned to one sign"
 TASK_CHARS = 120
-WRONG = "yellow"
 
 
 @dataclass(frozen=True)

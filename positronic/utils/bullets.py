@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from rich.table import Table
 from rich.text import Text
 
+WRONG = "yellow"  # the style of what looks wrong, wherever it is shown
+
 
 def bullets(lines: Iterable[str], style: str = "") -> Table:
     """One item per line; a line that wraps continues under its own beginning."""
