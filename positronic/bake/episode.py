@@ -14,7 +14,7 @@ from positronic import keys
 from positronic.bake.config import VideoConfig
 from positronic.bake.findings import Breach, breaches
 from positronic.bake.frames import FramePreparer, Histogram, empty_histogram
-from positronic.bake.freshness import require_fresh_vectors, require_moving_picture
+from positronic.bake.freshness import require_arm_to_the_end, require_fresh_vectors, require_moving_picture
 from positronic.bake.pieces import Piece, file_name
 from positronic.bake.sampling import Times, camera_indices, episode_grid, sample_vectors
 from positronic.bake.video import piece_writer
@@ -218,10 +218,11 @@ def _encode_camera(
 
 
 def _require_moving_pictures(baker: EpisodeBaker, episode: Episode, plan: _Plan, piece: Piece) -> None:
-    """Held against the piece, so that one which an interrupted bake left is judged by this bake's limit."""
-    if baker.max_staleness_sec is None:
-        return
-    runs = piece.still_runs()
-    for column in baker.modality.image_columns:
-        camera = column.sources[0].signal
-        require_moving_picture(episode, camera, runs[column.name], plan.times_ns, baker.max_staleness_sec)
+    """Held against the piece, so that one which an interrupted bake left is judged by this bake's limits."""
+    found = piece.still_runs()
+    runs = {column.sources[0].signal: found[column.name] for column in baker.modality.image_columns}
+    if baker.max_staleness_sec is not None:
+        for camera, still in runs.items():
+            require_moving_picture(episode, camera, still, plan.times_ns, baker.max_staleness_sec)
+    if baker.max_state_staleness_sec is not None:
+        require_arm_to_the_end(episode, runs, plan.times_ns, baker.max_state_staleness_sec)

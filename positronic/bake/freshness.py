@@ -7,14 +7,14 @@ scene in which nothing moves.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from positronic import keys
-from positronic.freshness import CLEAR_GRIP, DISTANCES, MEASURED_ARM, StillRun, distance
+from positronic.freshness import CLEAR_GRIP, DISTANCES, LOOKS_PER_SEC, MEASURED_ARM, StillRun, distance
 from positronic.raw.episode import Episode
 from positronic.raw.faults import BadEpisode
 from positronic.raw.timeline import NS_PER_SEC, Times
@@ -30,6 +30,7 @@ MEASURED_BY = {  # command -> what follows it
 # In clear movements (``positronic.freshness``). A measured arm does not jump; a disturbed one (DART) leaves its command
 # by up to 4 cm.
 JUMP, LEFT_BEHIND = 2.0, 2.0
+STOPPING_SEC = 0.3  # an arm that is fast until its last sample was not seen to stop
 BLOCKED_GRIP = 0.75  # told to close by less, a gripper may stay where it is: around what it holds
 
 
@@ -66,6 +67,43 @@ def require_moving_picture(
             raise BadEpisode(episode.path, _says(camera, span, times_ns, witness, "max_staleness_sec", limit_sec))
 
 
+def require_arm_to_the_end(
+    episode: Episode, runs: Mapping[str, Sequence[StillRun]], times_ns: Times, limit_sec: float
+) -> None:
+    """Raise BadEpisode when nothing new comes from the arm after a moment at which it moves, and a camera shows for
+    longer than ``limit_sec`` that something goes on. So an episode ends whose robot signals end before its pictures.
+
+    ``runs``: camera -> those of the pictures shown at ``times_ns``.
+    """
+    limit_ns, look_ns = round(limit_sec * NS_PER_SEC), NS_PER_SEC // LOOKS_PER_SEC
+    for name in (name for name in MEASURED_ARM if name in episode.signals):
+        changes = _changes(episode, name)
+        span = Span(int(changes[changes <= times_ns[-1]].max(initial=times_ns[0])), int(times_ns[-1]))
+        if span.stop_ns - span.start_ns <= limit_ns or not _moves_until(episode, name, span.start_ns):
+            continue
+        for camera, still in runs.items():
+            stamps = [(times_ns[first], times_ns[last]) for first, last in still]
+            quiet = span.start_ns + limit_ns, span.stop_ns - 2 * look_ns
+            if not any(first <= quiet[0] and last >= quiet[1] for first, last in stamps):
+                witness = f"it moved until then and '{camera}' shows other pictures"
+                reason = _says(name, span, times_ns, witness, "max_state_staleness_sec", limit_sec)
+                raise BadEpisode(episode.path, reason)
+
+
+def _changes(episode: Episode, name: str) -> Times:
+    """Stamps at which the signal has a new value."""
+    stamps, values = episode[name].times_ns, episode[name].values
+    rows = values.reshape(len(values), -1)
+    return stamps[np.append(True, (rows[1:] != rows[:-1]).any(axis=1))]
+
+
+def _moves_until(episode: Episode, name: str, stop_ns: int) -> bool:
+    """Whether the arm is as fast as one clear movement a second just before."""
+    start_ns = stop_ns - round(STOPPING_SEC * NS_PER_SEC)
+    values = _window(episode, name, start_ns, stop_ns + 1)
+    return values is not None and distance(name, values, values[-1]).max() >= STOPPING_SEC
+
+
 def _says(name: str, span: Span, times_ns: Times, witness: str, option: str, limit_sec: float) -> str:
     start, stop = ((stamp - times_ns[0]) / NS_PER_SEC for stamp in span)
     what = "shows the same picture" if name.startswith(keys.IMAGE_PREFIX) else "stands still"
@@ -77,13 +115,10 @@ def _says(name: str, span: Span, times_ns: Times, witness: str, option: str, lim
 
 def _suspicions(episode: Episode, name: str, times_ns: Times, limit_ns: int) -> Iterator[tuple[Span, str | None]]:
     """Spans longer than the limit in which ``name`` has nothing new, and what speaks against it."""
-    stamps, values = episode[name].times_ns, episode[name].values
-    rows = values.reshape(len(values), -1)
-    is_new = np.append(True, (rows[1:] != rows[:-1]).any(axis=1))
-    changes = stamps[is_new] if name in DISTANCES else stamps  # a joint step may be the same for seconds
-    for span in _spans(changes, times_ns, limit_ns):
+    stamps, changes = episode[name].times_ns, _changes(episode, name)
+    for span in _spans(changes if name in DISTANCES else stamps, times_ns, limit_ns):  # a joint step may stay the same
         yield span, _contradicts(episode, name, span, limit_ns)
-    if name in GRIPPER and not is_new.all():  # it came also when nothing changed
+    if name in GRIPPER and len(changes) < len(stamps):  # it came also when nothing changed
         for span in _spans(stamps, times_ns, limit_ns):
             yield span, _moves_on(episode, span, limit_ns)
 

@@ -41,6 +41,16 @@ def picture(x: float, background: np.ndarray, pixels_per_metre: float = 160.0) -
     return image
 
 
+def robot(arm: Way) -> dict[str, Callable]:
+    """Every signal of an arm that moves so, as a function of seconds."""
+    return {
+        keys.EE_POSE: lambda t: pose(arm(t)),
+        keys.COMMAND_POSE: lambda t: pose(arm(t + 0.1)),
+        keys.GRIP: lambda t: 0.5 + 5 * arm(t),
+        keys.TARGET_GRIP: lambda t: 0.5 + 5 * arm(t),
+    }
+
+
 @pytest.fixture
 def recording(tmp_path: Path) -> Callable[..., Dataset]:
     """``recording(arm=sway, ...)`` adds an episode of 5 s, everything at 15 Hz, and opens the dataset.
@@ -56,17 +66,11 @@ def recording(tmp_path: Path) -> Callable[..., Dataset]:
         hangs: Mapping[str, float] | None = None,
         image: Callable = picture,
     ) -> Dataset:
-        usual = {
-            keys.EE_POSE: lambda t: pose(arm(t)),
-            keys.COMMAND_POSE: lambda t: pose(arm(t + 0.1)),
-            keys.GRIP: lambda t: 0.5 + 5 * arm(t),
-            keys.TARGET_GRIP: lambda t: 0.5 + 5 * arm(t),
-        }
         with DatasetWriter(tmp_path / "raw").new_episode() as episode:
             episode.set_static(keys.TASK, "stack")
             for k in range(SECONDS * FPS + 1):
                 time_sec, time_ns = k / FPS, k * NS // FPS
-                for name, value in (usual | dict(values or {})).items():
+                for name, value in (robot(arm) | dict(values or {})).items():
                     if (sample := value(time_sec)) is not None:
                         episode.append(name, sample, time_ns)
                 for camera in (keys.IMAGE_WRIST, keys.IMAGE_EXTERIOR):
@@ -262,3 +266,35 @@ def test_the_published_recording_has_no_fault(published):
     for episode in published:
         times = episode_grid(episode, episode.signals, FPS)
         require_fresh_vectors(episode, VECTORS, times, 1.0)
+
+
+def test_an_episode_whose_robot_signals_all_end_before_its_pictures_is_bad(recording, recipe, baked):
+    """In the middle of a movement: nothing but the pictures tells that it went on."""
+    ending = {name: until(2.9, value) for name, value in robot(sway).items()}
+    said = r"'robot_state.ee_pose' stands still from 2\.87 s to 4\.93 s, while it moved until then and 'image.wrist'"
+    with pytest.raises(PositronicError, match=said):
+        baked(recording(values=ending), recipe())
+
+
+def test_a_longer_limit_allows_robot_signals_to_end_earlier(recording, recipe, baked):
+    """``max_state_staleness_sec`` is the one for them."""
+    dataset = recording(values={name: until(2.9, value) for name, value in robot(sway).items()})
+    for limit in (3.0, None):
+        assert read_manifest(baked(dataset, recipe(), name=str(limit), max_state_staleness_sec=limit)).episodes == 1
+
+
+def test_an_arm_that_came_to_rest_before_its_signals_end_is_no_fault(recording, recipe, baked):
+    """A recorder that writes on change, and somebody who walks past the camera."""
+    places = iter(np.linspace(0, 40, 2 * (SECONDS * FPS + 1)).astype(int).tolist())
+
+    def arm(time_sec: float) -> float:
+        return 0.1 * np.sin(min(time_sec, 2.0) * np.pi / 4)
+
+    def image(x: float, background: np.ndarray) -> np.ndarray:
+        someone = picture(x, background)
+        left = next(places)
+        someone[:8, left : left + 8] = 255
+        return someone
+
+    resting = {name: on_change(value) for name, value in robot(arm).items()}
+    assert read_manifest(baked(recording(arm=arm, values=resting, image=image), recipe())).episodes == 1
