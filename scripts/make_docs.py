@@ -39,8 +39,10 @@ These conventions hold everywhere:
 q and -q are the same rotation; near half a turn, two rotation vectors are the same rotation too. A bake finds the
 principal direction of each pose signal over all episodes. Of the two ways to write a rotation, it takes the one that is
 nearer to this direction. Manifest and checkpoint keep the direction, so a live observation gets the same numbers. If
-the sign of a recording never changes, its numbers are baked as they were recorded. `convert` and
-`stage=stats report=true` count the samples whose sign was changed.
+the sign of a recording never changes, its numbers are baked as they were recorded. For this, another direction is taken
+where a movement goes further than half a turn from the principal one. No direction fits a movement of more than a full
+turn; without changes of sign, its signal gets none. `convert` and `stage=stats report=true` count the samples whose
+sign was changed.
 
 To see a codec's contract with all overrides, type `python run.py stage=convert vendor=... codec=... --cfg job`.
 """

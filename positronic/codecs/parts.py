@@ -88,12 +88,17 @@ class Part(ABC):
         """The part that says a rotation by that one of its numbers that is nearer to the reference; None: as it is."""
         return self
 
-    def moments(self, rows: Floats) -> Floats:
-        """What ``reference_rotation_of`` needs of raw samples (T, raw_size); moments of several recordings add up."""
+    def signed_quats(self, rows: Floats) -> Floats:
+        """Raw samples (T, raw_size) -> (N, 4): the usable rotations, each by the one of q and -q that stands for what
+        is encoded without a reference."""
         raise NotImplementedError(f"{self.name} has one number for each state")
 
-    def reference_rotation_of(self, moments: Floats) -> tuple[float, ...] | None:
-        """The reference of all samples that ``moments`` was made of, None when there was none."""
+    def reference_of(self, quat_wxyz: Floats) -> tuple[float, ...]:
+        """The reference rotation that a direction (4,) stands for; its sign counts."""
+        raise NotImplementedError(f"{self.name} has one number for each state")
+
+    def sides(self, quats: Floats) -> Floats:
+        """(N, 4) signed -> (N, d + 1): a reference r encodes each as it is signed, if ``sides @ [*r, 1] > 0``."""
         raise NotImplementedError(f"{self.name} has one number for each state")
 
     def count_turned(self, rows: Floats) -> int:
@@ -172,8 +177,7 @@ class EePose(Part):
         poses = self._turned(poses) if self.rotation == "quat_wxyz" else poses
         return [CartesianPosition(pose.copy()) for pose in poses]
 
-    def moments(self, rows: Floats) -> Floats:
-        """(5, 4): the sum of q q^T, and below it the sum of q as this layout has its sign without a reference."""
+    def signed_quats(self, rows: Floats) -> Floats:
         if rows.ndim != 2 or rows.shape[1] != self.raw_size:
             raise PositronicError(f"Expected {self.raw_size} numbers a sample, found shape {rows.shape[1:]}.")
         quats = rows[np.isfinite(rows).all(axis=1), 3:]
@@ -182,20 +186,19 @@ class EePose(Part):
         quats = geometry.quat_normalise(quats[(norms > geometry.MIN_NORM) & np.isfinite(norms)])
         if self.rotation == "rotvec":  # which has no sign of its own: it comes from the quaternion with w >= 0
             quats = np.where(quats[:, :1] < 0, -quats, quats)
-        return np.vstack([np.einsum("ti,tj->ij", quats, quats), quats.sum(axis=0)])
+        return quats
 
-    def reference_rotation_of(self, moments: Floats) -> tuple[float, ...] | None:
-        """The principal direction of all quaternions, signed as most of them are, in this layout.
+    def reference_of(self, quat_wxyz: Floats) -> tuple[float, ...]:
+        """Rounded, so that a sum's last bits, which differ between machines, do not change a dataset's manifest."""
+        reference = _long_rotvecs(quat_wxyz[None])[0] if self.rotation == "rotvec" else quat_wxyz
+        return tuple(round(float(value), REFERENCE_DECIMALS) + 0.0 for value in reference)
 
-        Rounded, so that a sum's last bits, which differ between machines, do not change a dataset's manifest.
-        """
-        if not np.trace(moments[:4]):
-            return None
-        direction = np.linalg.eigh(moments[:4])[1][:, -1]
-        direction = geometry.quat_toward(direction, moments[4].tolist())
-        if self.rotation == "rotvec":
-            direction = _long_rotvec(direction)
-        return tuple(round(float(value), REFERENCE_DECIMALS) + 0.0 for value in direction)
+    def sides(self, quats: Floats) -> Floats:
+        if self.rotation != "rotvec":
+            return np.hstack([quats, np.zeros((len(quats), 1))])
+        rotvecs = _long_rotvecs(quats)
+        angles = np.linalg.norm(rotvecs, axis=1, keepdims=True)
+        return np.hstack([rotvecs, angles * (np.pi - angles)]) / np.maximum(angles, geometry.MIN_NORM)
 
     def count_turned(self, rows: Floats) -> int:
         plain = geometry.pose_to(self.rotation, rows)
@@ -208,10 +211,10 @@ class EePose(Part):
         return np.concatenate([poses[..., :3], turned], axis=-1)
 
 
-def _long_rotvec(quat_wxyz: Floats) -> Floats:
-    """Of one unit quaternion, with an angle of 0 to 2 pi: the sign counts."""
-    sine = float(np.linalg.norm(quat_wxyz[1:]))
-    return quat_wxyz[1:] * (2 * np.arctan2(sine, quat_wxyz[0]) / max(sine, geometry.MIN_NORM))
+def _long_rotvecs(quats: Floats) -> Floats:
+    """(N, 4) unit quaternions -> (N, 3) with an angle of 0 to 2 pi: the sign counts."""
+    sine = np.linalg.norm(quats[:, 1:], axis=1, keepdims=True)
+    return quats[:, 1:] * (2 * np.arctan2(sine, quats[:, :1]) / np.maximum(sine, geometry.MIN_NORM))
 
 
 @dataclass(frozen=True)

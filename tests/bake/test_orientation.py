@@ -12,8 +12,9 @@ from positronic.bake.columns import episode_columns
 from positronic.bake.convert import BakeOptions, bake
 from positronic.bake.inspection import inspect
 from positronic.bake.manifest import read_manifest, write_manifest
-from positronic.bake.orientation import with_reference_rotations
+from positronic.bake.orientation import movement_of, reference_rotation, with_reference_rotations
 from positronic.codecs.build import Recipe, build
+from positronic.codecs.parts import EePose
 from positronic.raw.dataset import open_dataset
 from positronic.raw.writer import DatasetWriter
 from positronic.training.agreement import agreed_recipe
@@ -88,6 +89,56 @@ def test_a_recording_without_flips_bakes_to_what_was_recorded(turning, recipe, b
     expected = plain.encode_episode({name: episode[name].at(times) for name in plain.vector_signals})
     assert rotations(folder).tobytes() == expected["state.ee_pose"][:, 3:].tobytes()
     assert read_manifest(folder).recipe["reference_rotations"].keys() == {keys.EE_POSE, keys.COMMAND_POSE}
+
+
+@pytest.mark.parametrize(("rotation", "far"), [("quat_wxyz", 3.9), ("rotvec", 2.8)])
+def test_one_movement_over_more_than_half_a_turn_stays_in_one_piece(turning, recipe, baked, rotation, far):
+    """Although most of it is at one end, so that the other end lies beyond half a turn from the principal direction."""
+    start = 0.1 if rotation == "quat_wxyz" else -2.5  # as rotation vectors, from before 0 to after it
+
+    def angle(k):
+        return start + (far - start) * max(0, k - 20) / 10
+
+    used = with_rotation(recipe(), rotation)
+    dataset = turning(angle)
+    expected = used.codec.encode_episode(
+        {name: dataset[0][name].at([k * 10**9 // 15 for k in range(30)]) for name in used.codec.vector_signals}
+    )
+    folder = baked(dataset, used)
+    assert rotations(folder).tobytes() == expected["state.ee_pose"][:, 3:].tobytes()
+    assert inspect(folder, read_manifest(folder)).turned == {keys.EE_POSE: 0, keys.COMMAND_POSE: 0}
+    assert read_manifest(folder).load_recipe().reference_rotations.keys() == {keys.EE_POSE, keys.COMMAND_POSE}
+
+
+def test_changes_of_sign_in_a_wide_movement_are_undone(turning, recipe, baked):
+    """To the numbers of the same movement without them."""
+
+    def angle(k):
+        return 0.1 + 3.8 * max(0, k - 20) / 10
+
+    steady = baked(turning(angle, name="steady"), recipe(), "one")
+    mixed = baked(turning(angle, lambda k: -1 if k in (2, 3, 22, 27) else 1, name="mixed"), recipe(), "two")
+    assert vectors(mixed) == vectors(steady)
+
+
+def test_more_than_a_full_turn_without_changes_of_sign_stays_as_recorded(turning, recipe, baked):
+    """There the same rotation is recorded with both signs, and no reference can tell which is meant."""
+    dataset = turning(lambda k: 0.25 * k)
+    folder = baked(dataset, recipe())
+    assert "reference_rotations" not in read_manifest(folder).recipe
+    assert np.abs(np.diff(rotations(folder), axis=0)).max() < 0.2
+
+
+def test_no_movement_is_cut_where_a_reference_exists():
+    """Movements over 286 degrees in any place, most of the time at one end."""
+    part, random = EePose("quat_wxyz"), np.random.default_rng(0)
+    half = np.append(np.full(300, 1.25), np.linspace(1.25, -1.25, 100))[:, None]
+    for _ in range(20):
+        ends, _ = np.linalg.qr(random.normal(size=(4, 2)))
+        quats = np.cos(half) * ends[:, 0] + np.sin(half) * ends[:, 1]
+        reference = reference_rotation(part, [movement_of(quats)])
+        encoded = part.toward(reference).encode(np.hstack([np.zeros((400, 3)), quats]))
+        np.testing.assert_allclose(encoded[:, 3:], quats, atol=1e-12)
 
 
 def test_whole_episodes_of_the_other_sign_are_turned(turning, recipe, baked):
