@@ -29,11 +29,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from positronic import overrides as typed_overrides
-from positronic import reads, refusals
+from positronic import reads, refusals, values
 from positronic.codecs.config import FROM_CHECKPOINT
 from positronic.errors import PositronicError
 from positronic.overrides import typed_values
 from positronic.reads import FOLLOWING_STAGES
+from positronic.refusals import PRESETS
 from positronic.schemas import STAGES, fields_of, own_parameters
 from positronic.utils.disk import refused_by_disk
 
@@ -44,6 +45,7 @@ OPEN_MAPPINGS = ("vendor.policy", "dataset.aliases", "video.options")
 # Stages whose results a multirun keeps in the job's own folder. The others write data that later stages find by name.
 OWN_FOLDER = {"train": "${hydra:runtime.output_dir}", "infer": "${hydra:runtime.output_dir}/rollouts"}
 UNKNOWN = re.compile(r"(In '.*': )?Could not (override|delete) '(?P<key>[^']+)'")
+ALREADY = re.compile(r"An item is already at '(?P<key>[^']+)'")
 NOISE = re.compile(r"\s*(full_key|object_type|reference_type|Search path|provider)\b")
 ASKING = {"--help", "-h", "--shell-completion", "-sc", "--info", "-i"}
 
@@ -72,7 +74,9 @@ class Loader(ConfigLoaderImpl):
         refusals.check_once(overrides)
         if not multirun:
             refusals.check_sweeps(parsed)
-        refusals.check_kinds(parsed)
+        refusals.check_hydra(typed)
+        self._check_choices(parsed)
+        values.check_kinds(parsed)
         first = _first_job(parsed) if multirun else overrides
         cfg = self._compose(config_name, first, run_mode, from_shell, validate_sweep_overrides)
         reads.check_reads(cfg, typed_overrides.parse(first))
@@ -80,7 +84,8 @@ class Loader(ConfigLoaderImpl):
         reads.check_references(cfg)
         # Hydra also composes as for a multirun to learn whether it is one; that time it validates no sweep.
         refusals.check_resumed_sweep(cfg, typed, multirun and validate_sweep_overrides)
-        refusals.check(cfg)
+        values.check_workers(cfg, typed)
+        values.check(cfg)
         _record(cfg, parsed, multirun)
         return cfg
 
@@ -90,6 +95,14 @@ class Loader(ConfigLoaderImpl):
             return super().load_sweep_config(master_config, sweep_overrides)
         finally:
             self._in_grammar = False
+
+    def _check_choices(self, parsed: Sequence[Override]) -> None:
+        """Of each part one file, by its name; only presets may be several."""
+        for override in parsed:
+            group, value = override.key_or_group, override.value()
+            wrong = value is None or (isinstance(value, list) and group not in PRESETS)
+            if wrong and self.repository.group_exists(group):
+                raise refusals.no_choice(override.get_key_element(), value, self.get_group_options(group))
 
     def _compose(self, config_name: str, overrides: list[str], *how: Any) -> DictConfig:
         try:
@@ -139,6 +152,9 @@ class Loader(ConfigLoaderImpl):
         """Hydra's error in our words."""
         if isinstance(error, MissingConfigException) and error.missing_cfg_file:
             return self._no_such_file(error.missing_cfg_file, parsed)
+        there = ALREADY.search(str(error))
+        if there:
+            return refusals.no_plus(there["key"], typed_values(parsed)[there["key"]])
         key = _unknown_key(error)
         if key is None:
             return PositronicError(_one_line(error))

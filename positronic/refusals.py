@@ -7,36 +7,24 @@ Plain functions of what was typed and of composed configs; ``composition.py`` ca
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
-import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
-from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import (
     InterpolationResolutionError,
     InterpolationToMissingValueError,
     MissingMandatoryValue,
-    OmegaConfBaseException,
 )
 
 from positronic.errors import PositronicError, did_you_mean, listing
-from positronic.schemas import STAGES, Parameter, own_parameters, parameters
-from positronic.utils.fields import RULE, Rule
+from positronic.schemas import HYDRA_TEXTS, SCHEMAS, STAGES, fields_of, own_parameters, parameters
 
-DATASET_STAGES = ("convert", "stats", "train")  # where a codec stands for a dataset that is baked with it
 SAID_BY_DATASET = ("dataset", "vendor", "codec", "modality", "dataset_format")
 PRESETS = ("experiment", "debug", "cluster")
-# What a value of each type looks like, and its name.
-KINDS: dict[Any, tuple[Callable[[str], Any], str]] = {
-    int: (re.compile(r"[+-]?\d+").fullmatch, "a whole number"),
-    float: (re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?").fullmatch, "a number"),
-    bool: (re.compile(r"true|false|yes|no|on|off|0|1").fullmatch, "true or false"),
-}
-
 # Names that other documents and other vendors' tools use, and the one that is used here.
 OLD_NAMES = {
     "dataset_root": "input_path",
@@ -112,9 +100,26 @@ def check_once(overrides: Sequence[str]) -> None:
     """Raise PositronicError when a value is typed twice and differently; the first would be lost."""
     seen: dict[str, str] = {}
     for override in overrides:
-        key, _, value = override.partition("=")
-        if override[0] not in "+~" and seen.setdefault(key, value) != value:
-            raise PositronicError(f"{key} is typed twice, as {key}={seen[key]} and as {key}={value}. Leave one out.")
+        typed, _, value = override.partition("=")
+        key = typed.lstrip("+")
+        if seen.setdefault(key, value) == value or override[0] == "~":
+            continue
+        both = f"{key} is typed twice, as {typed}={seen[key]} and as {typed}={value}."
+        if key in PRESETS and override[0] == "+":
+            raise PositronicError(f"{both} Type +{key}=[{seen[key]},{value}] for both; the later one wins.")
+        raise PositronicError(f"{both} Leave one out.")
+
+
+def check_hydra(typed: Mapping[str, str]) -> None:
+    """Raise PositronicError when Hydra is told to do what would change the meaning of what is typed."""
+    if typed.get("hydra.job.chdir", "").lower() in ("true", "yes", "on", "1"):
+        raise PositronicError(
+            "hydra.job.chdir=true would begin every relative folder somewhere else. Leave it out; the folder of a run "
+            "is hydra.run.dir=<folder>."
+        )
+    for key in HYDRA_TEXTS:
+        if key in typed and not typed[key].strip():
+            raise PositronicError(f"{key}=: expected a folder. Type {key}=<folder>, or leave it out.")
 
 
 def check_sweeps(parsed: Sequence[Override]) -> None:
@@ -138,50 +143,9 @@ def check_resumed_sweep(cfg: DictConfig, typed: Mapping[str, str], multirun: boo
         )
 
 
-def check_kinds(parsed: Sequence[Override]) -> None:
-    """Raise PositronicError when a typed value is of another kind than its parameter: ``1e4`` is no whole number."""
-    for override in parsed:
-        found = parameters(STAGES, override.key_or_group)
-        value = override.value()
-        if found and not override.is_sweep_override() and not any(fits(parameter, value) for parameter in found):
-            raise _wrong_kind(found[0], override.key_or_group, value)
-
-
-def fits(parameter: Parameter, value: Any) -> bool:
-    """Whether a parsed value can be a parameter's. References and mappings are looked at later."""
-    if value is None:
-        return parameter.may_be_null or not set(parameter.kinds) & {int, float, bool}
-    if isinstance(value, dict) or "${" in str(value):
-        return True
-    return any(_is_of(kind, value) for kind in parameter.kinds)
-
-
-def _is_of(kind: Any, value: Any) -> bool:
-    if typing.get_origin(kind) is list:
-        return isinstance(value, list) and all(_is_of(typing.get_args(kind)[0], item) for item in value)
-    if kind not in KINDS:
-        return True
-    accepts, _ = KINDS[kind]
-    return not isinstance(value, list) and accepts(str(value).lower())
-
-
-def _wrong_kind(parameter: Parameter, key: str, value: Any) -> PositronicError:
-    kind, rule = parameter.kinds[0], parameter.metadata.get(RULE)
-    said = "null" if value is None else f"[{','.join(map(str, value))}]" if isinstance(value, list) else value
-    if typing.get_origin(kind) is list:
-        expected = rule.expected if rule else "a list: [a,b]"
-        length = rule.length if rule and rule.length and not isinstance(value, list) else 1
-        hint = f" Type {key}=[{','.join([str(value)] * length)}]." if not isinstance(value, list) else ""
-    else:
-        expected, hint = KINDS[kind][1], ""
-        if kind is int and isinstance(value, float) and value.is_integer():
-            hint = f" Type {key}={int(value)}."
-    return PositronicError(f"{key}={said}: expected {expected}.{hint}")
-
-
 def unknown_key(key: str, stage: str, known: Sequence[str]) -> PositronicError:
     """``key`` was typed, or written in a preset, and there is none; ``known`` are the dotted keys that there are."""
-    hint = _suggestion(key, known)
+    hint = _other_choice(key, stage) or _suggestion(key, known)
     owners = [name for name, schema in STAGES.items() if key.split(".")[0] in _field_names(schema)]
     if key.startswith("stages."):
         hint = f" It belongs into a preset; type {key.split('.', 2)[-1]}=... itself."
@@ -190,6 +154,14 @@ def unknown_key(key: str, stage: str, known: Sequence[str]) -> PositronicError:
     elif owners and stage not in owners:
         hint = f" It belongs to {' and '.join(f'stage={name}' for name in owners)}."
     return PositronicError(f"Key '{key}' is not a parameter of stage={stage}.{hint}")
+
+
+def _other_choice(key: str, stage: str) -> str:
+    """Which file of its part has this key: ``policy=remote`` has ``policy.host``."""
+    part, _, rest = key.partition(".")
+    found = [f"{part}={path.partition('/')[2]}" for path, schema in SCHEMAS.items() if path.startswith(f"{part}/")]
+    having = [choice for choice in found if rest.split(".")[0] in fields_of(SCHEMAS[choice.replace("=", "/")])]
+    return f" It belongs to {' and '.join(having)}." if rest and having and parameters([stage], key) else ""
 
 
 def unknown_choice(group: str, choice: str, options: Iterable[str]) -> PositronicError:
@@ -201,44 +173,26 @@ def unknown_choice(group: str, choice: str, options: Iterable[str]) -> Positroni
     return PositronicError(f"{group}={choice} is not known. Valid choices for {group}: {listing(options)}.{hint}")
 
 
+def no_plus(key: str, value: str) -> PositronicError:
+    """``+key=value`` was typed for a parameter that is there."""
+    return PositronicError(f"{key} is a parameter already, and those take no plus. Type {key}={value}.")
+
+
+def no_choice(typed: str, value: Any, options: Iterable[str]) -> PositronicError:
+    """``typed``, a group, was given null or a list instead of one of its ``options``."""
+    valid = f"expected one of {listing(options)}"
+    if value is None:
+        return PositronicError(f"{typed}=null: {valid}.")
+    texts = ",".join(map(str, value))
+    return PositronicError(f"{typed}=[{texts}]: {valid}. For one run each, type -m {typed}={texts}.")
+
+
 def unknown_pair(vendor: str, codec: str, valid: Sequence[str], others: Sequence[str]) -> PositronicError:
     """This vendor has no such codec; ``others`` are the vendors that have."""
     elsewhere = f" ({codec} works with vendor={', '.join(others)}.)" if others else did_you_mean(codec, valid)
     return PositronicError(
         f"codec={codec} has no {vendor} modality. Valid codecs for vendor={vendor}: {listing(valid)}.{elsewhere}"
     )
-
-
-def check(cfg: DictConfig) -> None:
-    """Raise PositronicError when the stage cannot use this codec, or a value breaks its field's rule or is missing."""
-    reason = cfg.codec.inference_only
-    if cfg.stage in DATASET_STAGES and reason is not None:
-        raise PositronicError(f"codec={cfg.codec.name} cannot be used with stage={cfg.stage}: {reason}.")
-    if cfg.stage in ("train", "serve") and cfg.vendor.convert_only is not None:
-        raise PositronicError(
-            f"vendor={cfg.vendor.name} cannot be used with stage={cfg.stage}: {cfg.vendor.convert_only}."
-        )
-    _check_fields(cfg, cfg, "")
-    _check_horizon(cfg)
-    missing = missing_value(cfg)
-    if missing is not None:
-        wanted = WANTED.get(missing, "<value>")
-        raise PositronicError(f"stage={cfg.stage} needs {missing}. Type {missing}={wanted}.")
-
-
-def _check_horizon(cfg: DictConfig) -> None:
-    """A policy cannot play more steps of a chunk than it predicts."""
-    horizon, fps = cfg.modality.action_horizon_sec, cfg.modality.action_fps
-    policy = cfg.vendor.policy if cfg.stage == "train" else {}
-    sizes = {"modality.action_chunk": cfg.modality.action_chunk, "vendor.policy.chunk_size": policy.get("chunk_size")}
-    for key, chunk in sizes.items():
-        if cfg.stage in ("convert", "train") and horizon is not None and isinstance(chunk, int):
-            played = math.ceil(horizon * fps - 1e-6)  # steps that begin within the horizon
-            if played > chunk:
-                raise PositronicError(
-                    f"modality.action_horizon_sec={horizon} plays {played} steps at {fps} Hz, but {key}={chunk}."
-                    f" Type modality.action_horizon_sec={chunk / fps:.3g} or less, or a larger {key}."
-                )
 
 
 def missing_value(cfg: DictConfig) -> str | None:
@@ -266,52 +220,15 @@ def leaf_keys(node: DictConfig, path: str = "") -> list[str]:
     """Dotted keys of every value that is not a mapping itself, hydra's own left out."""
     keys = []
     for name, child in node.items_ex(resolve=False):
-        if _is_mapping(child):
+        if is_mapping(child):
             keys += leaf_keys(child, f"{path}{name}.") if f"{path}{name}" != "hydra" else []
         else:
             keys.append(f"{path}{name}")
     return keys
 
 
-def _is_mapping(node: Any) -> bool:
+def is_mapping(node: Any) -> bool:
     return isinstance(node, DictConfig) and not (node._is_missing() or node._is_none() or node._is_interpolation())
-
-
-def _check_fields(cfg: DictConfig, node: DictConfig, path: str) -> None:
-    """Every key is a field of its dataclass (``+key=`` can add others), every value keeps its field's rule."""
-    schema = OmegaConf.get_type(node)
-    fields = {field.name: field for field in dataclasses.fields(schema)} if dataclasses.is_dataclass(schema) else {}
-    for name, child in node.items_ex(resolve=False):
-        key = f"{path}{name}"
-        if key == "hydra":
-            continue
-        if fields and name not in fields:
-            raise unknown_key(key, cfg.stage, [known for known in leaf_keys(cfg) if known != key])
-        if name in fields and RULE in fields[name].metadata:
-            _check_rule(node, name, key, fields[name].metadata[RULE])
-        if _is_mapping(child):
-            _check_fields(cfg, child, f"{key}.")
-
-
-def _check_rule(node: DictConfig, name: str, key: str, rule: Rule) -> None:
-    try:
-        value = node[name]
-    except OmegaConfBaseException:  # a missing value, refused later if the stage needs it
-        return
-    items = list(value) if isinstance(value, ListConfig) else [value]
-    if rule.length is not None and value is not None and len(items) != rule.length:
-        raise PositronicError(f"{key}={items}: expected {rule.expected}.")
-    for item in items:
-        if item is not None and item != MISSING and not (key in WANTED and item == "") and not rule.accepts(item):
-            raise PositronicError(f"{key}={item}: expected {rule.expected}.{_advice(rule, key, item)}")
-
-
-def _advice(rule: Rule, key: str, item: Any) -> str:
-    values = rule.advice(item)
-    if not values:
-        return did_you_mean(str(item), rule.options)
-    head = key.rpartition(".")[0]
-    return f" Type {' '.join(f'{head}.{name}={value}' for name, value in values.items())}."
 
 
 def _field_names(schema: type) -> list[str]:

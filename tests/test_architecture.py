@@ -32,6 +32,7 @@ ROWS = [
     {"schemas"},
     {"overrides"},
     {"reads", "refusals"},
+    {"values"},
     {"composition"},
     {"config"},
     {"__init__"},

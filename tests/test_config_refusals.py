@@ -8,7 +8,7 @@ import yaml
 from omegaconf import OmegaConf
 
 import positronic
-from positronic import refusals
+from positronic import values
 from positronic.composition import compose_config
 from positronic.config import CONF
 from positronic.errors import PositronicError
@@ -126,7 +126,7 @@ def test_a_value_outside_its_rule_is_named_with_what_was_expected(typed):
     cfg = deepcopy(composed("convert" if key in Convert.__dataclass_fields__ else "train"))
     OmegaConf.update(cfg, key, yaml.safe_load(value))
     with pytest.raises(PositronicError) as refusal:
-        refusals.check(cfg)
+        values.check(cfg)
     assert str(refusal.value) == RULES[typed]
 
 

@@ -8,7 +8,7 @@ from omegaconf import MISSING
 
 from positronic.storage.config import StorageConfig
 from positronic.utils import fields
-from positronic.utils.fields import between, one_of
+from positronic.utils.fields import one_of
 
 
 @dataclass
@@ -18,7 +18,7 @@ class DatasetConfig:
     name: the dataset's name, in the default paths
     path: folder of raw episodes, or its URI
     layout: local is one root, local_all a tree of roots
-    gripper_open: what the recording says when the gripper is open; 1.0 flips grip and target_grip
+    gripper_open: what the recording says when the gripper is open: 0 or 1; 1 flips grip and target_grip
     aliases: name to offer -> recorded signal
     storage: how to reach a path that is a URI
     """
@@ -26,6 +26,6 @@ class DatasetConfig:
     name: str = fields.name(MISSING)
     path: str = fields.path(MISSING)
     layout: str = one_of("local", "local_all", default="local")
-    gripper_open: float = between(0.0, 1.0, default=0.0)
+    gripper_open: float = one_of(0.0, 1.0, default=0.0)
     aliases: dict[str, str] = field(default_factory=dict)
     storage: StorageConfig = field(default_factory=StorageConfig)

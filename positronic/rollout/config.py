@@ -51,7 +51,7 @@ class LocalPolicyConfig(PolicyConfig):
 
     checkpoints_dir: str = path(MISSING)
     checkpoint: str | None = name(None, "a checkpoint's id")
-    device: str = name("auto", "a torch device")
+    device: str = fields.device("auto")
     storage: StorageConfig = field(default_factory=StorageConfig)
 
 

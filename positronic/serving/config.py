@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from positronic.utils.fields import between, name, one_of, some
+from positronic.utils import fields
+from positronic.utils.fields import between, one_of, some
 
 
 @dataclass
@@ -21,5 +22,5 @@ class ServerConfig:
     host: str = one_of("0.0.0.0", "127.0.0.1", "localhost", "::", default="0.0.0.0")  # those that LitServe can bind
     port: int = between(0, 65535, default=8000)
     token: str | None = some(None, "a token that is not empty, or null for none")
-    device: str = name("auto", "a torch device")
+    device: str = fields.device("auto")
     log_level: str = one_of("debug", "info", "warning", "error", default="warning")

@@ -12,6 +12,7 @@ from omegaconf import MISSING
 from positronic import keys
 from positronic.errors import PositronicError
 from positronic.stages.base import Parts
+from positronic.utils import fields as rules
 from positronic.utils.fields import above, between, name, one_of, path
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class Train(Parts):
     weight_decay: float = between(0, default=1e-4)
     grad_clip_norm: float = above(0, default=10.0)
     precision: str = one_of("auto", "fp32", "bf16", default="auto")
-    device: str = name("auto", "a torch device")
+    device: str = rules.device("auto")
     cache_gb: float = between(0, default=8.0)
     seed: int = between(0, default=0)
     resume: bool = False
@@ -81,11 +82,13 @@ def run(config: Train) -> None:
     from positronic.training.upload import EXPERIMENT
     from positronic.utils.command_line import again
     from positronic.utils.threads import wait_quietly
+    from positronic.vendors import registry
 
     wait_quietly()
     recipe = _recipe(config)
     place, to_continue = join(config.output_dir, config.exp_name), again("resume=true")
     hint = f"To continue it, type:\n  {to_continue}"
+    registry.check_policy(config.vendor.name, config.vendor.backend, recipe, config.vendor.policy)
     with synced_output(place, EXPERIMENT, config.storage, config.resume, hint) as folder:
         if not config.resume:
             require_free(folder, to_continue)

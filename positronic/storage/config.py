@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from positronic.utils.fields import above, between, path, some
+from positronic.utils.fields import above, address, between, path, some
 
 
 @dataclass
@@ -24,7 +24,7 @@ class StorageConfig:
     timeout_sec: a connection that is silent for so long is given up, in s
     """
 
-    endpoint_url: str | None = some(None, "an address, http://... or https://...")
+    endpoint_url: str | None = address(None)
     profile: str | None = some(None, "a profile's name")
     region: str | None = some(None, "a region's name")
     anonymous: bool = False

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from omegaconf import MISSING
 
-from positronic.utils.fields import one_of, only_with
+from positronic.utils.fields import one_of, some
 
 
 @dataclass
@@ -19,5 +19,5 @@ class TrackerConfig:
     """
 
     name: str = MISSING
-    project: str = only_with("positronic", name="wandb")
+    project: str = some("positronic", "a project's name", name="wandb")
     mode: str = one_of("online", "offline", "disabled", default="online", name="wandb")

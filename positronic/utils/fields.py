@@ -16,39 +16,47 @@ RULE = "rule"
 WITH = "with"  # {another field: the value that it must have for this one to do something}
 IS_PATH = "path"
 PIXELS = 8192  # at most, at a side
-SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://?")
-READ_SCHEMES = ("s3", "file")
+SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/|(s3|gs|file|https?|hf):", re.IGNORECASE)
+READ_SCHEMES = re.compile(r"s3://[^/]+(/.*)?|file:///.*", re.DOTALL)
+NO_PATHS = ("null", "None")  # what was meant for no folder would become one of this name
+MOST = 2**63 - 1  # of whole numbers that numpy and torch take
+DEVICE = re.compile(r"auto|cpu|mps|(cuda|xpu)(:\d+)?")
 
 
 @dataclass(frozen=True)
 class Rule:
     """``accepts`` says whether a value is right, ``expected`` what would be; ``options`` feed "did you mean".
 
-    Of a list, each item is asked, and there must be ``length`` of them if that is given. ``advice``: what to type
-    instead of a value that is wrong, where that can be told: a mapping of names to values.
+    Of a list, each item is asked, and there must be ``length`` of them if that is given; ``together`` is asked about
+    all of them. ``advice``: what to type instead of a value that is wrong, where that can be told: a mapping of names
+    to values. ``remark``: of a key and its value, a sentence that follows.
     """
 
     accepts: Callable[[Any], bool]
     expected: str
     options: tuple[str, ...] = ()
     length: int | None = None
+    together: Callable[[Any], bool] = lambda values: True
     advice: Callable[[Any], Mapping[str, Any] | None] = lambda value: None
+    remark: Callable[[str, Any], str] = lambda key, value: ""
 
 
-def one_of(*options: str, default: Any, **company: Any) -> Any:
-    """A text with a few possible values."""
+def one_of(*options: Any, default: Any, **company: Any) -> Any:
+    """A text, or a number, with a few possible values."""
     return dataclasses.field(default=default, metadata=names(*options) | _with(company))
 
 
-def names(*options: str) -> dict[str, Rule]:
+def names(*options: Any) -> dict[str, Rule]:
     """Metadata of a text, or of a list of texts, with a few possible values."""
-    return {RULE: Rule(lambda value: value in options, f"one of {', '.join(options)}", options)}
+    texts = tuple(option for option in options if isinstance(option, str))
+    return {RULE: Rule(lambda value: value in options, f"one of {', '.join(map(str, options))}", texts)}
 
 
 def between(low: float, high: float | None = None, *, default: Any) -> Any:
-    """A number from ``low`` to ``high``, both included; ``high`` None means no upper end."""
+    """A number from ``low`` to ``high``, both included; ``high`` None means no upper end that a user would reach."""
     expected = f"a number from {low} to {high}" if high is not None else f"a number from {low} on"
-    return _field(default, Rule(lambda value: low <= value <= (math.inf if high is None else high), expected))
+    rule = Rule(lambda value: low <= value <= (MOST if high is None else high), expected, remark=_about_size)
+    return _field(default, rule)
 
 
 def above(low: float, high: float | None = None, *, default: Any) -> Any:
@@ -58,14 +66,31 @@ def above(low: float, high: float | None = None, *, default: Any) -> Any:
 
 
 def path(default: Any, **company: Any) -> Any:
-    """A folder or file: a local path, ``file://`` or ``s3://``. ``~/`` is the home folder."""
+    """A folder or file: a local path, ``file:///`` or ``s3://``. ``~/`` is the home folder."""
     metadata = {IS_PATH: True, **_with(company)}
-    return _field(default, Rule(_is_path, "a local path, or s3://<bucket>/<folder>"), **metadata)
+    return _field(default, Rule(_is_path, "a local path, or s3://<bucket>/<folder>", remark=_about_path), **metadata)
 
 
 def name(default: Any, what: str = "a name") -> Any:
     """A name, which becomes a part of a path and must not lead elsewhere. A comma would be a list meant for a sweep."""
-    return _field(default, Rule(_is_name, f"{what} without commas, '..', a slash at an end or control characters"))
+    expected = f"{what} without commas, '..', a slash at an end or control characters"
+    return _field(default, Rule(_is_name, expected, remark=_about_list))
+
+
+def device(default: Any) -> Any:
+    """A device of torch."""
+    rule = Rule(
+        lambda text: bool(DEVICE.fullmatch(text)), "auto, cpu, cuda, cuda:<number>, mps or xpu", ("cuda", "cpu")
+    )
+    return _field(default, rule)
+
+
+def address(default: Any) -> Any:
+    """The URL of a service."""
+    rule = Rule(
+        lambda text: bool(re.match(r"https?://[^/\s]", text)), "an address that begins with http:// or https://"
+    )
+    return _field(default, rule)
 
 
 def host(default: Any) -> Any:
@@ -73,14 +98,9 @@ def host(default: Any) -> Any:
     return _field(default, Rule(_is_host, "the name or address of a machine alone", advice=_host_and_port))
 
 
-def some(default: Any, what: str) -> Any:
+def some(default: Any, what: str, **company: Any) -> Any:
     """A text that is not empty."""
-    return _field(default, Rule(lambda value: bool(value.strip()), what))
-
-
-def only_with(default: Any, **company: Any) -> Any:
-    """A value that does something only where other fields have these values."""
-    return dataclasses.field(default=default, metadata=_with(company))
+    return _field(default, Rule(lambda value: bool(value.strip()), what), **_with(company))
 
 
 def height_width(**how: Any) -> dict[str, Rule]:
@@ -107,8 +127,27 @@ def _field(default: Any, rule: Rule, **metadata: Any) -> Any:
 
 
 def _is_path(text: str) -> bool:
-    scheme = SCHEME.match(text)
-    return bool(text.strip()) and "\0" not in text and (scheme is None or scheme[1] in READ_SCHEMES)
+    plain = bool(text.strip()) and "\0" not in text and text not in NO_PATHS
+    return plain and (SCHEME.match(text) is None or READ_SCHEMES.fullmatch(text) is not None)
+
+
+def _about_size(key: str, number: float) -> str:
+    return " This one is larger than the numbers of a computer." if number > MOST else ""
+
+
+def _about_path(key: str, text: str) -> str:
+    if text in NO_PATHS:
+        return f" For a folder of this name, type {key}=./{text}."
+    if re.match("file:", text, re.IGNORECASE):
+        return " A local folder needs no file:, and after it three slashes: file:///<folder>."
+    return ""
+
+
+def _about_list(key: str, text: str) -> str:
+    if "," not in text or text.startswith("["):
+        return ""
+    texts = ",".join(f'"{each.strip()}"' for each in text.split(","))
+    return f" For one run each, type -m '{key}=[{texts}]'."
 
 
 def _is_name(text: str) -> bool:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from positronic.errors import PositronicError, did_you_mean, listing
-from positronic.vendors.model import ChunkModel
 
 if TYPE_CHECKING:  # what imports torch, numpy, pyarrow
     from positronic.bake.companions import Companion
     from positronic.codecs.build import Recipe
     from positronic.training.trainable import TrainableFactory
+    from positronic.vendors.model import ChunkModel
 
 NATIVE = "native"
 
-# vendor -> backend -> module with `make_trainable` and `load_model`
+# vendor -> module with `require_trainable`, which imports nothing heavy
+LIGHT = {"lerobot": "positronic.vendors.lerobot.library"}
+
+# vendor -> backend -> module with `check_policy`, `make_trainable` and `load_model`
 BACKENDS = {"lerobot": {NATIVE: "positronic.vendors.lerobot.native"}}
 
 # vendor -> module with `companions`, light enough for a bake
@@ -37,6 +41,17 @@ def companions(vendor: str, recipe: Recipe, dataset_format: str) -> dict[str, Co
 def trainable(vendor: str, backend: str = NATIVE) -> TrainableFactory:
     """What builds the vendor's policy for training. Raises PositronicError for an unknown vendor or backend."""
     return _module(vendor, backend).make_trainable
+
+
+def require_trainable(vendor: str, policy: Mapping[str, Any]) -> None:
+    """Raise PositronicError when ``policy`` is of a type that cannot be trained; light, for the composition."""
+    if vendor in LIGHT:
+        importlib.import_module(LIGHT[vendor]).require_trainable(policy)
+
+
+def check_policy(vendor: str, backend: str, recipe: Recipe, policy: Mapping[str, Any]) -> None:
+    """Raise PositronicError when ``policy`` is not what the vendor's library takes, before a dataset is opened."""
+    _module(vendor, backend).check_policy(recipe, policy)
 
 
 def load_model(vendor: str, checkpoint: Path, device: str, backend: str = NATIVE) -> ChunkModel:

@@ -16,7 +16,7 @@ from positronic.vendors.lerobot.policy_config import described, make_config
         ("n_action_steps", 50, "ACTConfig refuses these values: .*chunk size is the upper bound"),
         ("vision_backbone", "vgg", "ACTConfig refuses these values: .*ResNet"),
         ("type", "actt", r"expected one of act, .*found 'actt'\. Did you mean 'act'\?"),
-        ("type", None, "vendor.policy.type: expected one of act, .*found None"),
+        ("type", None, "vendor.policy.type: expected one of act, .*found null"),
         ("device", "cuda", r"vendor\.policy\.device cannot be set: say device="),
         ("optimizer_weight_decay", 0.1, "say weight_decay="),
         ("input_features", {}, "the codec and modality say what a policy sees"),

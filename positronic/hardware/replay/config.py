@@ -26,5 +26,5 @@ class ReplayConfig(HardwareConfig):
     path: str = fields.path(MISSING)
     episode: int = between(0, default=0)
     layout: str = one_of("local", "local_all", default="local")
-    gripper_open: float = between(0.0, 1.0, default=0.0)
+    gripper_open: float = one_of(0.0, 1.0, default=0.0)
     storage: StorageConfig = field(default_factory=StorageConfig)

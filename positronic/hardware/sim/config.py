@@ -15,12 +15,14 @@ from positronic.hardware.config import HardwareConfig
 from positronic.utils.fields import HEIGHT_WIDTH, RULE, Rule, above
 
 
-def _row(length: int, expected: str, accepts: Callable[[Any], bool] = lambda number: True) -> dict[str, Rule]:
+def _row(
+    length: int, expected: str, accepts: Callable[[Any], bool] = lambda number: True, **how: Any
+) -> dict[str, Rule]:
     """Metadata of a field that holds ``length`` numbers."""
-    return {RULE: Rule(accepts, expected, length=length)}
+    return {RULE: Rule(accepts, expected, length=length, **how)}
 
 
-RANGE = _row(2, "a range: [low,high]")
+RANGE = _row(2, "a range: [low,high], low not above high", together=lambda ends: ends[0] <= ends[1])
 POINT = _row(3, "three numbers: [x,y,z]")
 RGB = _row(3, "a colour: [red,green,blue], each from 0 to 1", lambda number: 0 <= number <= 1)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -18,6 +19,9 @@ from typing import Any
 from positronic.errors import PositronicError, did_you_mean, listing
 
 POLICIES = "lerobot.policies"
+TYPE = "type"
+# Policies that predict from observations they were given before; a model that many robots share has none.
+KEEP_HISTORY = frozenset({"diffusion", "multi_task_dit", "tdmpc", "vqbet"})
 PREPROCESSOR_FILE = "policy_preprocessor.json"
 POSTPROCESSOR_FILE = "policy_postprocessor.json"
 
@@ -53,18 +57,40 @@ def enter_policies() -> Path:
 
 @lru_cache(maxsize=1)
 def policy_types() -> tuple[str, ...]:
-    """Names of the policies that the installed lerobot has."""
-    folder = enter_policies()
-    return tuple(sorted(path.parent.name for path in folder.glob("*/configuration_*.py")))
+    """Names of the policies that the installed lerobot has; none without lerobot. Imports nothing."""
+    spec = importlib.util.find_spec(POLICIES.partition(".")[0])
+    folders = [Path(folder) / POLICIES.partition(".")[2] for folder in (spec and spec.submodule_search_locations) or ()]
+    return tuple(sorted(path.parent.name for folder in folders for path in folder.glob("*/configuration_*.py")))
+
+
+def require_trainable(policy: Mapping[str, Any]) -> None:
+    """Raise PositronicError when the policy's type is unknown, or is one that cannot be trained here."""
+    policy_type, known = policy.get(TYPE), policy_types()
+    if known and policy_type not in known:
+        raise _unknown(policy_type)
+    if policy_type in KEEP_HISTORY:
+        raise no_history(policy_type)
+
+
+def _unknown(policy_type: Any) -> PositronicError:
+    found = "null" if policy_type is None else f"'{policy_type}'"
+    hint = did_you_mean(str(policy_type), policy_types()) or " Type vendor.policy.type=act."
+    return PositronicError(f"vendor.policy.type: expected one of {listing(policy_types(), 30)}, found {found}.{hint}")
+
+
+def no_history(policy_type: str) -> PositronicError:
+    """The sentence about a policy that needs more than the current observation."""
+    return PositronicError(
+        f"vendor.policy.type={policy_type} cannot be trained here: it keeps a history of observations, or predicts "
+        "no chunk of actions, and one served model answers many robots. Take vendor.policy.type=act."
+    )
 
 
 def config_class(policy_type: str) -> type:
     """The config class of a policy. Raises PositronicError for an unknown one."""
+    enter_policies()
     if policy_type not in policy_types():
-        hint = did_you_mean(policy_type, policy_types())
-        raise PositronicError(
-            f"vendor.policy.type: expected one of {listing(policy_types(), 30)}, found '{policy_type}'.{hint}"
-        )
+        raise _unknown(policy_type)
     module = _part(policy_type, "configuration")
     from lerobot.configs.policies import PreTrainedConfig
 

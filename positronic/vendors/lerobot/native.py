@@ -33,9 +33,6 @@ LANGUAGE_CONDITIONED = frozenset(
     {"eo1", "evo1", "groot", "molmoact2", "pi0", "pi05", "pi0_fast", "smolvla", "wall_x", "xvla"}
 )
 
-# Policies that predict from observations they were given before; a model that many robots share has none.
-KEEP_HISTORY = frozenset({"diffusion", "multi_task_dit", "tdmpc", "vqbet"})
-
 
 class LerobotTrainable:
     """A policy of lerobot's with its processors, as the training loop wants it."""
@@ -109,6 +106,11 @@ class LerobotModel:
         return np.stack([np.asarray(observation[column.name], column.dtype) for observation in observations])
 
 
+def check_policy(recipe: Recipe, policy: Mapping[str, Any]) -> None:
+    """Raise PositronicError when ``policy`` is not what lerobot's config class takes, or cannot be trained here."""
+    _refuse_unsupported(make_config(recipe, policy, "cpu"))
+
+
 def make_trainable(recipe: Recipe, stats: Stats, policy: Mapping[str, Any], device: str) -> LerobotTrainable:
     """A new policy. Raises PositronicError when ``policy`` is not what lerobot's config class takes."""
     return LerobotTrainable(recipe, stats, policy, device)
@@ -174,8 +176,5 @@ def _load_weights(policy: Any, path: Path, device: str) -> None:
 
 def _refuse_unsupported(config: Any) -> None:
     seen = config.observation_delta_indices
-    if config.type in KEEP_HISTORY or config.action_delta_indices is None or list(seen or [0]) != [0]:
-        raise PositronicError(
-            f"vendor.policy.type={config.type} cannot be trained here: it keeps a history of observations, or predicts "
-            "no chunk of actions, and one served model answers many robots. Take vendor.policy.type=act."
-        )
+    if config.type in library.KEEP_HISTORY or config.action_delta_indices is None or list(seen or [0]) != [0]:
+        raise library.no_history(config.type)

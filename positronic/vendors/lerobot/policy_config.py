@@ -17,8 +17,6 @@ from positronic.codecs.modality import Column
 from positronic.errors import PositronicError, did_you_mean, listing
 from positronic.vendors.lerobot import library
 
-TYPE = "type"
-
 # Fields of lerobot's that are said elsewhere here: one place per value.
 ELSEWHERE = {
     "input_features": "the codec and modality say what a policy sees",
@@ -37,12 +35,9 @@ def make_config(recipe: Recipe, policy: Mapping[str, Any], device: str) -> Any:
 
     Raises PositronicError for an unknown type or field, a value of the wrong type, or columns that lerobot cannot read.
     """
-    policy_type = policy.get(TYPE)
-    if not isinstance(policy_type, str):
-        known = listing(library.policy_types(), 30)
-        raise PositronicError(f"vendor.policy.type: expected one of {known}, found {policy_type!r}.")
+    policy_type = policy.get(library.TYPE)
     config_class = library.config_class(policy_type)
-    fields = {name: value for name, value in policy.items() if name != TYPE}
+    fields = {name: value for name, value in policy.items() if name != library.TYPE}
     _check_fields(config_class, fields)
     config = _decode(config_class, fields | {"device": device, "push_to_hub": False})
     config.input_features, config.output_features = _features(recipe)
@@ -58,7 +53,7 @@ def make_config(recipe: Recipe, policy: Mapping[str, Any], device: str) -> Any:
 def described(config: Any) -> dict[str, Any]:
     """Every resolved field as JSON gives it back, but for those that are said elsewhere."""
     fields = json.loads(json.dumps(draccus.encode(config)))
-    return {TYPE: config.type} | {name: value for name, value in fields.items() if name not in ELSEWHERE}
+    return {library.TYPE: config.type} | {name: value for name, value in fields.items() if name not in ELSEWHERE}
 
 
 def _check_fields(config_class: type, fields: Mapping[str, Any]) -> None:

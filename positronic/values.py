@@ -1,0 +1,201 @@
+"""Which values a composed config may hold, each fault as one sentence that says what to type instead.
+
+``refusals.py`` is about names: of parameters, of choices. Here are types, rules, and values that contradict each other.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+import typing
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+from hydra.core.override_parser.types import Override
+from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from positronic.errors import PositronicError, did_you_mean
+from positronic.hardware.sim.config import SimConfig
+from positronic.refusals import WANTED, is_mapping, leaf_keys, missing_value, unknown_key
+from positronic.schemas import STAGES, Parameter, parameters
+from positronic.utils.fields import RULE, Rule
+from positronic.utils.threads import available_cores
+from positronic.vendors import registry
+
+DATASET_STAGES = ("convert", "stats", "train")  # where a codec stands for a dataset that is baked with it
+OF_ANOTHER = re.compile(r"\$\{\s*[A-Za-z_][\w.]*\s*\}")
+WORKERS = ("num_workers", "driver.num_workers")
+# What a value of each type looks like, and its name.
+KINDS: dict[Any, tuple[Callable[[str], Any], str]] = {
+    int: (re.compile(r"[+-]?\d+").fullmatch, "a whole number"),
+    float: (re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?").fullmatch, "a number"),
+    bool: (re.compile(r"true|false|yes|no|on|off|0|1").fullmatch, "true or false"),
+}
+
+
+def check_kinds(parsed: Sequence[Override]) -> None:
+    """Raise PositronicError when a typed value is of another kind than its parameter: ``1e4`` is no whole number."""
+    for override in parsed:
+        found = parameters(STAGES, override.key_or_group)
+        value = override.value()
+        if found and not override.is_sweep_override() and not any(fits(parameter, value) for parameter in found):
+            raise _wrong_kind(found[0], override.key_or_group, value)
+        if found and value == {}:
+            key = override.key_or_group
+            raise PositronicError(
+                f"{key}={{}} changes nothing: what is typed is added to the values that are there. Type "
+                f"{key}.<name>=<value> for each that is to be another."
+            )
+
+
+def fits(parameter: Parameter, value: Any) -> bool:
+    """Whether a parsed value can be a parameter's. References and mappings are looked at later."""
+    if value is None:
+        return parameter.may_be_null or all(kind in (str, Any) for kind in parameter.kinds)
+    if isinstance(value, dict) or "${" in str(value):
+        return True
+    return any(_is_of(kind, value) for kind in parameter.kinds)
+
+
+def _is_of(kind: Any, value: Any) -> bool:
+    if typing.get_origin(kind) is list:
+        return isinstance(value, list) and all(_is_of(typing.get_args(kind)[0], item) for item in value)
+    if kind not in KINDS:
+        return True
+    accepts, _ = KINDS[kind]
+    return not isinstance(value, list) and accepts(str(value).lower())
+
+
+def _wrong_kind(parameter: Parameter, key: str, value: Any) -> PositronicError:
+    kind, rule = parameter.kinds[0], parameter.metadata.get(RULE)
+    said = "null" if value is None else f"[{','.join(map(str, value))}]" if isinstance(value, list) else value
+    hint = ""
+    if typing.get_origin(kind) is list:
+        expected = rule.expected if rule else "a list: [a,b]"
+        items = _items_meant(value, rule.length if rule else None)
+        hint = f" Type {key}=[{','.join(items)}]." if items else ""
+    elif kind in KINDS:
+        expected = KINDS[kind][1]
+        if kind is int and isinstance(value, float) and value.is_integer():
+            hint = f" Type {key}={int(value)}."
+    else:
+        expected = f"its values one by one: {key}.<name>=<value>"
+    return PositronicError(f"{key}={said}: expected {expected}.{hint}")
+
+
+def _items_meant(value: Any, length: int | None) -> list[str]:
+    """What a list could have been meant to hold: ``128``, ``128x128`` and ``[128.0,128.0]`` are sizes."""
+    if value is None:
+        return []
+    if length is None:
+        return [] if isinstance(value, list) else [str(value)]
+    numbers = [f"{float(number):g}" for number in re.findall(r"\d+(?:\.\d+)?", str(value))]
+    if not isinstance(value, list):
+        numbers = numbers * length if len(numbers) == 1 else numbers
+    return numbers if len(numbers) == length else []
+
+
+def check(cfg: DictConfig) -> None:
+    """Raise PositronicError when the stage cannot use this codec, or a value breaks its field's rule or is missing."""
+    reason = cfg.codec.inference_only
+    if cfg.stage in DATASET_STAGES and reason is not None:
+        raise PositronicError(f"codec={cfg.codec.name} cannot be used with stage={cfg.stage}: {reason}.")
+    if cfg.stage in ("train", "serve") and cfg.vendor.convert_only is not None:
+        raise PositronicError(
+            f"vendor={cfg.vendor.name} cannot be used with stage={cfg.stage}: {cfg.vendor.convert_only}."
+        )
+    _check_fields(cfg, cfg, "")
+    _check_horizon(cfg)
+    _check_simulator(cfg)
+    if cfg.stage == "train":
+        registry.require_trainable(cfg.vendor.name, cfg.vendor.policy)
+    missing = missing_value(cfg)
+    if missing is not None:
+        wanted = WANTED.get(missing, "<value>")
+        raise PositronicError(f"stage={cfg.stage} needs {missing}. Type {missing}={wanted}.")
+
+
+def check_workers(cfg: DictConfig, typed: Collection[str]) -> None:
+    """Raise PositronicError when more processes are typed than this one may have cores; a preset takes what there is.
+
+    Jobs that are submitted run elsewhere, on machines that nothing is known about here.
+    """
+    if OmegaConf.select(cfg, "hydra.runtime.choices.hydra/launcher") not in (None, "basic"):
+        return
+    for key in WORKERS:
+        wanted = OmegaConf.select(cfg, key) if key in typed else None
+        cores = available_cores()
+        if isinstance(wanted, int) and wanted > cores:
+            raise PositronicError(
+                f"{key}={wanted}: this process may use {cores} {'core' if cores == 1 else 'cores'}, by the machine and "
+                f"its container's quota. Type {key}={cores} or less."
+            )
+
+
+def _check_simulator(cfg: DictConfig) -> None:
+    """The expert knows where the cubes are in the simulator alone."""
+    expert = "stage=collect" if cfg.stage == "collect" else "policy=scripted"
+    needed = cfg.stage == "collect" or (cfg.stage == "infer" and cfg.policy.name == "scripted")
+    if needed and OmegaConf.get_type(cfg.hardware) is not SimConfig:
+        raise PositronicError(
+            f"{expert} needs the simulator, where the expert knows where the cubes are; found hardware="
+            f"{cfg.hardware.name}. Type hardware=sim."
+        )
+
+
+def _check_horizon(cfg: DictConfig) -> None:
+    """A policy cannot play more steps of a chunk than it predicts."""
+    horizon, fps = cfg.modality.action_horizon_sec, cfg.modality.action_fps
+    policy = cfg.vendor.policy if cfg.stage == "train" else {}
+    sizes = {"modality.action_chunk": cfg.modality.action_chunk, "vendor.policy.chunk_size": policy.get("chunk_size")}
+    for key, chunk in sizes.items():
+        if cfg.stage in ("convert", "train") and horizon is not None and isinstance(chunk, int):
+            played = math.ceil(horizon * fps - 1e-6)  # steps that begin within the horizon
+            if played > chunk:
+                raise PositronicError(
+                    f"modality.action_horizon_sec={horizon} plays {played} steps at {fps} Hz, but {key}={chunk}."
+                    f" Type modality.action_horizon_sec={chunk / fps:.3g} or less, or a larger {key}."
+                )
+
+
+def _check_fields(cfg: DictConfig, node: DictConfig, path: str) -> None:
+    """Every key is a field of its dataclass (``+key=`` can add others), every value keeps its field's rule."""
+    schema = OmegaConf.get_type(node)
+    fields = {field.name: field for field in dataclasses.fields(schema)} if dataclasses.is_dataclass(schema) else {}
+    for name, child in node.items_ex(resolve=False):
+        key = f"{path}{name}"
+        if key == "hydra":
+            continue
+        if fields and name not in fields:
+            raise unknown_key(key, cfg.stage, [known for known in leaf_keys(cfg) if known != key])
+        if name in fields and RULE in fields[name].metadata:
+            _check_rule(node, name, key, fields[name].metadata[RULE])
+        if is_mapping(child):
+            _check_fields(cfg, child, f"{key}.")
+
+
+def _check_rule(node: DictConfig, name: str, key: str, rule: Rule) -> None:
+    if OF_ANOTHER.fullmatch(str(node._get_node(name)._value())):
+        return  # it is looked at where it is said
+    try:
+        value = node[name]
+    except OmegaConfBaseException:  # a missing value, refused later if the stage needs it
+        return
+    items = list(value) if isinstance(value, ListConfig) else [value]
+    if rule.length is not None and value is not None and len(items) != rule.length:
+        raise PositronicError(f"{key}={items}: expected {rule.expected}.")
+    for item in items:
+        if item is not None and item != MISSING and not (key in WANTED and item == "") and not rule.accepts(item):
+            raise PositronicError(f"{key}={item}: expected {rule.expected}.{_advice(rule, key, item)}")
+    if isinstance(value, ListConfig) and not rule.together(items):
+        raise PositronicError(f"{key}={items}: expected {rule.expected}.")
+
+
+def _advice(rule: Rule, key: str, item: Any) -> str:
+    values = rule.advice(item)
+    if not values:
+        return rule.remark(key, item) or did_you_mean(str(item), rule.options)
+    head = key.rpartition(".")[0]
+    return f" Type {' '.join(f'{head}.{name}={value}' for name, value in values.items())}."
