@@ -53,7 +53,8 @@ if __name__ == "__main__":
     *outer, name = names.split(".")
     for each in outer:
         owner = getattr(owner, each)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    for number in (signal.SIGINT, signal.SIGHUP):  # a background job and nohup are deaf to them
+        signal.signal(number, signal.SIG_DFL)
     patch(owner, name, int(call), [int(number) for number in numbers.split(",")])
     sys.argv = [run, *overrides]
     sys.path.insert(0, os.path.dirname(run))

@@ -7,7 +7,7 @@ import os
 import signal
 from types import FrameType
 
-from positronic.utils.processes import die_with_parent
+from positronic.utils.processes import STOPPING, die_with_parent
 
 JOIN_SEC = 5.0
 _forking_pid = 0  # of the process that forks just now
@@ -35,7 +35,7 @@ def end_children() -> None:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    for each in (signal.SIGINT, signal.SIGTERM):
+    for each in STOPPING:
         signal.signal(each, signal.SIG_IGN)
     raise KeyboardInterrupt
 
@@ -47,4 +47,6 @@ def _note_parent() -> None:
 
 def _start_as_child() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as ``nohup`` leaves it
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
     die_with_parent(_forking_pid)

@@ -134,6 +134,7 @@ def load_policy(
     """
     checkpoint = find_checkpoint(checkpoints_dir, checkpoint_id)
     recipe, vendor, backend = read_checkpoint(checkpoint, typed)
+    checkpoint.require_intact(with_state=False)
     model = (load or registry.load_model)(vendor, checkpoint.path, device, backend)
     return ServedPolicy(recipe, model, session_meta(recipe, checkpoint, vendor))
 

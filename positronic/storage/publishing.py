@@ -6,6 +6,11 @@ if absent; then the claim goes. What a killed upload left is taken up by the sam
 claim whose process has died on this machine is taken over.
 
 A raw episode has no manifest. Its claim is ``.unfinished``, which readers of raw datasets honour.
+
+Why a claim, when the manifest is created only if absent: that decides between two manifests, not between data. The
+layout gives both uploads the same names, so that each would hold some of them and both would give up; a name that only
+one has could be created between the other's last look and its manifest; and nothing would tell ``clean`` which folder
+is half an upload. Raw episodes have no manifest at all.
 """
 
 from __future__ import annotations
@@ -15,7 +20,6 @@ import json
 import os
 import platform
 import shlex
-import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -33,7 +37,7 @@ from positronic.storage.uri import S3Uri, parse
 
 CLAIM = ".uploading"
 CLAIMS = (CLAIM, keys.UNFINISHED)
-WRITER, CONTENT = "writer", "content"
+CONTENT = "content"
 CLAIM_ATTEMPTS = 3
 DELETIONS = 8  # at a time
 
@@ -65,14 +69,14 @@ def publish(
 
 
 class _Upload:
-    """One upload of one unit. ``writer`` tells it from every other one, ``content`` from those of something else."""
+    """One upload of one unit. ``identity`` tells it from those of something else; the very same may help it."""
 
     def __init__(self, client: Client, unit: Unit, target: S3Uri, names: Sequence[str], advance: Advance) -> None:
         self.client, self.unit, self.target, self.advance = client, unit, target, advance
         self.data = [name for name in names if name not in (unit.last, unit.claim)]
         self.claim = target / unit.claim
         self.sha256 = {name: file_sha256(unit.folder / name) for name in names if name != unit.claim}
-        self.identity = {WRITER: uuid.uuid4().hex, CONTENT: _content(self.sha256)}
+        self.identity = {CONTENT: _content(self.sha256)}
         self.there: set[str] = set()  # when it begins, from an upload that was interrupted
         self.created: list[str] = []
 
@@ -90,9 +94,9 @@ class _Upload:
                 await self._send(self.unit.last)  # the same may be there, sent by the very same upload elsewhere
         except PreconditionError as error:
             await each(self.created, lambda name: self.client.delete(self.target / name), DELETIONS)
-            await self._release(WRITER)
+            await self._release()
             raise occupied(self.target, self.client.config) from error
-        await self._release(CONTENT)
+        await self._release()
 
     async def _is_there(self) -> bool:
         """Whether a whole unit is there: its last file, or without such a file anything that nobody claims."""
@@ -150,14 +154,17 @@ class _Upload:
         sizes = {name: (self.unit.folder / name).stat().st_size for name in expected}
         if others or any(there.get(name) != size for name, size in sizes.items()):
             raise PreconditionError(f"{self.target} holds other files than those that were uploaded.")
-        if _said(await self.client.head(self.claim), CONTENT) != self.identity[CONTENT] and not await self._is_there():
+        if not await self._is_claimed() and not await self._is_there():
             raise PreconditionError(f"{self.target} is claimed by another upload.")
         return set(there)
 
-    async def _release(self, told_by: str) -> None:
-        """Remove the claim if it is of this writer, or of this content."""
-        if _said(await self.client.head(self.claim), told_by) == self.identity[told_by]:
+    async def _release(self) -> None:
+        """Remove the claim if it is of this content."""
+        if await self._is_claimed():
             await self.client.delete(self.claim)
+
+    async def _is_claimed(self) -> bool:
+        return _said(await self.client.head(self.claim), CONTENT) == self.identity[CONTENT]
 
 
 def clean(uri: str, config: StorageConfig | None = None) -> int:
@@ -244,7 +251,15 @@ def _place() -> dict[str, Any]:
         space = str(os.stat("/proc/self/ns/pid").st_ino)
     except OSError:
         space = ""
-    return {"host": platform.node(), "pid": os.getpid(), "pid_space": space}
+    return {"host": platform.node(), "pid": os.getpid(), "pid_space": space, "started": _started("self")}
+
+
+def _started(pid: int | str) -> str:
+    """When a process started, in ticks since the machine did: a restarted container gives the same number again."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]  # field 22 of proc_pid_stat(5)
+    except OSError:
+        return ""
 
 
 def _is_here(claim: Mapping[str, Any]) -> bool:
@@ -260,5 +275,5 @@ def _has_died(claim: Mapping[str, Any]) -> bool:
     except ProcessLookupError:
         return True
     except PermissionError:
-        return False
-    return False
+        pass
+    return claim.get("started", "") not in ("", _started(claim["pid"]))  # else the number is another process's now

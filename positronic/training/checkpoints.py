@@ -29,6 +29,7 @@ FORMAT = 1
 ID_DIGITS = 6
 MAX_ID_DIGITS = 18  # Python refuses to read numbers of thousands of digits
 PARTIAL_PREFIX = ".partial-"
+FILES = "files"  # in positronic.json: name -> [CRC-32 in hexadecimal digits, bytes]
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,26 @@ class Checkpoint:
         """``positronic.json``. Raises PositronicError when it is unreadable or of a newer format."""
         return read_info(self.place)
 
+    def require_intact(self, with_state: bool = True) -> None:
+        """Read every file; ``with_state``: also what only resuming needs. Those of older versions are not known.
+
+        Raises PositronicError, naming the file and the checkpoint before, when one is missing or not as it was written.
+        """
+        from positronic.bake.file_list import measure
+
+        known = {name: tuple(each) for name, each in self.info().get(FILES, {}).items()}
+        names = [name for name in known if with_state or not name.startswith(f"{TRAINING_STATE}/")]
+        root = self.place.fetch() if with_state else self.path
+        missing = [name for name in names if not (root / name).is_file()]
+        if missing:
+            raise _damaged(self.place, missing[0], "it is missing")
+        found = measure(root, names)
+        for name in names:
+            if found[name] != known[name]:
+                said = f"expected the {known[name][1]} bytes that training wrote, found {found[name].size}"
+                same_size = found[name].size == known[name][1]
+                raise _damaged(self.place, name, "some of its bytes have changed" if same_size else said)
+
 
 def read_info(checkpoint: Path | Place) -> dict[str, Any]:
     """What the checkpoint in folder ``checkpoint`` says of itself.
@@ -79,7 +100,7 @@ def read_info(checkpoint: Path | Place) -> dict[str, Any]:
     try:
         info = json.loads(content)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise PositronicError(f"{path} is damaged: expected JSON, found: {error}. Use another checkpoint.") from None
+        raise _damaged(_place(checkpoint), keys.CHECKPOINT_FILE, f"expected JSON, found: {error}") from None
     if not isinstance(info, dict) or info.get("format") != FORMAT:
         found = info.get("format") if isinstance(info, dict) else type(info).__name__
         raise PositronicError(f"{path}: expected checkpoint format {FORMAT}, found {found!r}. Update Positronic.")
@@ -147,9 +168,26 @@ def remove_partial(experiment_dir: str | Path) -> None:
 
 
 def write_info(folder: Path, info: dict[str, Any]) -> None:
-    """Write ``positronic.json`` with its format number; ``info`` must be JSON-ready."""
-    text = json.dumps({"format": FORMAT, **info}, indent=2)
+    """Write ``positronic.json`` with its format number, and size and checksum of each file in ``folder``: to be called
+    last. ``info`` must be JSON-ready."""
+    from positronic.bake.file_list import measure
+
+    there = measure(folder, [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()])
+    text = json.dumps({"format": FORMAT, **info, FILES: there}, indent=2)
     (folder / keys.CHECKPOINT_FILE).write_text(text + "\n")
+
+
+def _damaged(checkpoint: Place, name: str, problem: str) -> PositronicError:
+    there = list_checkpoints(checkpoint.parent.parent) if checkpoint.name.isdecimal() else []
+    before = [each.id for each in there if each.step < int(checkpoint.name)]
+    advice = "There is none before it: train again, under another name or after removing it."
+    if before:
+        remove = f"`rm -r {checkpoint}`" if checkpoint.local is not None else f"removing {checkpoint}"
+        advice = (
+            f"The one before it is {before[-1]}: serve that with checkpoint={before[-1]}; after {remove} training goes "
+            "on from there with resume=true."
+        )
+    return PositronicError(f"{checkpoint}/{name} is damaged: {problem}. {advice}")
 
 
 def _none_there(experiment_dir: Path) -> str:

@@ -42,12 +42,13 @@ class Experiment:
     def continues_from(self) -> Checkpoint | None:
         """The last checkpoint; None for a run that starts at the beginning.
 
-        Raises PositronicError, naming both values, when it was trained with other data or settings.
+        Raises PositronicError when it is damaged or, naming both values, was trained with other data or settings.
         """
         checkpoints = list_checkpoints(self.folder)
         if not checkpoints:
             return None
         require_same_run(checkpoints[-1], checkpoints[-1].info(), self.info)
+        checkpoints[-1].require_intact()
         return checkpoints[-1]
 
     def prepare(self, start: Checkpoint | None) -> None:

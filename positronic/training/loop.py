@@ -27,10 +27,11 @@ from positronic.training.reporting import Reporter, counting, open_tracker
 from positronic.training.settings import TrainSettings
 from positronic.training.state import load_state, save_state
 from positronic.training.trainable import Trainable
+from positronic.utils.processes import STOPPING, outlive_terminal
 
 
 class StoppedError(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM, after a checkpoint was written."""
+    """Ctrl-C, SIGTERM or SIGHUP, after a checkpoint was written."""
 
 
 def train(
@@ -44,8 +45,8 @@ def train(
 ) -> None:
     """Train from ``start`` (None: from scratch) to ``settings.num_train_steps``.
 
-    Raises PositronicError when the loss is not finite, and StoppedError after Ctrl-C or SIGTERM; the checkpoint of the
-    last finished step is on disk then.
+    Raises PositronicError when the loss is not finite, and StoppedError after Ctrl-C, SIGTERM or SIGHUP; the
+    checkpoint of the last finished step is on disk then.
     """
     learner = Learner(trainable, settings)
     if start:
@@ -204,18 +205,21 @@ def _open_frames(dataset: BakedDataset, settings: TrainSettings, console: Consol
 
 @contextmanager
 def _stop_signals() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C or SIGTERM sets, so that a step is never cut in two; the second one interrupts."""
+    """An event that the first signal sets, so that a step is never cut in two; the second one interrupts."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop  # only the main thread may handle signals
         return
 
     def request(number: int, frame: Any) -> None:
+        outlive_terminal(number)
         if stop.is_set():
             raise KeyboardInterrupt
         stop.set()
 
-    before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
+    without_hup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # started with ``nohup``
+    ours = [number for number in STOPPING if number != signal.SIGHUP or not without_hup]
+    before = {number: signal.signal(number, request) for number in ours}
     try:
         yield stop
     finally:

@@ -67,10 +67,19 @@ def refused_by_disk(error: BaseException) -> PositronicError | None:
         if isinstance(cause, OSError) and cause.errno in (*FULL, *FORBIDDEN):
             where = f" ({cause.filename})" if cause.filename else ""
             return PositronicError(f"{os.strerror(cause.errno)}{where}. {_advice(cause.errno)}")
+        if isinstance(cause, OSError) and cause.errno == errno.ENOENT and _is_removed(cause.filename):
+            return PositronicError(
+                f"The folder of {cause.filename} is gone: somebody has removed it meanwhile. Start again, or "
+                "write elsewhere: output_dir=<folder>."
+            )
         number = _said_by(str(cause))
         if number is not None:
             return PositronicError(f"{os.strerror(number)}. {_advice(number)}")
     return None
+
+
+def _is_removed(name: object) -> bool:
+    return isinstance(name, str) and not Path(name).absolute().parent.exists()
 
 
 def _said_by(text: str) -> int | None:

@@ -130,7 +130,8 @@ def _start(setup: Setup, args: tuple[Any, ...]) -> tuple[Connection, multiproces
 
 def _work(connection: Connection, setup: Setup, args: tuple[Any, ...]) -> None:
     die_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to all; the parent decides
+    for number in (signal.SIGINT, signal.SIGHUP):  # a terminal sends them to all; the parent decides
+        signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(STOPPED_EXIT_CODE))
     never_ignored(SystemExit, signal.SIGTERM)
     hear()

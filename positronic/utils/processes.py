@@ -6,6 +6,7 @@ import ctypes
 import multiprocessing
 import os
 import signal
+import stat
 import sys
 import threading
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from multiprocessing.process import BaseProcess
 from types import FrameType
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
-STOPPING = (signal.SIGINT, signal.SIGTERM)
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, a scheduler's, a terminal that is closed
 ASK_AGAIN_SEC = 0.05
 
 
@@ -40,15 +41,16 @@ def die_with_parent(parent_pid: int | None = None) -> None:
 
 @contextmanager
 def signals_held() -> Iterator[None]:
-    """Ctrl-C and SIGTERM come when the context is left, none is lost; processes started inside are born deaf to both.
+    """Signals that stop us come when the context is left, none is lost; processes started inside are born deaf to them.
 
     A process that takes a signal while it starts would end with a traceback, or be missed by its parent. It stays
     deaf, as it inherits what is blocked here, until it calls ``hear``.
     """
-    resource_tracker.ensure_running()  # starting it would unblock both
     arrived: list[int] = []
     handlers = _replace_handlers(arrived)
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+    resource_tracker.ensure_running()  # it ignores the first two itself, and unblocks them here
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
     try:
         yield
     finally:
@@ -61,14 +63,13 @@ def signals_held() -> Iterator[None]:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Ctrl-C and SIGTERM raise KeyboardInterrupt inside; before and after they end the process, as run.py leaves it.
-
-    What others handle, or a shell made us ignore, stays as it is.
+    """Ctrl-C, SIGTERM and SIGHUP raise KeyboardInterrupt inside; before and after they end the process, as run.py
+    leaves it. What others handle, or a shell or ``nohup`` made us ignore, stays as it is.
     """
     main = threading.current_thread() is threading.main_thread()
     ours = [number for number in STOPPING if main and signal.getsignal(number) is signal.SIG_DFL]
     for number in ours:
-        signal.signal(number, signal.default_int_handler)
+        signal.signal(number, _interrupt)
     hook = sys.unraisablehook
     if ours:
         never_ignored(KeyboardInterrupt, signal.SIGINT)
@@ -78,6 +79,22 @@ def interruptible() -> Iterator[None]:
         sys.unraisablehook = hook
         for number in ours:
             signal.signal(number, signal.SIG_DFL)
+
+
+def outlive_terminal(number: int) -> None:
+    """To be called by what handles signal ``number``: after SIGHUP, what is still to be done and said is not disturbed.
+
+    Kernel and shell each send it, so that it comes twice; and writing to the closed terminal would be an error.
+    """
+    if number != signal.SIGHUP:
+        return
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in (1, 2):
+        with suppress(OSError):  # it was closed from the start
+            if stat.S_ISCHR(os.fstat(descriptor).st_mode) and not os.isatty(descriptor):  # a closed one says no
+                os.dup2(nowhere, descriptor)
+    os.close(nowhere)
 
 
 def never_ignored(kind: type[BaseException], number: int) -> None:
@@ -113,6 +130,11 @@ def _replace_handlers(arrived: list[int]) -> dict[int, signal.Handlers | object]
 
     known = [number for number in STOPPING if signal.getsignal(number) is not None]
     return {number: signal.signal(number, note) for number in known}
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    outlive_terminal(number)
+    raise KeyboardInterrupt
 
 
 def _end_after(parent: BaseProcess) -> None:

@@ -48,7 +48,7 @@ def test_workers_of_a_killed_convert_end(kill, tmp_path):
     assert kill(RESULT, 1, *typed(tmp_path, CONVERT)) >= 2
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupted_rollouts_are_reported_and_none_is_half(press, tmp_path, number):
     """Those that were finished; the report says why there are no more."""
     done = press(RESULT, 3, [number], *typed(tmp_path, ROLLOUTS))

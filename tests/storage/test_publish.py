@@ -207,6 +207,15 @@ def test_what_a_process_that_died_here_left_makes_room(bucket, make, interrupt):
     assert bucket.objects() == published(bucket, "second")
 
 
+def test_a_process_number_that_was_given_again_is_not_the_dead_upload(bucket, make, interrupt):
+    """As in a container that was started again: the number lives, the process that had it does not."""
+    interrupt(make("first", files=6), signal.SIGKILL)
+    claim = json.loads(bucket.objects()[f"set/{CLAIM}"]) | {"pid": os.getpid()}
+    bucket.put_key(f"set/{CLAIM}", json.dumps(claim).encode())
+    publish(make("second", name="second"), bucket.uri("set"), bucket.config())
+    assert bucket.objects() == published(bucket, "second")
+
+
 def test_what_died_elsewhere_is_refused_until_it_is_cleaned(bucket, make, interrupt):
     """We cannot know that it is dead. The message has the command, and that works."""
     interrupt(make("first", files=6), signal.SIGKILL)

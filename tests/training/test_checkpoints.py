@@ -1,6 +1,8 @@
 """Checkpoints on disk."""
 
 import json
+import zlib
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +31,46 @@ def test_ids_are_ordered_and_found_as_numbers(tmp_path):
     assert [c.id for c in list_checkpoints(tmp_path)] == ["000200", "010000", "1000000"]
     assert find_checkpoint(tmp_path, "10000").id == find_checkpoint(tmp_path, 10000).id == "010000"
     assert find_checkpoint(tmp_path).step == 1_000_000
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-8])
+
+
+def turn_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[0] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (cut, "expected the 9 bytes .* found 1"),
+        (turn_a_bit, "some of its bytes have changed"),
+        (Path.unlink, "it is missing"),
+    ],
+)
+def test_a_damaged_file_is_named_with_the_checkpoint_before(tmp_path, harm, said):
+    """And with what to type instead."""
+    for step in (99, 1_000_000):
+        save(tmp_path, step, "weights 1")
+    last = find_checkpoint(tmp_path)
+    last.require_intact()
+    harm(last.path / "model")
+    advice = r"The one before it is 000099: .* checkpoint=000099; after `rm -r .*1000000` training .*resume=true"
+    with pytest.raises(PositronicError, match=rf"1000000/model is damaged: .*{said}.*{advice}"):
+        last.require_intact()
+
+
+def test_a_checkpoint_that_says_nothing_of_its_files_is_taken_as_it_is(tmp_path):
+    """Those of older versions."""
+    save(tmp_path, 1)
+    path = find_checkpoint(tmp_path).path / keys.CHECKPOINT_FILE
+    info = json.loads(path.read_text())
+    del info["files"]
+    path.write_text(json.dumps(info))
+    find_checkpoint(tmp_path).require_intact()
 
 
 def test_a_missing_checkpoint_names_those_that_exist(tmp_path):
@@ -119,6 +161,7 @@ def test_a_folder_of_another_kind_is_refused(tmp_path):
 
 
 def test_the_description_is_json_for_people(tmp_path):
-    """What was given is in the file, with the format's number first."""
+    """What was given is in the file, with the format's number first, and CRC-32 and bytes of every other file."""
     save(tmp_path, 10)
-    assert json.loads((find_checkpoint(tmp_path).path / keys.CHECKPOINT_FILE).read_text()) == {"format": 1, "step": 10}
+    said = json.loads((find_checkpoint(tmp_path).path / keys.CHECKPOINT_FILE).read_text())
+    assert said == {"format": 1, "step": 10, "files": {"model": [f"{zlib.crc32(b'weights'):08x}", 7]}}

@@ -82,6 +82,13 @@ def test_sigterm_during_a_save_lets_it_end(press, overrides, tmp_path):
     assert steps(tmp_path / "run") == [5]
 
 
+def test_a_closed_terminal_saves_the_step(press, overrides, tmp_path):
+    """Kernel and shell each send SIGHUP: the second one does not count as impatience."""
+    done = press(STEP, 3, [signal.SIGHUP, signal.SIGHUP], *overrides("run"))
+    require_interrupted(done)
+    assert steps(tmp_path / "run") == [3]
+
+
 def test_a_second_ctrl_c_during_a_save_leaves_the_checkpoint_before(press, overrides, tmp_path):
     """At once: the half of a checkpoint goes, the message says which one is the last."""
     done = press(SAVE, 2, [signal.SIGINT, signal.SIGTERM], *overrides("run"))

@@ -24,6 +24,16 @@ def test_a_file_on_the_way_is_named(tmp_path):
         require_writable(tmp_path / "a" / "b")
 
 
+def test_a_folder_that_was_removed_meanwhile_is_said(tmp_path):
+    """Whoever looks for a file where there is a folder has made another mistake."""
+    for name, removed in (("a/b/c", True), ("c", False)):
+        with pytest.raises(FileNotFoundError) as caught:
+            (tmp_path / name).read_text()
+        said = refused_by_disk(caught.value)
+        assert (said is not None) is removed
+        assert not said or f"The folder of {tmp_path}/a/b/c is gone" in str(said)
+
+
 def test_a_folder_that_may_not_be_written_into_is_named(tmp_path, monkeypatch):
     """The one that is there; for root only a read-only disk is one."""
     monkeypatch.setattr(os, "access", lambda path, mode: False)

@@ -1,5 +1,7 @@
 """Processes that we start end with us, and signals that come while they start are neither lost nor theirs."""
 
+import os
+import pty
 import signal
 import subprocess
 import sys
@@ -43,6 +45,24 @@ if child == 0:
     time.sleep(600)
 print(child, flush=True)
 os._exit(0)
+"""
+
+# Interrupted by its terminal, which it then writes to, as if a shell had sent the signal too.
+ON_TERMINAL = """
+import fcntl, os, signal, sys, termios
+from positronic.utils.processes import interruptible
+
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+fcntl.ioctl(0, termios.TIOCSCTTY)
+with interruptible(), open(sys.argv[1], "w") as noted:
+    try:
+        print("ready", flush=True)
+        signal.pause()
+    except KeyboardInterrupt:
+        noted.write("interrupted")
+        os.kill(os.getpid(), signal.SIGHUP)
+        print("said to nobody", flush=True)
+        noted.write(", tidied")
 """
 
 # Ctrl-C while a process starts, which says what it hears of it.
@@ -123,6 +143,21 @@ def test_ctrl_c_while_processes_start_comes_afterwards_and_to_the_parent_alone(t
 def test_ctrl_c_inside_a_destructor_is_not_ignored(tmp_path):
     """Python prints such an exception and goes on."""
     assert run(tmp_path, IN_DESTRUCTOR) == ["heard", "True"]
+
+
+def test_a_closed_terminal_interrupts_once_and_disturbs_nothing_afterwards(tmp_path):
+    """Kernel and shell each send SIGHUP; writing to the terminal that is gone would be an error."""
+    script, noted = tmp_path / "script.py", tmp_path / "noted"
+    script.write_text(ON_TERMINAL)
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, script, noted], stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+    )
+    os.close(theirs)
+    assert os.read(ours, 5) == b"ready"
+    os.close(ours)
+    assert process.wait() == 0
+    assert noted.read_text() == "interrupted, tidied"
 
 
 def test_nothing_changes_when_no_signal_comes():
