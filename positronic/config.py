@@ -6,13 +6,12 @@ import cProfile
 import dataclasses
 import importlib
 import io
-import itertools
 import json
 import os
 import pstats
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ from positronic.stages.base import Parts
 from positronic.storage.uri import LOCAL_SCHEME
 from positronic.utils.disk import refused_by_disk
 from positronic.utils.fields import IS_PATH
-from positronic.utils.files import replace_text
+from positronic.utils.files import numbered, replace_text
 from positronic.utils.processes import interruptible
 from positronic.utils.provenance import provenance
 from positronic.utils.secrets import secrets_in, without_secrets
@@ -82,7 +81,7 @@ def run_stage(cfg: DictConfig) -> None:
         with interruptible(), _disk_in_a_sentence():
             _hide_secrets(hydra, config)
             _write_provenance(folder, config, OmegaConf.to_container(hydra.overrides.task, resolve=False))
-            with _profiled(folder) if config.profile else _plainly():
+            with _profiled(folder) if config.profile else nullcontext():
                 stage: Callable[[Parts], None] = importlib.import_module(f"positronic.stages.{config.stage}").run
                 stage(config)
     except KeyboardInterrupt:
@@ -129,12 +128,15 @@ def _new_folder(path: str) -> str:
 
     Resolved once for each config, which Hydra hands on to the jobs of a sweep.
     """
-    for number in itertools.count(1):
-        folder = path if number == 1 else f"{path}_{number}"
-        with suppress(FileExistsError):
-            Path(folder).mkdir(parents=True)
-            return folder
-    raise AssertionError("unreachable")
+    return next(folder for folder in numbered(path) if _is_made(folder))
+
+
+def _is_made(folder: str) -> bool:
+    try:
+        Path(folder).mkdir(parents=True)
+    except FileExistsError:  # of a run that was begun a moment ago, perhaps in another process
+        return False
+    return True
 
 
 def _plain(node: Any) -> Any:
@@ -185,11 +187,6 @@ def _written_by(hydra: DictConfig) -> list[Path]:
     paths = list((Path(hydra.runtime.output_dir) / (hydra.output_subdir or "")).glob("*.yaml"))
     sweep = Path(hydra.sweep.dir) / "multirun.yaml"
     return [*paths, sweep] if hydra.mode == RunMode.MULTIRUN and sweep.exists() else paths
-
-
-@contextmanager
-def _plainly() -> Iterator[None]:
-    yield
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -85,13 +84,13 @@ def named_after(meta: Mapping[str, Any], config: Infer) -> str:
 def free_place(place: str, storage: StorageConfig) -> str:
     """``place``, or the first of ``place_2``, ``place_3``, ... where nothing is: each evaluation has its own."""
     from positronic.storage.folder import folder
+    from positronic.utils.files import numbered
 
-    for number in itertools.count(1):
-        candidate = place if number == 1 else f"{place}_{number}"
+    def is_free(candidate: str) -> bool:
         found = folder(candidate, storage)
-        if (found.local is not None and not found.local.exists()) or not found.entries():
-            return candidate
-    raise AssertionError("unreachable")
+        return (found.local is not None and not found.local.exists()) or not found.entries()
+
+    return next(filter(is_free, numbered(place)))
 
 
 @contextlib.contextmanager

@@ -1,9 +1,11 @@
-"""Small files, written whole or not at all."""
+"""Small files, written whole or not at all, and names that are still free."""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -30,3 +32,10 @@ def replace_bytes(path: Path, content: bytes) -> bool:
             partial.unlink()
         raise
     return True
+
+
+def numbered(place: str) -> Iterator[str]:
+    """``place``, ``place_2``, ``place_3``, ... for whoever takes the first one that is free."""
+    yield place
+    for number in itertools.count(2):
+        yield f"{place}_{number}"
