@@ -16,7 +16,7 @@ from positronic.bake.findings import Breach, breaches
 from positronic.bake.frames import FramePreparer, Histogram, empty_histogram
 from positronic.bake.freshness import require_arm_to_the_end, require_fresh_vectors, require_moving_picture
 from positronic.bake.pieces import Piece, file_name
-from positronic.bake.sampling import Times, camera_indices, episode_grid, sample_vectors
+from positronic.bake.sampling import camera_indices, episode_grid, sample_vectors
 from positronic.bake.video import piece_writer
 from positronic.codecs.codec import Codec
 from positronic.codecs.features import ImageFeature
@@ -26,6 +26,7 @@ from positronic.freshness import LOOKS_PER_SEC, StillRun, StillWatch, look_at
 from positronic.raw.episode import Episode
 from positronic.raw.faults import BadEpisode
 from positronic.raw.kinds import JOINTS, kind_of
+from positronic.raw.timeline import Times
 
 CountFrames = Callable[[int], None]
 """Called with the timesteps done since the last call."""

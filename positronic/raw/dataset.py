@@ -14,7 +14,7 @@ from positronic.raw.episode import Episode
 from positronic.raw.folder import EpisodeFolder, LocalEpisode, read_meta, uid_of
 from positronic.raw.kinds import require_same_kinds
 from positronic.raw.layout import episode_paths, is_dir_name, is_finished, subdirs
-from positronic.raw.leftout import NOTHING, LeftOut
+from positronic.raw.leftout import NOTHING, LeftOut, without_dropped
 from positronic.raw.naming import Naming, naming
 from positronic.storage import StorageConfig, is_remote, local_path
 
@@ -134,13 +134,12 @@ def _episodes(roots: Iterable[Path]) -> tuple[list[EpisodeRef], LeftOut]:
 def _episodes_of(root: Path) -> tuple[list[EpisodeRef], LeftOut]:
     """Meta data is read only where an edit log drops episodes, as those are named by uid."""
     edits = read_edits(root)
-    paths = list(episode_paths(root))
-    finished = [path for path in paths if is_finished(path)]
-    uids = {path: uid_of(read_meta(path), path.name) for path in finished} if edits.dropped else {}
-    refs = [EpisodeRef(LocalEpisode(path), edits) for path in finished if uids.get(path) not in edits.dropped]
-    unfinished = sorted({path.name for path in paths} - {path.name for path in finished})
-    unknown = sorted(edits.dropped - set(uids.values()))
-    return refs, LeftOut(tuple(unfinished), len(finished) - len(refs), tuple(unknown))
+    finished, unfinished = [], []
+    for path in episode_paths(root):
+        (finished if is_finished(path) else unfinished).append(LocalEpisode(path))
+    uids = {place: uid_of(read_meta(place.path), place.name) for place in finished} if edits.dropped else {}
+    kept, left_out = without_dropped(finished, unfinished, edits, uids)
+    return [EpisodeRef(place, edits) for place in kept], left_out
 
 
 def _tree(root: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:

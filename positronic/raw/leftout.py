@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from positronic.errors import listing
+from positronic.raw.edits import Edits
+from positronic.raw.folder import EpisodeFolder
 
 
 class LeftOut(NamedTuple):
@@ -32,3 +35,15 @@ class LeftOut(NamedTuple):
 
 
 NOTHING = LeftOut()
+
+
+def without_dropped[Place: EpisodeFolder](
+    finished: Sequence[Place], unfinished: Sequence[EpisodeFolder], edits: Edits, uids: Mapping[Place, str]
+) -> tuple[list[Place], LeftOut]:
+    """The episodes of one root that its ``edits`` do not drop, and what is left out of it.
+
+    ``uids``: of the finished episodes; they are only needed where the edits drop something.
+    """
+    kept = [place for place in finished if uids.get(place) not in edits.dropped]
+    names, unknown = sorted(place.name for place in unfinished), sorted(edits.dropped - set(uids.values()))
+    return kept, LeftOut(tuple(names), len(finished) - len(kept), tuple(unknown))

@@ -15,7 +15,7 @@ from positronic.errors import PositronicError
 from positronic.raw.edits import NO_EDITS, Edits, parse_edits
 from positronic.raw.folder import parse_meta, uid_of
 from positronic.raw.layout import EDITS_FILE, META_FILE, VIDEO_SUFFIX, is_dir_name
-from positronic.raw.leftout import LeftOut
+from positronic.raw.leftout import NOTHING, LeftOut, without_dropped
 from positronic.storage.cache import Held
 from positronic.storage.client import Client, RemoteFile, connect
 from positronic.storage.config import StorageConfig
@@ -84,6 +84,10 @@ class _Root(NamedTuple):
     episodes: list[RemoteEpisode]
     edits: Edits
 
+    @property
+    def finished(self) -> list[RemoteEpisode]:
+        return [episode for episode in self.episodes if episode.is_finished]
+
 
 def open_remote(
     uri: str | Path, storage: StorageConfig | None, tree: bool
@@ -95,15 +99,17 @@ def open_remote(
     folder = RemoteFolder(parse(uri), storage or StorageConfig())
     client = connect(folder.config)
     roots = client.run(_roots(client, folder, tree))
-    found = [(episode, root.edits) for root in roots for episode in root.episodes if episode.is_finished]
-    uids = client.run(_uids(client, [episode for episode, edits in found if edits.dropped]))
-    kept = [(episode, edits) for episode, edits in found if uids.get(episode) not in edits.dropped]
+    uids = client.run(_uids(client, [episode for root in roots if root.edits.dropped for episode in root.finished]))
+    kept, left_out = [], NOTHING
+    for root in roots:
+        own = {episode: uids[episode] for episode in root.finished if episode in uids}
+        unfinished = [episode for episode in root.episodes if not episode.is_finished]
+        found, others = without_dropped(root.finished, unfinished, root.edits, own)
+        kept += [(episode, root.edits) for episode in found]
+        left_out = left_out.and_those(others)
     if not kept:
-        raise PositronicError(_why_empty(folder, roots, len(found), tree))
-    known = set(uids.values())
-    unfinished = [episode.name for root in roots for episode in root.episodes if not episode.is_finished]
-    unknown = sorted(uid for root in roots for uid in root.edits.dropped if uid not in known)
-    return folder, kept, LeftOut(tuple(unfinished), len(found) - len(kept), tuple(unknown))
+        raise PositronicError(_why_empty(folder, left_out, tree))
+    return folder, kept, left_out
 
 
 async def _roots(client: Client, folder: RemoteFolder, tree: bool) -> list[_Root]:
@@ -144,10 +150,9 @@ async def _uids(client: Client, episodes: list[RemoteEpisode]) -> dict[RemoteEpi
     return dict(zip(episodes, await asyncio.gather(*map(uid, episodes)), strict=True))
 
 
-def _why_empty(folder: RemoteFolder, roots: list[_Root], finished: int, tree: bool) -> str:
-    present = sum(len(root.episodes) for root in roots)
-    if present:
-        counts = f"{present - finished} unfinished, {finished} dropped by edits"
+def _why_empty(folder: RemoteFolder, left_out: LeftOut, tree: bool) -> str:
+    if left_out.unfinished or left_out.dropped:
+        counts = f"{len(left_out.unfinished)} unfinished, {left_out.dropped} dropped by edits"
         return f"Raw dataset {folder} has no finished episode ({counts})."
     if is_dir_name(folder.name):
         return f"{folder} is inside a raw dataset. Open the dataset: dataset.path=<the folder above>."

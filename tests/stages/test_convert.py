@@ -32,13 +32,6 @@ def test_it_bakes_what_was_typed(tmp_path, capsys):
     assert "60 at 5 fps" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("codec", ["ee", "joints", "ee_traj", "joints_traj"])
-def test_every_codec_bakes_the_published_recording(tmp_path, codec):
-    """Each finds the signals that it needs."""
-    run(config(tmp_path, f"codec={codec}", "fps=2"))
-    assert read_manifest(tmp_path / "baked").frames == 3 * 8
-
-
 def test_an_older_codec_name_bakes_under_its_own(tmp_path):
     """``eepose_absolute`` is ``ee``, and the dataset says so."""
     run(config(tmp_path, "codec=eepose_absolute", "fps=1"))
