@@ -20,7 +20,7 @@ from positronic.bake.columns import rows_of
 from positronic.bake.manifest import Manifest, read_manifest
 from positronic.bake.places import VideoSpan
 from positronic.bake.reading import AGAIN, episode_error
-from positronic.bake.whole import Whole, require_unchanged, require_whole
+from positronic.bake.whole import Whole, reads_videos, require_unchanged, require_whole
 from positronic.codecs.build import Recipe
 from positronic.errors import PositronicError
 
@@ -72,7 +72,9 @@ class BakedDataset:
 
 
 def open_baked(root: Path, every_byte: bool = False) -> BakedDataset:
-    """Read everything but the frames; videos are asked how many they hold, and read whole with ``every_byte``.
+    """Read everything but the frames; videos are asked how many they hold.
+
+    ``every_byte``: compare all files with what the bake wrote; of videos, if they are few enough (``reads_videos``).
 
     Raises PositronicError when the dataset is incomplete, holds no frames, or is not what its manifest says.
     """
@@ -85,7 +87,7 @@ def open_baked(root: Path, every_byte: bool = False) -> BakedDataset:
     modality = manifest.load_recipe().modality
     whole = require_whole(root, manifest, [features.TASK_INDEX, *(column.name for column in modality.vector_columns)])
     if every_byte:
-        require_unchanged(root, manifest, whole)
+        require_unchanged(root, manifest, whole, videos=reads_videos(root, manifest))
     return BakedDataset(
         root=root,
         recipe=whole.recipe,

@@ -27,7 +27,7 @@ from positronic.bake.pieces import Pieces
 from positronic.bake.report import BakeReport, bad_episodes_error, duplicates_error, read_bad, read_turned
 from positronic.bake.sidecar import Sidecar, read_sources
 from positronic.bake.video import check_encoder
-from positronic.bake.whole import require_unchanged, require_whole
+from positronic.bake.whole import listed_files, reads_videos, require_unchanged, require_whole
 from positronic.bake.writer_v21 import WriterV21
 from positronic.bake.writer_v30 import WriterV30
 from positronic.codecs.build import Recipe
@@ -105,7 +105,8 @@ class Run:
             raise PositronicError(f"Another process has written {old} meanwhile. Type the same command again.")
         whole = require_whole(old, manifest)
         kept = WRITERS[self.options.dataset_format].kept
-        files = require_unchanged(old, manifest, whole)
+        require_unchanged(old, manifest, whole, videos=reads_videos(old, manifest))
+        files = listed_files(old, manifest)
         require_same_names(old / keys.INFO_FILE, self.ledger.features)
         self.joint_names = tuple(manifest.joint_names) if manifest.joint_names else None
         kept_folders = tuple(f"{name}/" for name in kept)

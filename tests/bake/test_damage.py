@@ -12,6 +12,7 @@ import pytest
 
 import positronic
 from positronic import keys
+from positronic.bake import whole as bake_whole
 from positronic.bake.convert import BakeOptions, bake
 from positronic.bake.reader import open_baked
 from positronic.codecs.build import build
@@ -142,6 +143,23 @@ def test_a_file_with_other_bytes_is_named(world, tmp_path, dataset_format, kind)
         else:
             assert_refused(lambda folder=folder: world.statistics(folder), name)
         shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("dataset_format", FORMATS)
+def test_of_very_large_videos_bytes_are_left_to_statistics(world, tmp_path, dataset_format, monkeypatch, caplog):
+    """Training and appending say so, still read every other file, and keep what the bake wrote down of the videos."""
+    monkeypatch.setattr(bake_whole, "MAX_READ_BYTES", 0)
+    folder = shutil.copytree(world.whole[dataset_format], tmp_path / "copy")
+    video = next(name for name in files_of(folder) if name.endswith(".mp4"))
+    flip(0.5)(folder / video, None)
+    if dataset_format == keys.FORMAT_V30:
+        open_baked(folder, every_byte=True)
+    world.append(folder, dataset_format)
+    assert "their bytes were not compared" in caplog.text
+    assert_refused(lambda: world.statistics(folder), video)
+    rows = next(name for name in files_of(folder) if name.startswith("data/"))
+    flip(0.5)(folder / rows, None)
+    assert_refused(lambda: world.append(folder, dataset_format), rows)
 
 
 @pytest.mark.parametrize("dataset_format", FORMATS)
