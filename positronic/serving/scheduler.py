@@ -21,7 +21,7 @@ from positronic.commands import ActionStep
 from positronic.serving.failures import Failure, attempt
 from positronic.serving.messages import Reply, Request, Session, error_frame, ready_frame
 from positronic.serving.policy import ServedPolicy
-from positronic.serving.readers import Observed, Readers, read
+from positronic.serving.readers import Observed, Readers
 from positronic.serving.store import Event, Opened, PolicyStore, Refused
 from positronic.utils.serialization import serialise
 
@@ -153,15 +153,6 @@ class Scheduler:
     def _send(self, session: Session, reply: Reply, payload: bytes) -> None:
         if session in self._peers:  # else its client has gone meanwhile
             self._socket.send_multipart([self._peers[session], session, reply, payload])
-
-
-def answer_frames(policy: ServedPolicy | None, payloads: Sequence[bytes]) -> list[bytes]:
-    """One frame for each observation's frame: a result or an error. One forward pass for all that are good."""
-    if policy is None:
-        return [error_frame(NO_POLICY)] * len(payloads)
-    seen = [read(policy, payload) for payload in payloads]
-    outcomes = iter(policy.predict_each([each for each in seen if not isinstance(each, Failure)]))
-    return [answer_frame(each if isinstance(each, Failure) else next(outcomes)) for each in seen]
 
 
 def answer_frame(outcome: list[ActionStep] | Failure) -> bytes:

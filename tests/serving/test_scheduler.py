@@ -1,6 +1,7 @@
 import gc
 import queue
 import sys
+import tempfile
 import threading
 import weakref
 from types import SimpleNamespace
@@ -8,13 +9,14 @@ from types import SimpleNamespace
 import msgpack
 import numpy as np
 import pytest
-from toy_server import make_recipe, observation
+import zmq
+from toy_server import answer_frames, make_recipe, observation
 from toy_vendor import CHUNK, ToyModel
 
 from positronic.errors import PositronicError
 from positronic.serving.messages import Reply, Request, status_frame
 from positronic.serving.policy import ServedPolicy
-from positronic.serving.scheduler import answer_frames, device_is_lost
+from positronic.serving.scheduler import Scheduler, device_is_lost
 from positronic.serving.store import Opened, PolicyStore, Refused
 from positronic.utils.serialization import deserialise, serialise
 
@@ -147,7 +149,16 @@ def test_a_result_is_the_published_list_of_plain_steps():
 
 def test_an_observation_before_ready_is_refused():
     """There is no policy to ask."""
-    assert "after 'ready'" in deserialise(answer_frames(None, [b""])[0])["error"]
+    with tempfile.TemporaryDirectory() as folder, zmq.Context() as context:  # a socket's path must be short
+        address = f"ipc://{folder}/worker"
+        scheduler = Scheduler(address, lambda checkpoint: toy_policy())
+        with context.socket(zmq.DEALER) as client:
+            client.connect(address)
+            client.send_multipart([b"1", Request.INFER, b"", serialise(observation())])
+            scheduler.step()
+            session, reply, answer = client.recv_multipart()
+    assert (session, reply) == (b"1", Reply.ANSWER)
+    assert "after 'ready'" in deserialise(answer)["error"]
 
 
 @pytest.mark.parametrize("kind", [*Request, *Reply])
