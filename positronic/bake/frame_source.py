@@ -15,6 +15,7 @@ from positronic.bake.places import VideoSpan
 from positronic.bake.reader import BakedDataset
 from positronic.errors import PositronicError
 from positronic.utils.colour import ToRgb
+from positronic.utils.memory import available_bytes
 from positronic.utils.threads import available_cores
 
 TASK_FRAMES = 512  # frames that one decoding task takes, so that threads share long files
@@ -155,15 +156,6 @@ def decode_all(
             for task in tasks:
                 task.cancel()
     return frames
-
-
-def available_bytes() -> int:
-    """Memory that can be taken without swapping, where the system tells; else a very large number."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration):
-        return 1 << 62  # then cache_gb alone decides
 
 
 def _decode_into(out: NDArray[np.uint8], start: int, span: VideoSpan, fps: int) -> int:

@@ -139,14 +139,15 @@ def _train(config: Train, recipe: Recipe, root: Path, folder: Path) -> None:
         experiment.prepare(start)
         console.print(contract_table(recipe, f"{vendor.name}: {config.exp_name}"))
         console.print(_summary(trainable, dataset, settings), highlight=False, soft_wrap=True)
-        with _how_to_go_on(folder, console):
+        with _how_to_go_on(folder, console, config.batch_size):
             train(trainable, dataset, settings, experiment, start, config.tracker, console)
 
 
 @contextmanager
-def _how_to_go_on(folder: Path, console: Console) -> Iterator[None]:
+def _how_to_go_on(folder: Path, console: Console, batch_size: int) -> Iterator[None]:
     """After a signal or a full disk: which checkpoint is the last, and what to type."""
     from positronic.training.loop import StoppedError
+    from positronic.training.memory import refused_by_memory
     from positronic.utils.command_line import again
     from positronic.utils.disk import refused_by_disk
 
@@ -158,7 +159,7 @@ def _how_to_go_on(folder: Path, console: Console) -> Iterator[None]:
         console.print(f"{kept} {to_continue}", highlight=False, soft_wrap=True)
         raise
     except Exception as error:
-        refused = refused_by_disk(error)
+        refused = refused_by_disk(error) or refused_by_memory(error, batch_size)
         if refused is None:
             raise
         raise PositronicError(f"{refused}\nTraining into {folder} stopped. {_kept(folder)} {to_continue}") from error

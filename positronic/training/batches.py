@@ -76,7 +76,13 @@ class BatchMaker:
         self._with_task = with_task
 
     def __getitem__(self, step: int) -> Batch:
-        rows = self._order.rows(step)
+        return self._of(self._order.rows(step))
+
+    def first_of(self, count: int) -> Batch:
+        """A batch of the dataset's first ``count`` rows; the last one again when there are not so many."""
+        return self._of(np.minimum(np.arange(count), len(self._dataset) - 1))
+
+    def _of(self, rows: NDArray[np.int64]) -> Batch:
         modality = self._dataset.recipe.modality
         batch: Batch = {}
         for column in modality.observation_columns:
@@ -164,8 +170,8 @@ def _from_processes(maker: BatchMaker, start: int, stop: int, num_workers: int) 
 def _next(batches: Iterator[Batch | PositronicError]) -> Batch | PositronicError:
     try:
         return next(batches)
-    except RuntimeError as error:
-        if WORKER_DIED not in str(error):
+    except (RuntimeError, EOFError, ConnectionError) as error:  # the latter two: while it handed over a batch
+        if isinstance(error, RuntimeError) and WORKER_DIED not in str(error):
             raise
         raise PositronicError(
             "A process that decodes frames ended unexpectedly. If it was killed for memory, start fewer: num_workers=1."

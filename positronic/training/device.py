@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,11 @@ def to_device(batch: Mapping[str, Any], device: str) -> dict[str, Any]:
 def to_float_image(image: Tensor) -> Tensor:
     """uint8 (..., H, W, 3) -> float32 (..., 3, H, W) in 0..1, laid out channels last, which convolutions like."""
     return image.movedim(-1, -3).float() / 255
+
+
+def autocast(device: str, precision: str) -> AbstractContextManager[Any]:
+    """``bf16``: matrix products and convolutions in bfloat16, the rest in float32. ``fp32``: nothing."""
+    return torch.autocast(device.split(":")[0], torch.bfloat16) if precision == "bf16" else nullcontext()
 
 
 def _to_device(value: Any, device: str) -> Any:

@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -20,8 +20,9 @@ from positronic.errors import PositronicError
 from positronic.training.batches import BatchMaker, SampleOrder, iterate
 from positronic.training.checkpoints import Checkpoint, list_checkpoints
 from positronic.training.config import TrackerConfig
-from positronic.training.device import to_device
+from positronic.training.device import autocast, to_device
 from positronic.training.experiment import Experiment, save_checkpoint
+from positronic.training.memory import require_room
 from positronic.training.optimisation import lr_factor, make_optimiser, set_lr
 from positronic.training.reporting import Reporter, counting, open_tracker
 from positronic.training.settings import TrainSettings
@@ -55,6 +56,7 @@ def train(
     frames = _open_frames(dataset, settings, console)
     order = SampleOrder(len(dataset), settings.batch_size, settings.seed)
     maker = BatchMaker(dataset, frames, order, trainable.action_offsets, trainable.with_task)
+    require_room(trainable, maker.first_of, settings)
     workers = settings.num_workers if isinstance(frames, DecodedFrames) else 0
     batches = iterate(maker, first, settings.num_train_steps, workers)
     sink = open_tracker(tracker, experiment.folder, experiment.info)
@@ -155,11 +157,6 @@ class Learner:
         self.trainable.load(checkpoint.pretrained_model)
         pending = load_state(checkpoint.training_state, self._optimiser)
         self._losses, self._grad_norms = list(pending["losses"]), list(pending["grad_norms"])
-
-
-def autocast(device: str, precision: str) -> AbstractContextManager[Any]:
-    """``bf16``: matrix products and convolutions in bfloat16, the rest in float32. ``fp32``: nothing."""
-    return torch.autocast(device.split(":")[0], torch.bfloat16) if precision == "bf16" else nullcontext()
 
 
 class _Clock:

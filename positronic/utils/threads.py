@@ -7,9 +7,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from positronic.utils.cgroups import CGROUPS, MEMBERSHIP, folders
+
 SPIN_COUNT = "3000"
-CGROUPS = Path("/sys/fs/cgroup")  # where they are mounted
-MEMBERSHIP = Path("/proc/self/cgroup")  # lines of <number>:<controllers>:<path>; version 2 has no controllers
 UNLIMITED = 1 << 30
 
 
@@ -24,7 +24,9 @@ def cpu_quota(cgroups: Path = CGROUPS, membership: Path = MEMBERSHIP) -> int:
 
     Both versions of cgroups: ``cpu.max`` holds quota and period, or ``max``; version 1 has a file for each.
     """
-    return min((quota for folder in _folders(cgroups, membership) for quota in _quotas(folder)), default=UNLIMITED)
+    return min(
+        (quota for folder in folders("cpu", cgroups, membership) for quota in _quotas(folder)), default=UNLIMITED
+    )
 
 
 def wait_quietly() -> None:
@@ -36,22 +38,6 @@ def wait_quietly() -> None:
     Must be called before torch is imported.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
-
-
-def _folders(cgroups: Path, membership: Path) -> Iterator[Path]:
-    """The cgroup's folders, from its own up to the mount. Inside a container the path may be the host's: then those
-    that do not exist here are simply not read."""
-    try:
-        lines = membership.read_text().splitlines()
-    except OSError:
-        return
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        for mount in (cgroups, cgroups / "unified") if not controllers else (cgroups / "cpu", cgroups / controllers):
-            inner = mount / path.strip("/")
-            yield from (inner, *(parent for parent in inner.parents if parent.is_relative_to(mount)))
 
 
 def _quotas(folder: Path) -> Iterator[int]:

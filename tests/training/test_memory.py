@@ -1,0 +1,47 @@
+"""A batch that does not fit into memory is refused before the first step."""
+
+import pytest
+import torch
+
+import positronic
+from positronic.bake.frame_source import open_frames
+from positronic.errors import PositronicError
+from positronic.stages.train import run
+from positronic.training import memory
+from positronic.training.batches import BatchMaker, SampleOrder
+from positronic.training.settings import TrainSettings
+from positronic.vendors import registry
+
+
+@pytest.fixture
+def little(monkeypatch):
+    """A machine with 1 GB left."""
+    monkeypatch.setattr(memory, "available_bytes", lambda: 10**9)
+
+
+def test_a_batch_that_does_not_fit_is_refused_with_one_that_does(tiny_act, little, tmp_path):
+    """Nothing but the number has to be typed again; the name is not taken."""
+    typed = tiny_act("large", "batch_size=100000", "num_train_steps=1", "save_freq=1")
+    with pytest.raises(PositronicError, match=r"batch_size=100000: a step needs about .* GB .*1 GB are free") as said:
+        run(positronic.compose(typed))
+    fits = int(str(said.value).split("batch_size=")[-1].split()[0])
+    assert 100 < fits < 100000
+    run(positronic.compose(tiny_act("large", "batch_size=8", "num_train_steps=1", "save_freq=1")))
+
+
+def test_measuring_changes_nothing(tiny_act, dataset, little, monkeypatch):
+    """Random state, weights and buffers: a run of the same seed has the same losses."""
+    config = positronic.compose(tiny_act("x"))
+    trainable = registry.trainable("lerobot")(dataset.recipe, dataset.stats, config.vendor.policy, "cpu")
+    maker = BatchMaker(dataset, open_frames(dataset, 1.0), SampleOrder(19, 3, 0), trainable.action_offsets, False)
+    before, state = torch.get_rng_state(), {k: v.clone() for k, v in trainable.module.state_dict().items()}
+    monkeypatch.setattr(memory, "SELDOM", 10**9)
+    memory.require_room(trainable, maker.first_of, TrainSettings(1, 1, 1, batch_size=8))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(value, state[name]) for name, value in trainable.module.state_dict().items())
+
+
+def test_other_errors_are_not_about_memory():
+    """Torch says it in a text when the memory is a CPU's."""
+    assert memory.refused_by_memory(RuntimeError("shape mismatch"), 8) is None
+    assert "smaller batch_size" in str(memory.refused_by_memory(RuntimeError("can't allocate memory: you tried"), 8))
