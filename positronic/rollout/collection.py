@@ -65,10 +65,12 @@ class Collection:
         self._failed.add(seed)
         self._write()
 
-    def close(self) -> None:
-        """Leave nothing behind when no episode was finished."""
-        if not any(episode_paths(self.root)):
+    def close(self) -> int:
+        """Leave nothing behind when there is no episode. Returns how many there are, unfinished ones too."""
+        left = len(list(episode_paths(self.root)))
+        if not left:
             (self.root / COLLECTION_FILE).unlink(missing_ok=True)
+        return left
 
     def _take_up(self, record: Mapping[str, Any]) -> None:
         rows = differences(dict(flat(record[ASKED])), dict(flat(self._asked)))

@@ -64,7 +64,7 @@ def run(config: Collect) -> None:
 
     begin = time.monotonic()
     done: list[Demonstration] = []
-    there = kept = 0  # Ctrl-C may come before the folder is looked at
+    there = kept = left = 0  # Ctrl-C may come before the folder is looked at
     hint = f"To continue it, type:\n  {again(RESUME)}"
     try:
         with synced_output(config.output_dir, RECORDING, config.storage, config.resume, hint) as root:
@@ -73,10 +73,9 @@ def run(config: Collect) -> None:
             try:
                 _record(config, collection, done)
             finally:
-                kept = len(collection.succeeded)
-                collection.close()
+                kept, left = len(collection.succeeded), collection.close()
     except KeyboardInterrupt:
-        print(_interrupted(kept, config.output_dir))
+        print(_interrupted(kept, left, config.output_dir))
         raise
     print(summary(done, config.hardware.control_fps, config.output_dir, time.monotonic() - begin, there))
 
@@ -111,8 +110,9 @@ def summary(done: list[Demonstration], fps: int, root: str | Path, wall_sec: flo
     return "\n".join(lines)
 
 
-def _interrupted(kept: int, place: str) -> str:
-    if not kept:
+def _interrupted(kept: int, left: int, place: str) -> str:
+    """``left``: how many episodes are there, half ones too, which a second signal leaves behind."""
+    if not left:
         return f"No episode was finished; nothing is in {place}. The same command starts again."
     return f"{kept} finished episodes are in {place}. To continue, type:\n  {again(RESUME)}"
 

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from multiprocessing.connection import Connection, wait
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any, Self
 
 from positronic.errors import PositronicError
@@ -132,7 +132,7 @@ def _work(connection: Connection, setup: Setup, args: tuple[Any, ...]) -> None:
     die_with_parent()
     for number in (signal.SIGINT, signal.SIGHUP):  # a terminal sends them to all; the parent decides
         signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(STOPPED_EXIT_CODE))
+    signal.signal(signal.SIGTERM, _leave)
     never_ignored(SystemExit, signal.SIGTERM)
     hear()
     try:
@@ -142,6 +142,12 @@ def _work(connection: Connection, setup: Setup, args: tuple[Any, ...]) -> None:
         known = isinstance(error, PositronicError)
         with contextlib.suppress(OSError):  # the parent may be gone
             connection.send((None, error if known else RuntimeError(f"A worker failed:\n{traceback.format_exc()}")))
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    """Once: a scheduler's SIGTERM to all is followed by our own, which must not disturb the tidying up."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(STOPPED_EXIT_CODE)
 
 
 def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:

@@ -102,11 +102,12 @@ def never_ignored(kind: type[BaseException], number: int) -> None:
 
     ``kind``: what the handler of signal ``number`` raises.
     """
-    hook = sys.unraisablehook
+    hook, handler = sys.unraisablehook, signal.getsignal(number)
 
     def ask_again(unraisable: sys.UnraisableHookArgs) -> None:
         if not isinstance(unraisable.exc_value, kind):
             return hook(unraisable)
+        signal.signal(number, handler)  # it may have been there for once
         later = threading.Timer(ASK_AGAIN_SEC, os.kill, (os.getpid(), number))  # when this function is left
         later.daemon = True
         with suppress(RuntimeError):  # the interpreter ends already

@@ -79,6 +79,25 @@ def test_a_signal_while_processes_start_leaves_nothing(press, tmp_path, number):
     assert not (tmp_path / "demo").exists()
 
 
+def test_half_an_episode_that_a_second_signal_left_is_continued_from(sim_config, tmp_path, monkeypatch, capsys):
+    """The same command would be refused, as an episode is there."""
+
+    def record(config, collection, done):
+        half = tmp_path / "demo" / "000000000000" / "000000000000"
+        half.mkdir(parents=True)
+        (half / keys.UNFINISHED).touch()
+        raise KeyboardInterrupt
+
+    config = Collect(hardware=sim_config, output_dir=str(tmp_path / "demo"), num_episodes=1, num_workers=1)
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("positronic.stages.collect._record", record)
+        run(config)
+    assert "0 finished episodes" in (said := capsys.readouterr().out)
+    assert "resume=true" in said
+    run(replace(config, resume=True))
+    assert list(collected(tmp_path / "demo")[0]) == [0]
+
+
 @pytest.fixture
 def two(sim_config, tmp_path):
     """A config whose two demonstrations are in ``tmp_path / "demo"``."""

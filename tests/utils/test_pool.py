@@ -29,6 +29,30 @@ if __name__ == "__main__":
 """
 
 
+# Two more SIGTERMs come while the worker leaves.
+TIDYING = """
+import os, signal, sys, time
+from contextlib import contextmanager
+from pathlib import Path
+from positronic.utils.pool import WorkerPool
+
+@contextmanager
+def tidying():
+    try:
+        yield time.sleep
+    finally:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGTERM)
+        Path(sys.argv[1]).touch()
+
+if __name__ == "__main__":
+    with WorkerPool(1, tidying) as pool:
+        pool.submit(0)
+        next(pool.results())
+        raise KeyboardInterrupt
+"""
+
+
 def test_every_task_gives_its_result_once():
     """More tasks than processes: all are done."""
     with WorkerPool(2, nullcontext, operator.neg) as pool:
@@ -81,6 +105,14 @@ def test_leaving_by_an_exception_stops_workers_in_their_tasks():
     with pytest.raises(RuntimeError, match="sleep length must be non-negative"), pool:
         list(pool.results())
     assert not any(process.is_alive() for process in pool._workers.values())
+
+
+def test_more_signals_do_not_disturb_a_worker_that_leaves(tmp_path):
+    """A scheduler sends SIGTERM to all processes, and the parent to its workers."""
+    (tmp_path / "script.py").write_text(TIDYING)
+    command = [sys.executable, tmp_path / "script.py", tmp_path / "tidied"]
+    assert subprocess.run(command, check=False, capture_output=True).stderr.endswith(b"\nKeyboardInterrupt\n")
+    assert (tmp_path / "tidied").exists()
 
 
 def test_workers_do_not_outlive_a_killed_parent(ends, tmp_path):
