@@ -1,4 +1,4 @@
-"""Adding episodes to a dataset that is baked: what must agree, and what the two have in common on disk."""
+"""Adding episodes to a baked dataset: what must agree, and which files the old and the new dataset share on disk."""
 
 from __future__ import annotations
 
@@ -20,14 +20,18 @@ HINT = "Convert with the same settings to append, or bake a dataset of its own w
 
 
 def require_appendable(before: Manifest, after: Manifest, output: str | Path) -> None:
-    """Raise ConventionError, both sides printed, when episodes baked as ``after`` says do not belong to ``output``."""
+    """Raise ConventionError, both sides printed, when episodes baked as ``after`` says do not fit into the dataset
+    ``output``."""
     before.load_recipe().require_same(after.load_recipe(), str(output), "this bake", HINT)
     require_equal(str(output), _settings(before), "this bake", _settings(after), HINT)
 
 
 def require_same_names(info: Path, features: Mapping[str, dict[str, Any]]) -> None:
-    """Raise PositronicError when file ``info`` calls the numbers of a column otherwise, or has them in another order:
-    columns of one length can be appended to each other, and mean something else."""
+    """Raise PositronicError when file ``info`` names the numbers of a column differently, or lists them in another
+    order.
+
+    Columns of the same length could be appended to each other although they mean different things.
+    """
     there = read_object(info)["features"]
     for name, feature in features.items():
         found = there[name].get("names")
@@ -38,8 +42,8 @@ def require_same_names(info: Path, features: Mapping[str, dict[str, Any]]) -> No
 
 
 def take_over(old: Path, new: Path, kept: Sequence[str]) -> None:
-    """Give ``new`` the files of ``old`` named by ``kept``: those in its folders as links, as nobody writes to them
-    again; lone files as copies."""
+    """Give ``new`` the files of ``old`` named by ``kept``. Files in its folders become hard links, because nobody
+    writes to them again; single files are copied."""
     for name in kept:
         source = old / name
         for path in [source] if source.is_file() else sorted(source.rglob("*")):
@@ -51,10 +55,10 @@ def take_over(old: Path, new: Path, kept: Sequence[str]) -> None:
 
 
 def take_rest(old: Path, new: Path) -> list[str]:
-    """What ``new`` does not have of ``old``: files that somebody added.
+    """Give ``new`` the files of ``old`` that somebody added.
 
-    Those in DESCRIPTIONS are left out and returned: another program computed them (upstream GR00T its
-    ``relative_stats.json``), and nobody would notice that they do not know of the new episodes.
+    Those in DESCRIPTIONS are left out and returned. Another program computed them (upstream GR00T its
+    ``relative_stats.json``), and nobody would notice that they do not cover the new episodes.
     """
     left = []
     for path in sorted(old.rglob("*")):
@@ -70,7 +74,8 @@ def take_rest(old: Path, new: Path) -> list[str]:
 
 
 def _settings(manifest: Manifest) -> dict[str, str]:
-    """Beside the recipe's contract. The modality's last three go into files of the vendor's own."""
+    """What must agree beside the recipe's contract. The last three of the modality's values go into the vendor's own
+    files."""
     modality = manifest.load_recipe().modality_config
     # Aliases may differ, they only rename; how the gripper was read may not.
     gripper = "open at 1, inverted while reading" if _naming(manifest).inverted_gripper else "0=open 1=closed"

@@ -1,4 +1,4 @@
-"""The numbers of a baked dataset, read back: the same for both formats, and without holding all of them."""
+"""The numbers of a baked dataset, read back. Both formats give the same, and not all of it is in memory at once."""
 
 from __future__ import annotations
 
@@ -34,14 +34,17 @@ def episode_columns(root: Path, names: Sequence[str]) -> Iterator[dict[str, NDAr
 
 
 class Spool:
-    """Columns in memory-mapped files: (N, D) by name, an episode after the other. See ``spooled``."""
+    """Columns in memory-mapped files: (N, D) by name, one episode after another. See ``spooled``."""
 
     def __init__(self, columns: dict[str, NDArray], lengths: Sequence[int]) -> None:
         self._columns, self._ends = columns, np.cumsum(lengths)
 
     def blocks(self, name: str) -> Iterator[NDArray]:
-        """A column in blocks of rows (T_i, D). They do not depend on how the rows lie in files, so that sums over them
-        do not either, to the last bit."""
+        """A column in blocks of rows (T_i, D).
+
+        The blocks do not depend on how the rows are divided among files, so sums over them do not either, to the last
+        bit.
+        """
         column = self._columns[name]
         return (column[first : first + BLOCK_ROWS] for first in range(0, len(column), BLOCK_ROWS))
 
@@ -53,8 +56,11 @@ class Spool:
 
 @contextmanager
 def spooled(root: Path, names: Sequence[str]) -> Iterator[Spool]:
-    """The columns for work that goes over them many times: a dataset may be a hundred thousand files, and opening one
-    costs as much as reading it. The temporary files are where the dataset is, if that can be written to."""
+    """The columns, for work that reads them many times: a dataset may be a hundred thousand files, and opening one
+    costs as much as reading it.
+
+    The temporary files are in the dataset's folder, if it can be written to.
+    """
     lengths: list[int] = []
     with ExitStack() as stack:
         place = root if os.access(root, os.W_OK) else None  # /tmp may be small, or in memory

@@ -7,7 +7,7 @@ from typing import Protocol
 
 
 class Derived(Protocol):
-    """Content that follows from the dataset's numbers: a frozen dataclass that says what of them is wanted."""
+    """Content that follows from the dataset's numbers. A frozen dataclass that says which of them it needs."""
 
     def text(self, root: Path) -> str:
         """The content for the dataset in ``root``, whose data files are whole."""

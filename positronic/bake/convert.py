@@ -37,12 +37,12 @@ def bake(
 ) -> BakeReport:
     """Bake every episode of ``dataset`` at the codec's fps and publish the result at ``output``, or nothing.
 
-    With ``options.append`` the dataset at ``output`` is replaced, in one step, by one that has these episodes too. What
-    an interrupted bake of the same recipe to the same place had done is taken from there. ``companions``: a
-    vendor's own files.
+    With ``options.append``, one step replaces the dataset at ``output`` by one that also has these episodes. If a bake
+    of the same recipe to the same place was interrupted, its finished episodes are used. ``companions``: a vendor's own
+    files.
 
-    Raises PositronicError for a codec that cannot be baked, an output that exists (to append to: that is missing, or
-    was baked otherwise), a signal that is missing, an encoder that refuses its settings, and for bad episodes and
+    Raises PositronicError for a codec that cannot be baked, for an output that exists (when appending: that is missing,
+    or was baked otherwise), for a missing signal, for an encoder that refuses its settings, and for bad episodes and
     duplicates unless they are to be skipped.
     """
     started = time.monotonic()
@@ -73,7 +73,7 @@ def bake(
 def _say_left(names: Sequence[str]) -> None:
     if names:
         logger.warning(
-            "Left out, as they were made for the episodes that were there before and nothing here makes them anew: %s",
+            "Left out, because another program made them for the old episodes and nothing here can make them again: %s",
             listing(names),
         )
 
@@ -105,7 +105,7 @@ def _oriented(recipe: Recipe, dataset: Dataset, before: Manifest | None, num_wor
 
 
 def _plan(dataset: Dataset, recipe: Recipe, options: BakeOptions, provenance: Mapping[str, Any]) -> Manifest:
-    """The manifest, all but what is counted."""
+    """The manifest, without the counts."""
     return Manifest(
         recipe=recipe.to_dict(),
         fps=recipe.codec.timing.fps,

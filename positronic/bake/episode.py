@@ -34,10 +34,8 @@ CountFrames = Callable[[int], None]
 
 @dataclass(frozen=True)
 class EpisodeBaker:
-    """What every episode of a bake has in common. ``task`` None takes the episode's own, which may be empty.
-
-    ``known``: fingerprint -> index of the episodes that are in the dataset already.
-    """
+    """What every episode of a bake has in common. ``task`` None takes the episode's own, which may be empty. ``known``:
+    fingerprint -> index of the episodes that are already in the dataset."""
 
     codec: Codec
     modality: Modality
@@ -56,9 +54,10 @@ class Source(NamedTuple):
 
 
 class BakedEpisode(NamedTuple):
-    """``columns``: (T, D) float32 by name. ``turned``: ``Codec.count_turned``. ``breaches``: of limits. ``pieces``:
-    mp4 by column. ``histograms``: by column. ``was_there``: its pieces were left by an interrupted bake.
-    ``joint_names``: where the codec has joints and they were recorded. ``notes``: what should be said of it."""
+    """``columns``: (T, D) float32 by name. ``turned``: as from ``Codec.count_turned``. ``breaches``: of limits.
+    ``pieces``: mp4 by column. ``histograms``: by column. ``was_there``: an interrupted bake left its pieces.
+    ``joint_names``: if the codec has joints and their names were recorded. ``notes``: what the report should say about
+    it."""
 
     source: Source
     task: str
@@ -74,7 +73,7 @@ class BakedEpisode(NamedTuple):
 
 
 class Duplicate(NamedTuple):
-    """An episode whose content is in the dataset already, as episode ``index``."""
+    """An episode whose content is already in the dataset, as episode ``index``."""
 
     id: int
     uid: str
@@ -103,7 +102,8 @@ class _Plan(NamedTuple):
 def bake_episode(
     baker: EpisodeBaker, episode: Episode, folder: Path, progress: CountFrames
 ) -> BakedEpisode | Duplicate | Rejected:
-    """Bake, or take from the pieces in ``folder`` what was baked before; a bad episode is returned as Rejected."""
+    """Bake the episode, or take its pieces from ``folder`` if it was baked before. A bad episode is returned as
+    Rejected."""
     try:
         plan = _plan(baker, episode)
         source = Source(episode.uid, episode.fingerprint())
@@ -205,8 +205,8 @@ def _encode(baker: EpisodeBaker, episode: Episode, plan: _Plan, piece: Piece, pr
 def _encode_camera(
     baker: EpisodeBaker, episode: Episode, image: ImageFeature, indices: NDArray[np.int64], path: Path
 ) -> tuple[Histogram, list[StillRun]]:
-    """Decode, letterbox and encode; a frame that is shown repeatedly is prepared once. Returns the histogram and where
-    the picture stands still."""
+    """Decode, letterbox and encode. A frame that is shown repeatedly is prepared once. Returns the histogram and the
+    spans in which the picture does not change."""
     total, watch, preparer = empty_histogram(), StillWatch(), FramePreparer(image, baker.video.pix_fmt)
     looks = max(1, baker.codec.timing.fps // LOOKS_PER_SEC)
     with piece_writer(path, image.height, image.width, baker.codec.timing.fps, baker.video) as writer:

@@ -1,4 +1,4 @@
-"""What a LeRobot dataset says of its columns."""
+"""What a LeRobot dataset says about its columns."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CANONICAL_CODECS = {"libx264": "h264", "libx265": "hevc", "libsvtav1": "av1", "l
 
 
 def lerobot_features(modality: Modality, fps: int, video: VideoConfig) -> dict[str, dict[str, Any]]:
-    """Column name -> dtype, shape, names and, for a camera, how it is encoded; LeRobot's own columns last."""
+    """Column name -> dtype, shape, names and, for a camera, how it is encoded. LeRobot's own columns come last."""
     columns = {column.name: _feature(column, fps, video) for column in modality.columns}
     return columns | {name: {"dtype": dtype, "shape": [1], "names": None} for name, dtype in BOOKKEEPING.items()}
 

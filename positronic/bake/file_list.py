@@ -1,7 +1,8 @@
-"""Every file of a baked dataset with its size and checksum, so that a byte that changes later is noticed.
+"""Every file of a baked dataset with its size and checksum, so that a changed byte is noticed.
 
-One line a file: CRC-32, bytes, name. The last line is about the lines before it. CRC-32 and not SHA-256, as it guards
-against damage and mix-ups, not against people: it is as fast as the disk, and a dataset is read before every training.
+Each line is about one file: CRC-32, bytes, name. The last line has the checksum of the lines before it. It is CRC-32
+and not SHA-256, because it guards against damage and mix-ups and not against people. It is as fast as the disk, and a
+dataset is read before every training.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def _measure(path: Path) -> Recorded:
 
 
 def recorded(content: bytes) -> Recorded:
-    """Of a file with this content."""
+    """The record of a file with this content."""
     return Recorded(f"{zlib.crc32(content):08x}", len(content))
 
 
@@ -66,7 +67,7 @@ def read_file_list(root: Path) -> FileList:
         listed, _, last = content.rstrip(b"\n").rpartition(b"\n")
         listed += b"\n"
         if content != listed + _line(keys.FILE_LIST, recorded(listed)).encode():
-            raise ValueError(f"its last line {last!r} does not fit those before it")
+            raise ValueError(f"its last line {last!r} does not fit the lines before it")
         fields = [line.split(" ", 2) for line in listed.decode().split("\n")[:-1]]
         return {name: Recorded(checksum, int(size)) for checksum, size, name in fields}
 
@@ -84,7 +85,9 @@ def require_sizes(root: Path, files: Mapping[str, Recorded]) -> None:
         with reading(root / name):
             size = (root / name).stat().st_size
         if size != expected.size:
-            raise PositronicError(f"{root / name} is damaged: {size} bytes, the bake wrote {expected.size}. {AGAIN}")
+            raise PositronicError(
+                f"{root / name} is damaged: it has {size} bytes, but the bake wrote {expected.size}. {AGAIN}"
+            )
 
 
 def changed_files(root: Path, files: Mapping[str, Recorded]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Numbered files of a LeRobot v3.0 dataset that are filled one after another up to a size."""
+"""Numbered files of a LeRobot v3.0 dataset; each is filled up to a size before the next one begins."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def count_files(root: Path, template: str, **fields: str) -> int:
 
 
 def link(source: Path, target: Path) -> None:
-    """The same file under a second name, or a copy where the file system has no such thing."""
+    """Give a file a second name, or copy it if the file system has no hard links."""
     try:
         os.link(source, target)
     except OSError:
@@ -60,10 +60,10 @@ def link(source: Path, target: Path) -> None:
 
 
 class ParquetFiles:
-    """Tables one after another; a file that has reached ``limit_bytes`` is followed by the next.
+    """Tables one after another. After a file has reached ``limit_bytes`` the next one begins.
 
-    A row group takes tables until it has ``group_rows``: a file of many small ones costs more to open than to read.
-    Files that are there already are left alone and counted.
+    A row group takes tables until it has ``group_rows`` rows: a file of many small groups takes longer to open than to
+    read. Files that exist already are left alone and counted.
     """
 
     def __init__(
@@ -107,7 +107,8 @@ class ParquetFiles:
 
 
 class VideoFiles:
-    """Pieces of one camera joined into files of up to ``limit_bytes`` and MAX_VIDEO_SEC; others are left alone."""
+    """Pieces of one camera, joined into files of up to ``limit_bytes`` and MAX_VIDEO_SEC. Existing files are left
+    alone."""
 
     def __init__(self, root: Path, column: str, fps: int, limit_bytes: int = VIDEO_FILE_MB * MB) -> None:
         self._root, self._column, self._fps, self._limit = root, column, fps, limit_bytes
@@ -115,8 +116,8 @@ class VideoFiles:
         self._joiner: Joiner | None = None
 
     def append(self, piece: Path, frames: int) -> tuple[Slot, int]:
-        """Join a piece of ``frames`` frames to the current file, or begin the next with it. Returns the file and the
-        number of the piece's first frame in it."""
+        """Join a piece of ``frames`` frames to the current file, or begin the next file with it. Returns the file and
+        the number of the piece's first frame in it."""
         joiner = self._fitting(piece.stat().st_size, frames)
         first = joiner.frames
         joiner.append(piece, frames)

@@ -24,11 +24,11 @@ Floats = NDArray[np.floating]
 Samples = Mapping[str, Floats]
 
 CHANNELS = ("red", "green", "blue")
-ALMOST_ALL = 0.99  # of the frames: a command runs ahead of the arm now and then
+ALMOST_ALL = 0.99  # of the frames; now and then a command runs ahead of the arm
 
 
 class Finding(NamedTuple):
-    """Something that looks wrong with dimensions ``names`` of a column."""
+    """Something looks wrong with the dimensions ``names`` of a column."""
 
     column: str
     names: tuple[str, ...]
@@ -62,7 +62,7 @@ class Breaches:
         self._found: dict[tuple[str, str], tuple[Breach, str]] = {}
 
     def add(self, episode: int, breaches: Iterable[Breach]) -> None:
-        """Count those of the dataset's episode number ``episode``."""
+        """Count the breaches of the dataset's episode number ``episode``."""
         for each in breaches:
             key = each.name, each.says
             before, where = self._found.get(key, (each._replace(frames=0), f"episode {episode}, frame {each.first}"))
@@ -78,12 +78,12 @@ class Breaches:
                 yield each, f"{what} (in {each.frames} of {total} frames, first in {where})"
 
     def lines(self, total: int) -> list[str]:
-        """In one sentence each, of ``total`` frames."""
+        """One sentence for each finding. ``total``: all frames."""
         return [f"{each.name}: {text}" for each, text in self.texts(total)]
 
 
 def breaches(codec: Codec, samples: Samples) -> list[Breach]:
-    """What in one episode's raw samples, (T, d) or (T,) by signal, is beyond the limits of the codec's parts."""
+    """Which raw samples of one episode, (T, d) or (T,) by signal, exceed the limits of the codec's parts."""
     features = {feature.signal: feature for feature in (*codec.state, *codec.action)}
     found = [
         breach(name, limit, feature.rows(samples[name]))
@@ -94,9 +94,9 @@ def breaches(codec: Codec, samples: Samples) -> list[Breach]:
 
 
 def opposed_signs(recipe: Recipe) -> list[str]:
-    """Poses that are commanded with the other sign than they are measured with, a sentence for each.
+    """Poses whose commands have the other sign than their measurements, one sentence for each.
 
-    Each signal has one sign, and keeps the one that it was recorded with: these two are not made equal.
+    Each signal keeps the sign that it was recorded with; the two are not made equal.
     """
     references = recipe.reference_rotations
     lines = []
@@ -154,7 +154,7 @@ def breach(name: str, limit: Limit, rows: Floats, from_share: float = 0.0) -> Br
 
 
 def _disagreements(features: Mapping[str, VectorFeature], samples: Samples) -> list[Breach | None]:
-    """A command and what was measured say the same quantity: they cannot be far apart in (almost) every frame."""
+    """A command and what was measured mean the same quantity, so they cannot be far apart in (almost) every frame."""
     found = []
     for name, feature in features.items():
         measured = feature.part.measured

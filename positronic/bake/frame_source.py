@@ -36,10 +36,8 @@ class CachedFrames:
 
 
 class DecodedFrames:
-    """Frames decoded when asked for: a seek to the keyframe before, and on from there.
-
-    Can be sent to another process; each opens the files for itself.
-    """
+    """Frames decoded when asked for: a seek to the keyframe before, then forwards. It can be sent to another process,
+    which opens the files for itself."""
 
     def __init__(self, dataset: BakedDataset) -> None:
         self._dataset = dataset
@@ -126,10 +124,8 @@ class VideoFile:
 def open_frames(
     dataset: BakedDataset, cache_gb: float, progress: Callable[[int, int], None] | None = None
 ) -> CachedFrames | DecodedFrames:
-    """All frames decoded into memory when they fit in ``cache_gb`` and in what is free, else decoded on demand.
-
-    ``progress`` is called with (frames done, frames in all).
-    """
+    """All frames, decoded into memory if they fit in ``cache_gb`` and in free memory, otherwise decoded on demand.
+    ``progress`` is called with (frames done, frames in all)."""
     if dataset.decoded_bytes > min(cache_gb * GIGABYTE, MEMORY_SHARE * available_bytes()):
         return DecodedFrames(dataset)
     return CachedFrames(decode_all(dataset, progress))
@@ -166,7 +162,8 @@ def _decode_into(out: NDArray[np.uint8], start: int, span: VideoSpan, fps: int) 
 
 
 def _long_spans(dataset: BakedDataset, column: str) -> Iterator[tuple[int, VideoSpan]]:
-    """``(first row, span)``: neighbouring episodes of a file joined, so that a file is opened a few times only."""
+    """``(first row, span)``. Neighbouring episodes of a file are joined, so that each file is opened only a
+    few times."""
     rows = zip(dataset.starts.tolist(), dataset.videos[column], strict=True)
     for path, group in groupby(rows, key=lambda row: row[1].path):
         start, first, count = -1, 0, 0

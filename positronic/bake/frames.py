@@ -1,4 +1,4 @@
-"""From a decoded frame to one that can be encoded, and its histogram, with as few copies as there can be."""
+"""From a decoded frame to a frame that can be encoded, and its histogram, with as few copies as possible."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def empty_histogram() -> Histogram:
 
 
 class Prepared(NamedTuple):
-    """``frame``: in the encoder's pixel format. ``histogram``: of its RGB pixels, the black around included.
-    ``picture``, ``inside`` (left, top, right, bottom): the letterboxed pixels, and where the black around ends."""
+    """``frame``: in the encoder's pixel format. ``histogram``: of its RGB pixels, including the black border.
+    ``picture``: the letterboxed pixels. ``inside`` (left, top, right, bottom): where the black border ends."""
 
     frame: av.VideoFrame
     histogram: Histogram
@@ -34,9 +34,9 @@ class Prepared(NamedTuple):
 
 
 class FramePreparer:
-    """Prepares the frames of one camera: what ``ImageFeature.encode`` does, on frames as a decoder gives them.
+    """Prepares the frames of one camera: does what ``ImageFeature.encode`` does, on frames as a decoder gives them.
 
-    The converters are kept, as setting one up costs as much as using it.
+    The converters are kept, because setting one up costs as much as using it.
     """
 
     def __init__(self, feature: ImageFeature, pix_fmt: str) -> None:

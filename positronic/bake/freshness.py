@@ -1,8 +1,8 @@
-"""Which episodes hold values that were no longer true: judged by what moves beside them.
+"""Which episodes hold values that were no longer true, judged by what moves at the same time.
 
-Every limit here holds where the robot moves only. A recorder that writes on change, on a robot that stands still, is no
-fault; nor is a gripper that is commanded once, a command that stays while the arm settles on it, or a picture of a
-scene in which nothing moves.
+Every limit applies only while the robot moves. These are no faults: a recorder that writes on change, on a robot that
+stands still; a gripper that is commanded once; a command that stays while the arm settles on it; a picture of a scene
+in which nothing moves.
 """
 
 from __future__ import annotations
@@ -35,15 +35,18 @@ BLOCKED_GRIP = 0.75  # told to close by less, a gripper may stay where it is: ar
 
 
 class Span(NamedTuple):
-    """From ``start_ns`` on nothing new came, until ``stop_ns``."""
+    """Nothing new came from ``start_ns`` until ``stop_ns``."""
 
     start_ns: int
     stop_ns: int
 
 
 def require_fresh_vectors(episode: Episode, names: Sequence[str], times_ns: Times, limit_sec: float) -> None:
-    """Raise BadEpisode where one of the signals ``names`` stands still for longer than ``limit_sec`` and something else
-    that was recorded says that it should not have, with both and the span. ``times_ns``: the episode's grid."""
+    """Raise BadEpisode if one of the signals ``names`` does not change for longer than ``limit_sec`` although another
+    recorded signal contradicts that.
+
+    The reason names both signals and the span. ``times_ns``: the episode's grid.
+    """
     limit_ns = round(limit_sec * NS_PER_SEC)
     for name in names:
         for span, witness in _suspicions(episode, name, times_ns, limit_ns):
@@ -55,8 +58,8 @@ def require_fresh_vectors(episode: Episode, names: Sequence[str], times_ns: Time
 def require_moving_picture(
     episode: Episode, camera: str, runs: Sequence[StillRun], times_ns: Times, limit_sec: float
 ) -> None:
-    """Raise BadEpisode when ``camera`` showed one picture and left out, for longer than ``limit_sec``, that the robot
-    moved. ``runs``: of the pictures shown at ``times_ns``."""
+    """Raise BadEpisode if ``camera`` showed one picture for longer than ``limit_sec`` while the robot moved. ``runs``:
+    of the pictures shown at ``times_ns``."""
     limit_ns = round(limit_sec * NS_PER_SEC)
     # One alone: what is measured before what is commanded, which may not be followed.
     arm = [name for name in (*MEASURED_ARM, *COMMANDED_ARM) if name in episode.signals][:1]
@@ -114,7 +117,7 @@ def _says(name: str, span: Span, times_ns: Times, witness: str, option: str, lim
 
 
 def _suspicions(episode: Episode, name: str, times_ns: Times, limit_ns: int) -> Iterator[tuple[Span, str | None]]:
-    """Spans longer than the limit in which ``name`` has nothing new, and what speaks against it."""
+    """Spans longer than the limit in which ``name`` has nothing new, and what contradicts each."""
     stamps, changes = episode[name].times_ns, _changes(episode, name)
     for span in _spans(changes if name in DISTANCES else stamps, times_ns, limit_ns):  # a joint step may stay the same
         yield span, _contradicts(episode, name, span, limit_ns)
@@ -133,7 +136,8 @@ def _spans(stamps: Times, times_ns: Times, limit_ns: int) -> Iterator[Span]:
 
 
 def _contradicts(episode: Episode, name: str, span: Span, limit_ns: int) -> str | None:
-    """What says that ``name`` changed within the span, earlier than ``limit_ns`` before its end; None: nothing does."""
+    """What says that ``name`` changed within the span, earlier than ``limit_ns`` before its end. None if
+    nothing does."""
     until = span.stop_ns - limit_ns  # what moved later than that is not overdue yet
     if name in MEASURED_ARM:
         others = [other for other in MEASURED_ARM if other != name]
@@ -147,7 +151,7 @@ def _contradicts(episode: Episode, name: str, span: Span, limit_ns: int) -> str 
 
 
 def _window(episode: Episode, name: str, start_ns: int, stop_ns: int) -> NDArray[np.float64] | None:
-    """Values of ``name`` in the span, the one current at its start first; None when it was not recorded then."""
+    """Values of ``name`` in the span, beginning with the one current at its start. None if it was not recorded then."""
     if name not in episode.signals or isinstance(episode[name], VideoSignal) or stop_ns <= start_ns:
         return None
     values = episode[name].window(start_ns, stop_ns)[1]
@@ -169,7 +173,8 @@ def _jumps(episode: Episode, name: str, span: Span) -> str | None:
 
 
 def _left_behind(episode: Episode, name: str, start_ns: int, stop_ns: int) -> str | None:
-    """Whether what follows the command moves away from it: further than it was before, after the command was given."""
+    """Whether what follows the command moves away from it: after the command was given, it is further away
+    than before."""
     follower = MEASURED_BY[name]
     values, command = _window(episode, follower, start_ns, stop_ns), episode[name].at([start_ns])[0]
     if values is None or values.shape[1:] != command.shape:
@@ -180,7 +185,8 @@ def _left_behind(episode: Episode, name: str, start_ns: int, stop_ns: int) -> st
 
 
 def _told_otherwise(episode: Episode, start_ns: int, stop_ns: int) -> str | None:
-    """Whether the gripper was told to open, or from open to closed: something that it holds stops it from closing."""
+    """Whether the gripper was told to open, or to go from open to closed. An object that it holds stops it from
+    closing."""
     told = _window(episode, keys.TARGET_GRIP, start_ns, stop_ns)
     if told is None:
         return None
@@ -189,5 +195,6 @@ def _told_otherwise(episode: Episode, start_ns: int, stop_ns: int) -> str | None
 
 
 def _moves_on(episode: Episode, span: Span, limit_ns: int) -> str | None:
-    """Whether the arm moves in the span. It gets the limit's time to settle: who lets go of it ends all commands."""
+    """Whether the arm moves in the span. The limit's time is allowed for settling: a person who lets go of the robot
+    ends all commands at once."""
     return _moving(episode, MEASURED_ARM, span.start_ns + limit_ns, span.stop_ns - limit_ns)

@@ -89,7 +89,7 @@ def inspect(root: Path, manifest: Manifest) -> Inspection:
 
 
 def checks(feature: VectorFeature) -> tuple[Limit, ...]:
-    """What every number of ``feature`` must satisfy."""
+    """What all numbers of ``feature`` must satisfy."""
     return FINITE, *feature.part.limits
 
 
@@ -120,7 +120,7 @@ def _parts(column: Column) -> Iterator[tuple[VectorFeature, slice]]:
 
 
 class _Flips:
-    """Where the rotation of one feature hardly moves and its numbers turn over, as from q to -q."""
+    """Where the rotation of one feature hardly moves but its numbers change sign, as from q to -q."""
 
     def __init__(self, column: str, feature: VectorFeature, place: slice) -> None:
         self.column, self.feature, self.count, self._first = column, feature, 0, ""
@@ -137,7 +137,7 @@ class _Flips:
             self._first = self._first or f"episode {episode}, frame {flips[0] + 1}"
 
     def finding(self) -> Finding:
-        """In one sentence."""
+        """The finding as one sentence."""
         known = self.feature.part.has_reference_rotation
         why = "its rotations span more than half a turn" if known else "q and -q are one rotation: convert it again"
         text = f"the sign turns over between neighbours {self.count} times, first in {self._first} ({why})"

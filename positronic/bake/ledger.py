@@ -1,4 +1,5 @@
-"""What a dataset holds so far, whatever its layout: its episodes, their tasks, and what statistics are made of."""
+"""What a dataset holds so far, in any layout: its episodes, their tasks, and the numbers that statistics
+are made of."""
 
 from __future__ import annotations
 
@@ -17,8 +18,8 @@ from positronic.bake.statistics import Stats
 
 
 class PlacedEpisode(NamedTuple):
-    """An episode in its place. ``first``: the dataset's index of its first frame. ``columns``: (T, D) by name,
-    LeRobot's own among them as (T,). ``stats``: by feature. ``pieces``: mp4 by camera."""
+    """An episode and its place. ``first``: the dataset's index of its first frame. ``columns``: (T, D) by name, and
+    LeRobot's own as (T,). ``stats``: by feature. ``pieces``: mp4 by camera."""
 
     index: int
     first: int
@@ -30,7 +31,7 @@ class PlacedEpisode(NamedTuple):
 
 
 class Ledger:
-    """Episodes are entered in order; ``stats`` speaks of all of them.
+    """Episodes are entered in order; ``stats`` covers all of them.
 
     ``features``: as ``features.lerobot_features`` gives them. ``lengths``: frames of each episode. ``tasks``: text ->
     index. ``task_frames``: frames by task index. ``histograms``: summed, by camera.
@@ -72,7 +73,7 @@ class Ledger:
 
     @property
     def vectors(self) -> list[str]:
-        """The columns of the codec that are no pictures."""
+        """The codec's columns that are not pictures."""
         return [name for name in self.features if name not in self.cameras and name not in features.BOOKKEEPING]
 
     def stats(self, spool: Spool) -> dict[str, Stats]:
@@ -102,7 +103,7 @@ class Ledger:
         }
 
     def _own_stats(self) -> dict[str, Stats]:
-        """Of LeRobot's own columns, from the lengths alone."""
+        """Statistics of LeRobot's own columns, computed from the lengths alone."""
         lengths = np.array(self.lengths)
         steps = np.arange(lengths.max())
         # How many episodes have a step k: all but those that are not longer than k.

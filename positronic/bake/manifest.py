@@ -26,13 +26,13 @@ BAKE_HINT = "Bake one with `python run.py stage=convert dataset.path=<raw datase
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a baked dataset says of itself. ``recipe``: ``Recipe.to_dict()``. ``reader``: what was mended while reading.
-    ``appended``: for each time that episodes were added later, how many, and those of these fields that may differ
-    then; the rest is of the first bake.
+    """What a baked dataset says about itself.
 
-    ``file_list``: whether ``meta/positronic_files.txt`` records every file; bakes before this did not write it.
-    ``joint_names``: in order, where the recordings of a codec with joints note them.
-    ``digest``: sha256 over the source episodes in order, so that equal digests mean equal data under equal recipes.
+    ``recipe``: ``Recipe.to_dict()``. ``reader``: what was mended while reading. ``appended``: for each later append,
+    how many episodes it added, and the values of those fields that may differ; the other fields are of the first bake.
+    ``file_list``: whether ``meta/positronic_files.txt`` records every file (older bakes did not write it).
+    ``joint_names``: in order, if the codec has joints and the recordings note them. ``digest``: sha256 over the source
+    episodes in order, so that equal digests mean equal data under equal recipes.
     """
 
     recipe: dict[str, Any]
@@ -88,8 +88,8 @@ def manifest_bytes(manifest: Manifest) -> bytes:
 def read_manifest(path: str | Path) -> Manifest:
     """The manifest of the baked dataset at ``path``.
 
-    Raises PositronicError when there is no dataset, none of ours, one of a newer version, or when the file is not what
-    was written, saying what to type.
+    Raises PositronicError, saying what to type, if there is no dataset, if it is not ours or of a newer version, or if
+    the file is not what was written.
     """
     folder = local_path(path)
     file = folder / keys.MANIFEST_FILE

@@ -1,4 +1,4 @@
-"""How many frames an mp4 holds, told by its header: nothing is decoded, so that thousands can be asked."""
+"""How many frames an mp4 holds, by its header. Nothing is decoded, so thousands of files can be asked."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from positronic.raw.container import missing_end
 
 
 def count_frames(path: Path, fps: int, size: tuple[int, int]) -> int:
-    """Frames of ``size`` (height, width), frame k shown at k / fps s.
+    """Number of frames. They must be of ``size`` (height, width), and frame k must be shown at k / fps s.
 
     Raises PositronicError for a file that was cut short, cannot be read, or shows something else.
     """

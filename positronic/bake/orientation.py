@@ -52,9 +52,9 @@ class Movement(NamedTuple):
 
 
 def with_reference_rotations(recipe: Recipe, dataset: Dataset, num_workers: int) -> Recipe:
-    """The recipe with the reference rotation of each of its pose signals, as ``dataset`` has them.
+    """The recipe with the reference rotation of each of its pose signals in ``dataset``.
 
-    What cannot be read is left to the bake, which names it. Without a usable sample a signal gets no reference.
+    A file that cannot be read is skipped here; the bake names it. A signal without a usable sample gets no reference.
     """
     parts = {f.signal: f.part for f in (*recipe.codec.state, *recipe.codec.action) if f.part.has_two_numbers}
     if not parts:

@@ -1,4 +1,4 @@
-"""Episodes over processes, results in order, whatever the number of processes."""
+"""Episodes over processes. Results come in order, for any number of processes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from positronic.bake.episode import BakedEpisode, Duplicate, EpisodeBaker, Rejec
 from positronic.raw.episode import Episode
 from positronic.utils.pool import WorkerPool, worker_count
 
-WINDOW = 4  # episodes per worker that are under way or wait for their turn
+WINDOW = 4  # episodes per worker that are being baked or wait
 
 
 class Job(NamedTuple):
@@ -53,9 +53,10 @@ def bake_in_order(
     num_workers: int,
     counter: FrameCounter,
 ) -> Iterator[Result]:
-    """Results of ``make_job(0)`` ... ``make_job(total - 1)`` in this order; what is encoded goes to folder ``pieces``.
+    """Results of ``make_job(0)`` ... ``make_job(total - 1)`` in this order. What is encoded goes to the folder
+    ``pieces``.
 
-    A job is made when there is room for it: at most a few per worker are held. One worker is this process itself.
+    A job is made when there is room for it: at most a few per worker are held. A single worker is this process itself.
     Raises what ``WorkerPool.results`` raises. Closing the iterator ends the workers.
     """
     count = worker_count(num_workers, total)

@@ -1,11 +1,14 @@
-"""Episodes that are baked before the dataset is published, kept so that an interrupted bake goes on where it stopped.
+"""Episodes that are baked before the dataset is published. They are kept, so that an interrupted bake continues where
+it stopped.
 
-A folder ``.<name>.pieces`` beside the dataset; in it one for everything that pieces depend on besides the episode
-(recipe, video settings, the software to the last line); in that a folder per episode, named by the episode's
-fingerprint, which appears when it is whole: an mp4 per camera, the histograms of what was encoded and where its
-pictures stand still. Another bake to the same place begins anew, in a folder of its own: a worker that outlives a
-killed bake by an episode finishes it where nobody looks. Whoever builds the dataset holds the lock of
-``.<name>.partial`` and with it these.
+They lie in a folder ``.<name>.pieces`` beside the dataset. It contains one folder for everything that pieces depend on
+besides the episode (recipe, video settings, the software to the last line). In that folder there is one folder per
+episode, named by the episode's fingerprint, which appears when it is complete: one mp4 per camera, the histograms of
+what was encoded, and the spans in which pictures do not change.
+
+Another bake to the same place starts in a new folder. If a worker outlives its killed bake, it finishes its episode in
+the old folder, where nobody looks. The process that builds the dataset holds the lock of ``.<name>.partial``, which
+covers the pieces too.
 """
 
 from __future__ import annotations
@@ -42,10 +45,11 @@ def pieces_path(output: str | Path) -> Path:
 
 
 class Pieces:
-    """A context manager: left well, the pieces are removed; left by an exception, they are kept and this is said.
-    ``found``: the fingerprints of the episodes that an interrupted bake left.
+    """A context manager. If it ends well, the pieces are removed; if it ends with an exception, they are kept and a
+    message says so.
 
-    ``asked``, JSON-ready, is everything that the pieces depend on besides the episode and this package's own code.
+    ``found``: the fingerprints of the episodes that an interrupted bake left. ``asked``, JSON-ready: everything that
+    the pieces depend on besides the episode and this package's own code.
     """
 
     def __init__(self, output: str | Path, asked: Mapping[str, Any]) -> None:
@@ -70,7 +74,7 @@ class Pieces:
             shutil.rmtree(self._all, ignore_errors=True)
         else:
             logger.warning(
-                "%d baked episode%s kept in %s; the same command goes on from there. To give them up: rm -r %s",
+                "%d baked episode%s kept in %s; the same command continues from there. To give them up: rm -r %s",
                 kept,
                 "s are" if kept > 1 else " is",
                 self._all,
@@ -79,7 +83,7 @@ class Pieces:
 
 
 def code_digest() -> str:
-    """sha256 (hex) over this package's source: a commit's hash says nothing of what was changed since."""
+    """sha256 (hex) over this package's source. A commit's hash would not show uncommitted changes."""
     digest = hashlib.sha256()
     for path in sorted(PACKAGE.rglob("*.py")):
         digest.update(f"{path.relative_to(PACKAGE)}\0".encode() + path.read_bytes())
@@ -121,11 +125,12 @@ class Piece:
         return {name: [StillRun(*run) for run in runs] for name, runs in zip(self._cameras, stored, strict=True)}
 
     def begin(self) -> tempfile.TemporaryDirectory[str]:
-        """A folder to encode into, the n-th camera as ``file_name(n)``; it goes unless it is stored."""
+        """A folder to encode into, with ``file_name(n)`` for the n-th camera. It is removed unless it is stored."""
         return tempfile.TemporaryDirectory(prefix=UNFINISHED_PREFIX, dir=self._parent, ignore_cleanup_errors=True)
 
     def store(self, folder: Path, histograms: Mapping[str, Histogram], still: Mapping[str, Sequence[StillRun]]) -> None:
-        """Make what was begun in ``folder`` the episode's piece. Another process may have stored the same."""
+        """Make the content of ``folder`` the episode's piece. Another process may have stored the same
+        piece already."""
         stacked = np.array([histograms[name] for name in self._cameras], np.int64)
         np.save(folder / HISTOGRAMS_FILE, stacked.reshape(-1, 3, LEVELS))
         (folder / STILL_FILE).write_text(json.dumps([still[name] for name in self._cameras]))
@@ -142,5 +147,5 @@ def _count_frames(path: Path) -> int:
 
 
 def file_name(camera: int) -> str:
-    """Of the n-th camera's video."""
+    """Name of the n-th camera's video."""
     return f"{camera}.mp4"

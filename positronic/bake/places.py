@@ -1,4 +1,4 @@
-"""Where each episode of a baked dataset is, by the tables of either format, which are held against themselves."""
+"""Where each episode of a baked dataset is, by the tables of either format. The tables are compared with each other."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class VideoSpan:
 
 @dataclass(frozen=True, eq=False)
 class Places:
-    """Of E episodes in order: ``lengths`` int64 (E,) in frames, at least 1; ``tasks``; ``tables``, the file that says
-    all this; ``data``, the file with the rows; ``videos``, camera -> its frames."""
+    """The places of E episodes in order. ``lengths``: int64 (E,) in frames, at least 1. ``tasks``. ``tables``: the file
+    that says all this. ``data``: the file with the rows. ``videos``: camera -> its frames."""
 
     lengths: NDArray[np.int64]
     tasks: list[str]
@@ -55,14 +55,15 @@ class Places:
         return self.ends - self.lengths
 
     def episodes_in(self, path: Path) -> list[int]:
-        """The first and the last episode that have something in ``path``; empty for a file of no episode."""
+        """The first and the last episode that have something in ``path``. Empty if no episode has."""
         holders = [self.data, *([span.path for span in spans] for spans in self.videos.values())]
         there = [episode for paths in holders for episode, each in enumerate(paths) if each == path]
         return [min(there), max(there)] if there else []
 
 
 def read_places(root: Path, dataset_format: str, cameras: Iterable[str], fps: int) -> Places:
-    """Of the dataset in ``root``. Raises PositronicError, naming file and episode, for what contradicts itself."""
+    """The places of the dataset in ``root``. Raises PositronicError, naming file and episode, if the tables contradict
+    each other."""
     read = {keys.FORMAT_V30: _of_v30, keys.FORMAT_V21: _of_v21}[dataset_format]
     return read(root, list(cameras), fps)
 
@@ -140,7 +141,7 @@ class _V30Table:
 
 
 def _firsts_in_file(paths: list[Path], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Number of each episode's first frame, when neighbours in a file follow one another without a gap."""
+    """Number of each episode's first frame in its file, if the episodes in a file follow one another without gaps."""
     firsts = np.zeros(len(lengths), np.int64)
     for k in range(1, len(paths)):
         if paths[k] == paths[k - 1]:

@@ -14,7 +14,7 @@ from positronic.bake.run import Progress
 
 
 class _Speed(ProgressColumn):
-    """Asks the counter at each refresh, so that it moves within long episodes too."""
+    """Asks the counter at each refresh, so that it also moves during a long episode."""
 
     def __init__(self, progress: Progress) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Files of a baked dataset, read so that whatever is wrong with one is said with its name."""
+"""Files of a baked dataset. Whatever is wrong with one of them is reported with its name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from positronic.errors import PositronicError, listing
 
 AGAIN = "Convert it again."
-# What damaged bytes do to those who read them: pyarrow, json, numpy, and our own look at what they gave.
+# What pyarrow, json, numpy and our own checks raise about damaged bytes.
 DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, MemoryError, pa.ArrowException)
 
 
@@ -33,7 +33,7 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def episode_error(path: Path, episode: int, says: str) -> PositronicError:
-    """What is wrong with one episode in one file."""
+    """The error about one episode in one file."""
     return PositronicError(f"{path}, episode {episode}: {says}. {AGAIN}")
 
 
@@ -42,12 +42,12 @@ def read_object(path: Path) -> dict[str, Any]:
     with reading(path):
         content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
-            raise ValueError(f"it holds {type(content).__name__}, an object was expected")
+            raise ValueError(f"it holds {type(content).__name__}, expected an object")
     return content
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """JSON objects, one a line; every line must be ended, or what is appended runs into the last one."""
+    """JSON objects, one per line. The last line must have an end too, because an append would otherwise continue it."""
     with reading(path):
         text = path.read_text(encoding="utf-8")
         if not text.endswith("\n"):
@@ -80,5 +80,5 @@ def read_columns(path: Path, names: Sequence[str]) -> pa.Table:
 def integers(path: Path, table: pa.Table, name: str) -> NDArray[np.int64]:
     """A column of whole numbers, read from ``path``."""
     if not pa.types.is_integer(table[name].type):
-        raise PositronicError(f"{path}: column '{name}' holds {table[name].type}, whole numbers expected. {AGAIN}")
+        raise PositronicError(f"{path}: column '{name}' holds {table[name].type}, expected whole numbers. {AGAIN}")
     return table[name].to_numpy().astype(np.int64)

@@ -1,4 +1,4 @@
-"""The statistics of a baked dataset once more: from its own files, by what the bake computes them with."""
+"""The statistics of a baked dataset, computed again from its own files by the code that the bake uses."""
 
 from __future__ import annotations
 

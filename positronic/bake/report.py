@@ -29,12 +29,13 @@ TASK_CHARS = 120
 class BakeReport:
     """What the dataset holds, and how this bake went.
 
-    ``tasks``: frames by task. ``bad_before``: what was left out when the dataset that was appended to was baked, as
-    ``read_bad`` gives it. ``repeated``: episodes with the content of another one. ``turned``: pose signal -> samples of
-    the dataset whose rotation is said by its other row of numbers than in the recording. ``left_out``: what else lies
-    in the raw dataset. ``notes``: id of an episode and what should be said of it. Not in the file: ``findings``,
-    sentences on numbers of this bake that look wrong, ``added_frames`` of it, of which ``resumed`` episodes had been
-    baked before, and ``seconds``, how long it took.
+    ``tasks``: frames by task. ``bad_before``: bad episodes that earlier bakes of an appended dataset left out, as
+    ``read_bad`` gives them. ``repeated``: episodes with the same content as another one. ``turned``: pose signal ->
+    samples whose rotation has the other sign than in the recording. ``left_out``: what else lies in the raw dataset.
+    ``notes``: an episode's id and what should be said about it.
+
+    These are not in the file: ``findings``, sentences about numbers of this bake that look wrong; ``added_frames``,
+    those of this bake; ``resumed``, how many of its episodes had been baked before; ``seconds``, how long it took.
     """
 
     output: str | Path
@@ -55,7 +56,7 @@ class BakeReport:
     notes: tuple[tuple[int, str], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready; nothing of time, machine or path."""
+        """JSON-ready. Nothing in it depends on time, machine or path."""
         bad = [{"episode": each.id, "uid": each.uid, "reason": each.reason} for each in self.rejected]
         bad = self.bad_before + bad
         counts = {"episodes": self.episodes, "frames": self.frames, "fps": self.fps, "bad_episodes": len(bad)}
@@ -136,8 +137,8 @@ def notes_table(notes: Sequence[tuple[int, str]]) -> Table:
 
 
 def bad_episodes_error(rejected: Sequence[Rejected], total: int, unseen: int = 0) -> PositronicError:
-    """What stops a bake with ``on_bad_episode=stop``, or one that has no good episode. ``unseen``: episodes whose
-    pictures were not looked at any more."""
+    """The error that stops a bake with ``on_bad_episode=stop``, or a bake without any good episode. ``unseen``:
+    episodes whose pictures were no longer checked."""
     remedy = (
         "Mend or remove them, or leave them out with on_bad_episode=skip."
         if len(rejected) < total
@@ -145,14 +146,14 @@ def bad_episodes_error(rejected: Sequence[Rejected], total: int, unseen: int = 0
     )
     lines = [f"{each.path}: {each.reason}" for each in rejected]
     if unseen:
-        remedy += f" The pictures of {unseen} more episodes were not looked at after the first bad one was found."
+        remedy += f" After the first bad episode, the pictures of {unseen} more were not checked."
     return _listing(f"{len(rejected)} of {total} episodes are bad; nothing was published:", lines, remedy)
 
 
 def duplicates_error(duplicates: Sequence[Duplicate], total: int) -> PositronicError:
-    """What stops a bake with ``append=true on_duplicate=stop``."""
-    head = f"{len(duplicates)} of {total} episodes are in the dataset already; nothing was added:"
-    lines = [f"{each.path}: the content of episode {each.index}" for each in duplicates]
+    """The error that stops a bake with ``append=true on_duplicate=stop``."""
+    head = f"{len(duplicates)} of {total} episodes are already in the dataset; nothing was added:"
+    lines = [f"{each.path}: the same content as episode {each.index}" for each in duplicates]
     return _listing(head, lines, "Leave them out with on_duplicate=skip.")
 
 

@@ -43,8 +43,8 @@ OF_THIS_BAKE = ("task", "reader", "max_staleness_sec", "max_state_staleness_sec"
 
 @dataclass(frozen=True)
 class BakeOptions:
-    """``task`` replaces every episode's own. ``num_workers`` 0 means one per core. ``vendor``: for the manifest.
-    ``append``: add to the dataset that is there. ``on_duplicate``: what to do with an episode that is in it."""
+    """``task`` replaces every episode's own. ``num_workers`` 0 means one per core. ``vendor`` goes into the manifest.
+    ``append``: add to the existing dataset. ``on_duplicate``: what to do with an episode that is already in it."""
 
     vendor: str
     dataset_format: str = keys.FORMAT_V30
@@ -59,7 +59,7 @@ class BakeOptions:
 
 
 class Progress:
-    """What a bake tells of its progress; this one tells nobody."""
+    """Receives the progress of a bake. This one ignores it."""
 
     def __init__(self) -> None:
         self.counter = FrameCounter()
@@ -99,10 +99,10 @@ class Run:
         self.added = self.resumed = self.unseen = 0
 
     def go_on(self, old: Path, manifest: Manifest) -> None:
-        """Begin with what is in the dataset ``old``. Raises PositronicError when that is not whole, or is another one
-        by now."""
+        """Begin with what is in the dataset ``old``. Raises PositronicError when it is damaged, or is no longer the
+        same dataset."""
         if read_manifest(old) != manifest:  # which was read before the lock was taken
-            raise PositronicError(f"Another process has written {old} meanwhile. Type the same command again.")
+            raise PositronicError(f"Another process has changed {old} in the meantime. Type the same command again.")
         whole = require_whole(old, manifest)
         kept = WRITERS[self.options.dataset_format].kept
         require_unchanged(old, manifest, whole, videos=reads_videos(old, manifest))
@@ -118,10 +118,10 @@ class Run:
         self.baker = replace(self.baker, known=dict(self.sidecar.fingerprints))
 
     def episodes(self) -> None:
-        """Bake all. Raises PositronicError for bad ones or duplicates when they are not to be skipped, or when
-        there is no good one.
+        """Bake all episodes.
 
-        Once one has been found that stops the bake, the others are only checked, so that all can be named.
+        Raises PositronicError for bad ones or duplicates if they are not to be skipped, and if there is no good one.
+        After the first one that stops the bake, the others are only checked, so that the message can name all.
         """
         self.writer = WRITERS[self.options.dataset_format](self.folder, self.ledger)
         total, counter = len(self.dataset), self.progress.counter
@@ -170,7 +170,7 @@ class Run:
             self.seen.add(result.uid)
 
     def _unless_other_joints(self, number: int, episode: BakedEpisode) -> BakedEpisode | Rejected:
-        """Joints in another order have the same shape; only their names tell."""
+        """Joints in another order have the same shape; only their names show the difference."""
         names, first = episode.joint_names, self.joint_names
         self.joint_names = first or names
         if names is None or first is None or names == first:
@@ -180,7 +180,7 @@ class Run:
         return Rejected(there.id, episode.source.uid, str(there.place), reason)
 
     def _unless_added(self, number: int, episode: BakedEpisode) -> BakedEpisode | Duplicate:
-        """What is appended may hold an episode twice, which no worker can know."""
+        """One append may contain an episode twice, which no worker can know."""
         index = self.sidecar.fingerprints.get(episode.source.fingerprint)
         if index is None:
             return episode
@@ -205,10 +205,8 @@ class Run:
         self.sidecar.close()
 
     def finish(self, first: Manifest, this: Manifest, companions: Mapping[str, Companion]) -> Manifest:
-        """Write everything that says something of the whole. ``first``: what the dataset's first bake said.
-
-        Returns the manifest to write last.
-        """
+        """Write everything that describes the whole dataset. ``first``: what the dataset's first bake said. Returns the
+        manifest, which must be written last."""
         self.writer.finish(self.ledger)
         for name, companion in companions.items():
             replace_text(self.folder / name, companion_text(companion, self.folder))
@@ -233,7 +231,7 @@ class Run:
         write_manifest(self.folder, manifest)
 
     def report(self, output: str | Path, manifest: Manifest) -> BakeReport:
-        """What is told at the end."""
+        """What the user is told at the end."""
         added_frames = sum(self.ledger.lengths[-self.added :]) if self.added else 0
         stats = json.loads((self.folder / keys.STATS_FILE).read_text(encoding="utf-8"))
         recipe = manifest.load_recipe()

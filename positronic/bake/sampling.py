@@ -1,4 +1,5 @@
-"""The grid of a bake, in exact integers: when each frame of a baked episode is, and what is current then."""
+"""The grid of a bake, in exact integers: the time of each frame of a baked episode, and the samples that are current
+then."""
 
 from __future__ import annotations
 
@@ -30,11 +31,11 @@ def grid_ns(start_ns: int, last_ns: int, fps: int) -> Times:
 
 
 def episode_grid(episode: Episode, signals: Sequence[str], fps: int) -> Times:
-    """The grid of an episode as a codec with ``signals`` sees it. Raises BadEpisode when they never overlap."""
+    """The grid of an episode for a codec with ``signals``. Raises BadEpisode if the signals never overlap."""
     start, last = episode.start_of(signals), episode.last_of(signals)
     times = grid_ns(start, last, fps)
     if not len(times):
-        raise BadEpisode(episode.path, f"nothing is left of it: its signals begin at {start} ns and end at {last} ns.")
+        raise BadEpisode(episode.path, f"its signals never overlap: they begin at {start} ns and end at {last} ns.")
     return times
 
 
@@ -44,7 +45,7 @@ def camera_indices(
     """Frame shown at each grid time, int64 (T,). Raises BadEpisode when one is older than ``max_staleness_sec``."""
     signal = episode[camera]
     if not isinstance(signal, VideoSignal):
-        raise BadEpisode(episode.path, f"'{camera}' was recorded as numbers, a camera was expected.")
+        raise BadEpisode(episode.path, f"'{camera}' was recorded as numbers, expected a camera.")
     indices = signal.index_at(times_ns)
     if max_staleness_sec is not None:
         _require_fresh(episode, camera, signal.times_ns[indices], times_ns, max_staleness_sec)
@@ -63,21 +64,21 @@ def _require_fresh(episode: Episode, name: str, current_ns: Times, times_ns: Tim
 
 
 def sample_vectors(episode: Episode, names: Sequence[str], times_ns: Times) -> dict[str, NDArray[Any]]:
-    """Values current at each grid time: name -> (T,) or (T, d). Raises BadEpisode when one is a camera, or text."""
+    """Values current at each grid time: name -> (T,) or (T, d). Raises BadEpisode if one is a camera, or text."""
     for name in names:
         signal = episode[name]
         if isinstance(signal, VideoSignal):
-            raise BadEpisode(episode.path, f"'{name}' was recorded as video, numbers were expected.")
+            raise BadEpisode(episode.path, f"'{name}' was recorded as video, expected numbers.")
         if signal.values.dtype.kind == "O":
-            raise BadEpisode(episode.path, f"{signal.path.name} holds text, numbers were expected.")
+            raise BadEpisode(episode.path, f"{signal.path.name} holds text, expected numbers.")
     return {name: episode[name].at(times_ns) for name in names}
 
 
 def require_signals(dataset: Dataset, codec: Codec) -> None:
-    """Raise PositronicError when nothing can be baked, whatever the episodes hold.
+    """Raise PositronicError if nothing can be baked, whatever single episodes hold.
 
-    There is none; a signal that the codec needs, or the source of an alias, is in no episode (one that only some of
-    them lack makes those bad); an alias takes a signal of another size or kind.
+    This is so if there is no episode, if no episode has a signal that the codec needs or the source of an alias, or if
+    an alias takes a signal of another size or kind. A signal that only some episodes lack makes these episodes bad.
     """
     if not len(dataset):
         raise PositronicError(f"Dataset {dataset.root} has no episode; name another with dataset.path=<folder>.")
@@ -117,7 +118,7 @@ def _no_signal(dataset: Dataset, codec: Codec, missing: Sequence[str]) -> Positr
 
 
 def _require_fitting(dataset: Dataset, codec: Codec, name: str) -> None:
-    """Hold an alias against the first episode that has its source."""
+    """Compare an alias with the first episode that has its source."""
     source, needed = dataset.naming.aliases[name], _needs(codec, name)
     signal = next(episode.signals[name] for episode in dataset if source in episode.signals.sources)
     try:

@@ -32,7 +32,7 @@ def order_statistics(blocks: Blocks, ranks: Sequence[int]) -> dict[int, NDArray[
 
 
 class _Search:
-    """One dimension: for each rank the top digits found so far, and its rank among the numbers that share them."""
+    """One dimension: for each rank, the top digits found so far and its rank among the numbers that share them."""
 
     def __init__(self, ranks: Sequence[int]) -> None:
         self.left = list(ranks)

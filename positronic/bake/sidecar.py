@@ -25,7 +25,7 @@ EPISODES_PER_GROUP = 100
 
 
 class Sidecar:
-    """Collects sources; writes histograms as they come, a row per episode, 3 x 256 numbers per camera.
+    """Collects sources, and writes histograms as they come: one row per episode, 3 x 256 numbers per camera.
 
     ``fingerprints``: of every episode, with its index.
     """
@@ -86,7 +86,7 @@ class Sources(NamedTuple):
 
 
 def read_sources(root: Path, manifest: Manifest) -> Sources:
-    """Where each episode came from. Raises PositronicError when these are not the manifest's episodes."""
+    """Where each episode came from. Raises PositronicError if these are not the episodes of the manifest."""
     path = root / keys.EPISODES_SIDECAR
     table = read_columns(path, ["uid", "fingerprint", "length"])
     with reading(path):
@@ -110,7 +110,7 @@ def read_episodes(
 ) -> Iterator[tuple[str, str, int, str, dict[str, Histogram]]]:
     """Each episode's uid, fingerprint, length, task and histograms by camera. ``ledger`` knows the cameras.
 
-    Raises PositronicError when tasks are missing, or the histograms are not of all pixels of these episodes.
+    Raises PositronicError if tasks are missing, or if the histograms do not count all pixels of these episodes.
     """
     if sources.tasks is None:
         raise PositronicError(f"{root / keys.EPISODES_SIDECAR} is of an older version: it has no 'task'. {AGAIN}")
@@ -121,7 +121,7 @@ def read_episodes(
 
 
 def _histograms(path: Path, lengths: Sequence[int], pixels: Mapping[str, int]) -> Iterator[dict[str, Histogram]]:
-    """A row per episode of such ``lengths``, by camera with so many ``pixels`` in a frame."""
+    """One row per episode of these ``lengths``; each camera has ``pixels`` in a frame."""
     k = -1
     with reading(path), pq.ParquetFile(path) as file:
         if file.metadata.num_rows != len(lengths):

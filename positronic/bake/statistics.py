@@ -1,4 +1,5 @@
-"""Exact statistics: equal to numpy's over all frames, in float64, with memory that does not grow with their number.
+"""Exact statistics: equal to numpy's over all frames, in float64, with memory that does not grow with the number of
+frames.
 
 Frames are counted in 8-bit histograms while they are encoded; vectors are read back in blocks. Quantiles are numpy's
 default: linear between the two nearest order statistics.
@@ -17,7 +18,9 @@ Stats = dict[str, NDArray]
 """min, max, mean, std (float64), count (int64 (1,)), q01, q10, q50, q90, q99; one value per dimension."""
 
 QUANTILES = {"q01": 0.01, "q10": 0.10, "q50": 0.50, "q90": 0.90, "q99": 0.99}
-STD_FLOOR = 0.01  # training's, SI and quaternion units: without it, noise in a nearly constant dimension becomes signal
+STD_FLOOR = (
+    0.01  # of training, in SI and quaternion units; without it, noise of a nearly constant dimension becomes signal
+)
 LEVELS = np.arange(256) / 255  # of an 8-bit image, scaled to 0..1
 
 
@@ -93,6 +96,6 @@ def _ranks(quantile: float, total: int) -> tuple[int, int, float]:
 
 
 def _lerp(low: NDArray | float, high: NDArray | float, part: float) -> NDArray | float:
-    """As numpy does it: from the nearer end."""
+    """As numpy does it: starting from the nearer end."""
     step = high - low
     return high - step * (1 - part) if part >= 0.5 else low + step * part

@@ -1,4 +1,4 @@
-"""Files that both dataset formats have in common: JSON, and the tables of numbers."""
+"""Files that both dataset formats share: JSON, and the tables of numbers."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from positronic.bake.statistics import Stats
 
 
 def data_schema(feature_info: Mapping[str, dict[str, Any]], list_type: str) -> pa.Schema:
-    """The schema of the data files, with the metadata by which Hugging Face's datasets knows the columns.
+    """The schema of the data files, with the metadata from which Hugging Face's datasets knows the columns.
 
-    ``list_type``: how that library calls a list of fixed length, ``List`` from its release 4 on, ``Sequence`` before.
+    ``list_type``: that library's name for a list of fixed length: ``List`` from release 4 on, ``Sequence`` before.
     """
     fields, described = [], {}
     for name, feature in feature_info.items():
@@ -51,13 +51,13 @@ def stats_text(stats: Mapping[str, Stats]) -> str:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write it for people to read too; the folder is made."""
+    """Write JSON that people can read too. The folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json_text(content), encoding="utf-8")
 
 
 def json_text(content: Any) -> str:
-    """For people to read too."""
+    """JSON that people can read too."""
     return json.dumps(content, indent=4, ensure_ascii=False) + "\n"
 
 

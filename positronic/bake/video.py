@@ -1,7 +1,7 @@
 """Encoding one episode's frames, and joining finished pieces without encoding again.
 
-Every piece is encoded alone with one thread and without B-frames, so that its bytes depend on its frames and settings
-only, each packet is one frame in display order, and pieces can be joined packet by packet.
+Each piece is encoded alone, with one thread and without B-frames. So its bytes depend only on its frames and settings,
+each packet is one frame in display order, and pieces can be joined packet by packet.
 """
 
 from __future__ import annotations
@@ -69,10 +69,8 @@ def piece_writer(path: Path, height: int, width: int, fps: int, video: VideoConf
 
 
 def check_encoder(path: Path, height: int, width: int, fps: int, video: VideoConfig) -> None:
-    """Encode one frame into ``path`` and read it again.
-
-    Raises PositronicError when the encoder refuses the settings, or when pictures come back in other colours.
-    """
+    """Encode one frame into ``path`` and read it again. Raises PositronicError if the encoder refuses the settings, or
+    if the picture comes back in other colours."""
     try:
         # One frame is enough: an encoder refuses its settings when it is opened, and the stream says its colours.
         black = FromRgb(video.pix_fmt).from_array(np.zeros((height, width, 3), np.uint8))

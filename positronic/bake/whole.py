@@ -1,8 +1,8 @@
-"""Is a baked dataset whole? What it says of itself in several places is held against each other.
+"""Is a baked dataset complete? Its redundant records are compared with each other.
 
-Manifest, ``info.json``, sidecar, tasks, episodes, rows, videos and statistics each say how much there is of what. Files
-are looked at by their headers and by LeRobot's own columns, so that a million rows take about a second; that no byte
-has changed since the bake is a matter of ``file_list``.
+Manifest, ``info.json``, sidecar, tasks, episodes, rows, videos and statistics each say how much there is. Only headers
+and LeRobot's own columns are read, so that a million rows take about a second. Whether a byte has changed since the
+bake is for ``file_list``.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ MAX_READ_BYTES = 2 * 10**9
 @dataclass(frozen=True, eq=False)
 class Whole:
     """A dataset that agrees with itself. ``tasks``: in the order of ``task_index``. ``rows``: the columns asked for.
-    ``stats``: ``meta/stats.json`` as it is, unless it was not asked for."""
+    ``stats``: ``meta/stats.json`` as it is, unless it was left out."""
 
     recipe: Recipe
     places: Places
@@ -65,11 +65,10 @@ class Whole:
 def require_whole(
     root: Path, manifest: Manifest, columns: Sequence[str] = (), videos: bool = True, anew: Collection[str] = ()
 ) -> Whole:
-    """Look at every file of the dataset in ``root``, reading ``columns`` of its rows.
+    """Check every file of the dataset in ``root``, and read ``columns`` of its rows.
 
-    Without ``videos``, they are not looked at and may be missing; so are files ``anew``, which will be written anew.
-
-    Raises PositronicError naming the file, and the episode where it is about one, that others contradict.
+    Without ``videos``, videos are not checked and may be missing. Files ``anew`` may be missing too, since they will be
+    written again. Raises PositronicError that names the contradicted file and, if it concerns one episode, the episode.
     """
     files = listed_files(root, manifest, videos, anew)
     require_present(root, files)
@@ -103,9 +102,10 @@ def require_unchanged(
     if changed:
         episodes = whole.places.episodes_in(root / changed[0])
         of = f" (episodes {episodes[0]} to {episodes[-1]})" if episodes else ""
-        more = f" So are {len(changed) - 1} more files." if len(changed) > 1 else ""
+        more = f" The same is true of {len(changed) - 1} more files." if len(changed) > 1 else ""
         raise PositronicError(
-            f"{root / changed[0]}{of} is damaged or another dataset's: other bytes than the bake wrote.{more} {AGAIN}"
+            f"{root / changed[0]}{of} is damaged or of another dataset: its bytes are not those that the bake "
+            f"wrote.{more} {AGAIN}"
         )
 
 
@@ -130,7 +130,7 @@ def listed_files(root: Path, manifest: Manifest, videos: bool = True, anew: Coll
 
 
 def record_again(root: Path, manifest: Manifest, names: Collection[str]) -> None:
-    """Take what files ``names`` hold now for what they should."""
+    """Record the present content of files ``names`` as right."""
     if manifest.file_list:
         write_file_list(root, read_file_list(root) | measure(root, names))
 
@@ -158,7 +158,7 @@ def _require_same_episodes(root: Path, places: Places, lengths: NDArray[np.int64
 
 
 def _require_info(path: Path, manifest: Manifest, recipe: Recipe, tasks: int) -> None:
-    """What those who read the dataset go by."""
+    """``info.json``, by which other programs read the dataset."""
     writer = writer_v30 if manifest.dataset_format == keys.FORMAT_V30 else writer_v21
     described = features.lerobot_features(recipe.modality, manifest.fps, VideoConfig(**manifest.video))
     expected = {
@@ -251,7 +251,7 @@ def _require_frames(places: Places, camera: str, fps: int, size: tuple[int, int]
         promised, found = sum(span.count for _, span in spans), count_frames(path, fps, size)
         if found != promised:
             k = next((k for k, span in spans if span.first + span.count > found), spans[-1][0])
-            raise episode_error(path, k, f"the file holds {found} frames, its episodes have {promised}")
+            raise episode_error(path, k, f"the file holds {found} frames, but its episodes have {promised}")
 
 
 def _stats(path: Path, recipe: Recipe, frames: int) -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""The layout of a LeRobot dataset, format v2.1: a parquet file per episode, an mp4 per episode and camera.
+"""The layout of a LeRobot dataset, format v2.1: one parquet file per episode, one mp4 per episode and camera. Upstream
+GR00T and openpi read it.
 
-Upstream GR00T and openpi read this one. Its readers use releases of Hugging Face's datasets before 4, and a GR00T
-loader wants ``meta/stats.json``, which LeRobot's own v2.1 left out.
+Its readers use releases of Hugging Face's datasets before 4. GR00T's loader needs ``meta/stats.json``, which LeRobot's
+own v2.1 does not write.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ EPISODE_STATS = ("min", "max", "mean", "std", "count")
 
 
 class WriterV21:
-    """Entries in, one after another, then ``finish``. Files that are in ``root`` already stay as they are."""
+    """Takes entries one after another, then ``finish``. Files that exist in ``root`` already stay as they are."""
 
     kept = ("data", "videos", EPISODES_FILE, EPISODES_STATS_FILE)
-    """What an appended dataset has in common with what it was before; lines are added to the last two."""
+    """Files that an appended dataset shares with the old one. Lines are added to the last two."""
 
     def __init__(self, root: Path, ledger: Ledger) -> None:
         self.root = root

@@ -33,10 +33,10 @@ EPISODES_PER_GROUP = 100
 
 
 class WriterV30:
-    """Entries in, one after another, then ``finish``. Files that are in ``root`` already stay as they are."""
+    """Takes entries one after another, then ``finish``. Files that exist in ``root`` already stay as they are."""
 
     kept = ("data", "videos", "meta/episodes")
-    """What an appended dataset has in common with what it was before."""
+    """Files that an appended dataset shares with the old one."""
 
     def __init__(self, root: Path, ledger: Ledger) -> None:
         self.root = root

@@ -22,8 +22,8 @@ LABELS = ("commanded", "measured")
 class Recipe:
     """A codec as a vendor uses it. ``codec_config`` and ``modality_config`` are what it was built from.
 
-    ``reference_rotations``: by raw signal, found in a bake; none in a recipe that was not baked with yet. They are no
-    part of the contract: who asks for a codec takes those of the dataset or checkpoint.
+    ``reference_rotations``: by raw signal, found in a bake; none in a recipe that was not baked with yet. They are not
+    part of the contract: a run that asks for a codec takes those of the dataset or checkpoint.
     """
 
     codec: Codec
@@ -34,7 +34,7 @@ class Recipe:
 
     @property
     def contract(self) -> dict[str, str]:
-        """What two parts must agree on: each canonical feature with its convention, each column with its sources."""
+        """What two recipes must agree on: each canonical feature with its convention, each column with its sources."""
         features = {
             name: f"{feature.dtype}{list(feature.shape)} {feature.convention}"
             for name, feature in self.codec.features.items()
@@ -56,7 +56,7 @@ class Recipe:
         return build(self.codec_config, self.modality_config, references)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready; ``from_dict`` gives an equal recipe. ``contract`` is there for people to read."""
+        """JSON-ready; ``from_dict`` gives an equal recipe. ``contract`` is included for people to read."""
         codec, modality = asdict(self.codec_config), asdict(self.modality_config)
         fields = {"codec": codec, "modality": modality, "contract": self.contract}
         references = {name: list(values) for name, values in self.reference_rotations.items()}
@@ -64,7 +64,8 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Recipe:
-        """The inverse of ``to_dict``. Raises PositronicError for what this version does not know, or cannot build."""
+        """The inverse of ``to_dict``. Raises PositronicError for a recipe that this version does not know, or cannot
+        build."""
         references = fields.get("reference_rotations", {})  # older versions had none
         codec = _config(CodecConfig, "codec", fields.get("codec"))
         modality = _config(ModalityConfig, "modality", fields.get("modality"))

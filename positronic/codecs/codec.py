@@ -33,10 +33,10 @@ class Timing:
 
 @dataclass(frozen=True)
 class Codec:
-    """Observation x action x timing. Frozen; the same object bakes episodes and encodes live observations.
+    """Observation x action x timing. It is frozen; the same object bakes episodes and encodes live observations.
 
-    ``state`` and ``images`` make the observation, ``action`` the label: its first feature moves the arm, its second,
-    ``action.grip``, the gripper, which ``switch_grip`` turns into a switch.
+    ``state`` and ``images`` make the observation, ``action`` the label. The first feature of ``action`` moves the arm;
+    the second, ``action.grip``, moves the gripper, and ``switch_grip`` turns it into a switch.
     """
 
     name: str
@@ -78,8 +78,8 @@ class Codec:
         return {feature.name: feature.encode(samples[feature.signal]) for feature in (*self.state, *self.action)}
 
     def count_turned(self, samples: Mapping[str, NDArray[np.floating]]) -> dict[str, int]:
-        """How many samples of each pose signal, (T, 7), are encoded by their other number: -q instead of q, or the
-        other rotation vector of a rotation near pi."""
+        """How many samples of each pose signal, (T, 7), are encoded by the other numbers of the same rotation: -q
+        instead of q, or the other rotation vector near pi."""
         features = {feature.signal: feature for feature in (*self.state, *self.action) if feature.part.has_two_numbers}
         return {name: f.part.count_turned(f.rows(samples[name])) for name, f in features.items()}
 
@@ -92,10 +92,10 @@ class Codec:
         return vectors | {i.name: i.encode(_live_image(observation, i.signal)) for i in self.images}
 
     def require_plausible(self, observation: Mapping[str, Any]) -> None:
-        """Raise PositronicError at the first state of a live observation that no robot on a table can have.
+        """Raise PositronicError at the first impossible state of a live observation.
 
-        Other units and layouts are found by it (degrees, millimetres, percent, a quaternion that is none). ``encode``
-        takes such numbers as they are.
+        This finds other units and layouts (degrees, millimetres, percent, four numbers that are no quaternion).
+        ``encode`` accepts such numbers.
         """
         for feature in self.state:
             found = fault(feature.part.raw_limits, feature.rows(_live_vector(observation, feature.signal)[None]))

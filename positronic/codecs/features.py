@@ -1,7 +1,7 @@
 """Canonical features: the flat, named pieces that a codec makes of raw signals.
 
 ``state.<part>`` and ``action.<part>`` are float32 vectors, ``image.<camera>`` uint8 frames. One function encodes a
-whole episode (T, ...) and a live observation (a batch of one), by operations that are element-wise along T, so both are
+whole episode (T, ...) and a live observation (a batch of one), by operations that are element-wise along T. So both are
 equal bit for bit.
 """
 
@@ -22,7 +22,7 @@ from positronic.geometry import NoDirectionError
 
 Array = NDArray[np.float32]
 References = Mapping[str, Sequence[float]]
-"""Raw pose signal -> the rotation that decides between two rows of numbers which say the same rotation."""
+"""Raw pose signal -> the rotation that decides between two ways to write the same rotation."""
 
 GRIP_THRESHOLD = 0.5  # strictly above is closed
 

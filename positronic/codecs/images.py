@@ -10,9 +10,10 @@ from positronic.errors import PositronicError
 
 
 def letterbox_geometry(height: int, width: int, to_height: int, to_width: int) -> tuple[int, int, int, int]:
-    """``(height, width, top, left)`` of the picture in the box: aspect kept, truncated, ``int(rest / 2)`` above.
+    """``(height, width, top, left)`` of the picture in the box: the aspect is kept, sizes are truncated, and ``int(rest
+    / 2)`` is above.
 
-    Raises PositronicError for a picture without pixels, and for one so narrow that none is left in the box.
+    Raises PositronicError for a picture without pixels, and for one so narrow that no pixel of it is left in the box.
     """
     if not height or not width:
         raise PositronicError(f"A picture of {height} x {width} (height x width) has no pixels.")
@@ -27,16 +28,16 @@ def letterbox_geometry(height: int, width: int, to_height: int, to_width: int) -
 
 
 def letterbox(image_hwc: NDArray[np.uint8], to_height: int, to_width: int) -> NDArray[np.uint8]:
-    """uint8 RGB (H, W, 3) -> (to_height, to_width, 3), black around."""
+    """uint8 RGB (H, W, 3) -> (to_height, to_width, 3), with a black border."""
     if image_hwc.shape[:2] == (to_height, to_width):
         return image_hwc
     return np.asarray(letterbox_image(Image.fromarray(image_hwc), to_height, to_width))
 
 
 def letterbox_image(image: Image.Image, to_height: int, to_width: int) -> Image.Image:
-    """The same on Pillow's RGB image, which the bake has at hand.
+    """The same on Pillow's RGB image, which the bake has anyway.
 
-    Pillow's BILINEAR, which is antialiased; OpenCV's is not, and gives other pixels.
+    The filter is Pillow's BILINEAR, which is antialiased; OpenCV's is not, and gives other pixels.
     """
     if image.size == (to_width, to_height):
         return image

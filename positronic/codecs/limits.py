@@ -1,6 +1,6 @@
-"""What a number of a robot can be at all: one definition for recordings, baked columns, live observations and commands.
+"""Which numbers of a robot are possible: one definition for recordings, baked columns, live observations and commands.
 
-Limits are wide on purpose: they find other units (millimetres, degrees, percent), other layouts and damage, not bad
+The limits are wide on purpose. They find other units (millimetres, degrees, percent), other layouts and damage, not bad
 demonstrations.
 """
 
@@ -29,9 +29,10 @@ QUAT_SLACK = 0.01  # of a raw quaternion's length: clients in the field round to
 
 
 class Limit(NamedTuple):
-    """What ``measure`` makes of the numbers ``dims`` of rows, (T, d) -> (T, d) or (T, 1), is in ``low`` to ``high``.
+    """``measure`` makes numbers of rows, (T, d) -> (T, d) or (T, 1), from their ``dims``; each must be from ``low`` to
+    ``high``.
 
-    ``says``: what is wrong, with the measured number in braces.
+    ``says``: what is wrong otherwise, with the measured number in braces.
     """
 
     dims: slice
@@ -41,7 +42,7 @@ class Limit(NamedTuple):
     says: str
 
     def excess(self, rows: Floats) -> tuple[Floats, Floats]:
-        """Of rows (T, D): what was measured, and how far it is outside, 0 inside; not a number counts as inside."""
+        """For rows (T, D): what was measured, and how far it is outside (0 inside). A NaN counts as inside."""
         with np.errstate(invalid="ignore", over="ignore"):
             measured = self.measure(rows[:, self.dims].astype(np.float64))
             outside = np.maximum(self.low - measured, measured - self.high)
@@ -116,7 +117,8 @@ ENCODED_ROTATION = {
 
 
 def fault(limits: Sequence[Limit], rows: ArrayLike) -> str | None:
-    """What is wrong with rows (T, D): the worst number beyond the first limit that they break. None: nothing."""
+    """What is wrong with rows (T, D): the worst number beyond the first limit that they break. None if nothing is
+    wrong."""
     rows = np.asarray(rows, np.float64)
     for limit in limits:
         measured, beyond = limit.excess(rows)
@@ -126,7 +128,7 @@ def fault(limits: Sequence[Limit], rows: ArrayLike) -> str | None:
 
 
 def command_fault(command: Command) -> str | None:
-    """What makes a command impossible for a robot on a table, in words with the number; None when nothing does."""
+    """Why no robot on a table could follow a command, in words with the number. None if it could."""
     if isinstance(command, CartesianPosition):
         return fault((REACH, RAW_QUAT), command.pose[None])
     if isinstance(command, JointPosition):
@@ -137,5 +139,5 @@ def command_fault(command: Command) -> str | None:
 
 
 def step_fault(step: ActionStep) -> str | None:
-    """Like ``command_fault``, of a step's command and gripper."""
+    """Like ``command_fault``, for a step's command and gripper."""
     return command_fault(step.command) or fault((GRIP,), [[step.target_grip]])

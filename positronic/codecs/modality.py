@@ -38,7 +38,7 @@ class Column:
         return self.sources[0].dtype
 
     def join(self, canonical: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
-        """Canonical arrays (..., D_i) to this column's (..., sum of D_i); an image passes as it is."""
+        """Canonical arrays (..., D_i) to this column's (..., sum of D_i). An image passes unchanged."""
         if len(self.sources) == 1:
             return canonical[self.sources[0].name]
         return np.concatenate([canonical[source.name] for source in self.sources], axis=-1)

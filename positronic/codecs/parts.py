@@ -1,7 +1,7 @@
 """The parts that states and actions are made of: one class for each kind of quantity.
 
-A new kind of part is one more class in ``PARTS``: its raw signals, its size, what encodes it, what a policy's numbers
-command, and what its numbers can be at all.
+To add a kind of part, add one class to ``PARTS``. It says its raw signals, its size, how it is encoded, what a policy's
+numbers command, and which numbers are possible.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ TOWARD = {"quat_wxyz": geometry.quat_toward, "rotvec": geometry.rotvec_toward}  
 class Part(ABC):
     """A quantity in the layout of one codec.
 
-    ``measured``, ``commanded``: its raw signals, None where there is none. ``raw_size``: numbers in a raw sample.
-    ``command_type``: what a policy commands with it, None for what does not move an arm. ``raw_limits``: what raw
-    samples can be. ``agreement``: of a measured and a commanded sample side by side.
+    ``measured``, ``commanded``: its raw signals, None if there is none. ``raw_size``: numbers in a raw sample.
+    ``command_type``: what a policy commands with it, None if it does not move an arm. ``raw_limits``: which raw samples
+    are possible. ``agreement``: limits of a measured and a commanded sample side by side.
     """
 
     name: ClassVar[str]
@@ -76,16 +76,16 @@ class Part(ABC):
 
     @property
     def has_two_numbers(self) -> bool:
-        """Whether one state of the robot can be said by two rows of numbers, as one rotation by q and -q."""
+        """Whether one state of the robot can be written in two ways, as one rotation by q and -q."""
         return False
 
     @property
     def has_reference_rotation(self) -> bool:
-        """Whether it is known which of the two rows it is said by."""
+        """Whether it is known which of the two ways is used."""
         return False
 
     def toward(self, reference_rotation: Sequence[float] | None) -> Part:
-        """The part that says a rotation by that one of its numbers that is nearer to the reference; None: as it is."""
+        """The same part, writing a rotation in the way that is nearer to the reference. None: as it was recorded."""
         return self
 
     def signed_quats(self, rows: Floats) -> Floats:
@@ -122,8 +122,8 @@ class Part(ABC):
 class EePose(Part):
     """Pose of the end effector; ``rotation`` names its layout.
 
-    ``reference_rotation``: in that layout, decides between q and -q, and between the two rotation vectors of a
-    rotation near pi. None, as in datasets and checkpoints of older versions: they stay as they were recorded.
+    ``reference_rotation``, in that layout, decides between q and -q, and between the two rotation vectors of a rotation
+    near pi. It is None in datasets and checkpoints of older versions; there rotations stay as they were recorded.
     """
 
     rotation: str

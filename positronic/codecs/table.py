@@ -1,4 +1,4 @@
-"""A recipe's contract as a table, for people to read before anything moves."""
+"""A recipe's contract as a table that people read before anything moves."""
 
 from __future__ import annotations
 

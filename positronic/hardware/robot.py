@@ -11,14 +11,18 @@ from positronic.errors import PositronicError, listing
 
 
 def tick_ns(tick: int, fps: int) -> int:
-    """When control step ``tick`` falls, floored to whole ns, so that a sample stays at its own point of the grid."""
+    """When control step ``tick`` falls, rounded down to whole ns, so that a sample stays at its own point
+    of the grid."""
     return tick * 10**9 // fps
 
 
 @dataclass(frozen=True)
 class Scores:
-    """How a robot's task is told of: ``done`` is the word for a success ("stacked 98/100"), ``score`` the metric that
-    decides, 0..1. ``course``: the metric that is drawn over time, times ``factor`` in ``unit``, under ``title``."""
+    """How a robot's task is reported: ``done`` is the word for a success ("stacked 98/100"), ``score`` the metric that
+    decides, 0..1.
+
+    ``course``: the metric that is drawn over time, times ``factor`` in ``unit``, under ``title``.
+    """
 
     done: str
     score: str
@@ -34,7 +38,7 @@ class Judge(Protocol):
     success_ns: int | None
 
     def update(self, time_ns: int, metrics: Mapping[str, float]) -> bool:
-        """Take the metrics at ``time_ns``, in order of time; whether the task was done by then."""
+        """Take the metrics at ``time_ns``, in order of time. Returns whether the task was done by then."""
         ...
 
 
@@ -52,8 +56,8 @@ class RobotContract:
     """What a robot measures and what it can be told.
 
     ``signals``: raw key -> shape, ``()`` for a scalar, cameras ``(height, width, 3)``. ``commands``: kinds that
-    ``Robot.command`` accepts, by their name on the wire. ``conventions``: raw key -> what its numbers mean.
-    ``scores``: of a robot that is ``Judged``.
+    ``Robot.command`` accepts, by their name on the wire. ``conventions``: raw key -> what its numbers mean. ``scores``:
+    those of a robot that is ``Judged``.
     """
 
     name: str
@@ -82,7 +86,8 @@ class RobotContract:
 
 @runtime_checkable
 class Stamped(Protocol):
-    """A robot whose signals are measured at other moments than those at which it is observed: every real one."""
+    """A robot whose signals are measured at other moments than those at which it is observed, as on every
+    real robot."""
 
     def measured_ns(self) -> Mapping[str, int]:
         """When each signal that ``observe`` would give now was measured, ns since the reset (before it: negative).
@@ -130,7 +135,7 @@ class Robot(Protocol):
         ...
 
     def statics(self) -> dict[str, Any]:
-        """What holds for the whole episode: the task and the scene, ready to be recorded."""
+        """What is true for the whole episode: the task and the scene, ready to be recorded."""
         ...
 
     def close(self) -> None:

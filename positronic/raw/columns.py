@@ -1,10 +1,10 @@
 """Columns of the parquet files, in both published versions of the format.
 
-Version 1 has one clock, ``timestamp`` (``ts_ns`` in a video's index) and may carry further ones, ignored here.
-Version 2 says so in the schema's metadata and has one ``ts.<timeline>`` column per clock.
+Version 1 has one clock, ``timestamp`` (``ts_ns`` in a video's index). It may have further clocks, which are ignored
+here. Version 2 is marked in the schema's metadata and has one ``ts.<timeline>`` column per clock.
 
-A flipped bit in a compressed page decodes into other numbers without a word. Pages that carry a check sum (ours do) are
-verified; in all files the numbers are held against the extremes that the footer notes for every row group.
+A flipped bit in a compressed page decodes into other numbers without an error. Pages that carry a check sum (ours do)
+are verified. In all files the numbers are compared with the extremes that the footer notes for every row group.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TIMELINE_PREFIX = "ts."
 PREFERRED_TIMELINES = ("ts.harness.world", "ts.received.world")
 
 UNREADABLE = (OSError, pa.ArrowException, ValueError, MemoryError)
-"""What pyarrow raises about a damaged file; a length that was hit asks for more memory than there is."""
+"""What pyarrow raises about a damaged file. A damaged length asks for more memory than there is (MemoryError)."""
 
 
 def read_table(path: Path) -> pa.Table:
@@ -76,8 +76,8 @@ def _extremes(table: pa.Table, column: str) -> tuple[float, float] | None:
 def read_times(table: pa.Table, path: Path, v1_column: str) -> Times:
     """int64 (N,) stamps of the file's clock.
 
-    Raises BadEpisode when they are missing, null or go back, and when a stamp comes twice: a clock of version 2 may
-    stand still as long as another one of that file does not.
+    Raises BadEpisode when stamps are missing or null, when they go back, and when two are equal. In version 2 one clock
+    may stand still while another clock of the file runs.
     """
     column = _time_column(table, path, v1_column)
     if column is None:
@@ -94,7 +94,7 @@ def read_times(table: pa.Table, path: Path, v1_column: str) -> Times:
         raise BadEpisode(
             path.parent,
             f"{path.name}: rows {row} and {row + 1} have the same stamp, {times[row]} ns; stamps are whole "
-            "nanoseconds, and every sample has a later one.",
+            "nanoseconds, and each must be later than the one before.",
         )
     return times
 
@@ -167,6 +167,6 @@ def _stack(values: pa.Array, path: Path) -> np.ndarray:
 
 
 def _to_numpy(array: pa.Array) -> np.ndarray:
-    """Without nulls. pyarrow's own ``to_numpy`` imports pandas where there is one: most of a worker's start."""
+    """Without nulls. pyarrow's own ``to_numpy`` imports pandas if it is installed, most of a worker's start."""
     numeric = pa.types.is_integer(array.type) or pa.types.is_floating(array.type)
     return np.from_dlpack(array) if numeric else array.to_numpy(zero_copy_only=False)

@@ -1,7 +1,8 @@
 """What a camera's file holds: its one video stream, and which frames of it are shown, in order of their time.
 
-A file may hold more than is shown. One that was trimmed without encoding again keeps the packets before its beginning,
-which its edit list hides; one cut in the middle starts with packets that need a picture which is not there.
+A file may hold more frames than a player shows. A file that was trimmed without encoding again keeps the packets before
+its beginning, and its edit list hides them. A file that was cut in the middle starts with packets that need a missing
+picture.
 """
 
 from __future__ import annotations
@@ -105,7 +106,7 @@ def missing_end(path: Path) -> str | None:
             size = int.from_bytes(header[BOX_HEADER:]) if size == LARGE else size
             size = end - start if size == TO_THE_END else size
             if size < BOX_HEADER or start + size > end:
-                return f"what begins at byte {start} should end at {start + size}, the file does at {end}"
+                return f"the box at byte {start} should end at byte {start + size}, but the file ends at byte {end}"
             start += size
     return None
 

@@ -70,7 +70,8 @@ class Dataset(Sequence[Episode]):
         return Episode(place, self.naming, edits)
 
     def prefetch(self, index: int) -> None:
-        """An episode will be read soon: begin to fetch it if it is in an object store. Any index will do."""
+        """Begin to fetch an episode that will be read soon, if it is in an object store. An index out of range is
+        ignored."""
         if 0 <= index < len(self):
             self._refs[index].place.prefetch()
 
@@ -132,7 +133,7 @@ def _episodes(roots: Iterable[Path]) -> tuple[list[EpisodeRef], LeftOut]:
 
 
 def _episodes_of(root: Path) -> tuple[list[EpisodeRef], LeftOut]:
-    """Meta data is read only where an edit log drops episodes, as those are named by uid."""
+    """Reads meta data only if an edit log drops episodes, because the log names them by uid."""
     edits = read_edits(root)
     finished, unfinished = [], []
     for path in episode_paths(root):

@@ -1,4 +1,5 @@
-"""One open video: frames by number, found by their presentation time, decoded in order or from the keyframe before."""
+"""One open video: frames by number. They are found by presentation time, and decoded in order or from the keyframe
+before."""
 
 from __future__ import annotations
 
@@ -78,7 +79,7 @@ class Decoder:
     def frame(self, index: int) -> av.VideoFrame:
         """Frame ``index`` >= 0 in order of presentation. Asking for the same again decodes nothing."""
         if index >= self.count_frames():
-            raise bad(self.path, f"holds {self.count_frames()} frames, frame {index} was asked for")
+            raise bad(self.path, f"holds {self.count_frames()} frames, but frame {index} was asked for")
         if not self._position <= index <= self._position + SEEK_GAP:
             self._seek(index)
         while self._position < index:
@@ -94,7 +95,7 @@ class Decoder:
         try:
             self._frame = next(self._frames)
         except StopIteration:
-            raise bad(self.path, f"ends after {self._position + 1} frames, frame {target} was asked for") from None
+            raise bad(self.path, f"ends after {self._position + 1} frames, but frame {target} was asked for") from None
         except av.FFmpegError as error:
             raise bad(self.path, f"cannot be decoded after frame {self._position} ({brief(error)})") from error
         last, self._position = self._position, self._number(self._frame)

@@ -1,6 +1,7 @@
-"""``edits.jsonl``: later changes of statics and dropped episodes, applied in order while reading; the last one wins.
+"""``edits.jsonl``: later changes of statics, and dropped episodes. They are applied in order while reading; the last
+one wins.
 
-One JSON object per line: ``{"op": "set_static", "v": 1, "ep": uid, "data": {...}}``, or op ``drop`` / ``undrop``.
+Each line is one JSON object: ``{"op": "set_static", "v": 1, "ep": uid, "data": {...}}``, or op ``drop`` / ``undrop``.
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ def read_edits(root: Path) -> Edits:
     try:
         return parse_edits(path.read_bytes(), str(path))
     except OSError as error:
-        raise PositronicError(f"{path} cannot be read ({error}). Mend it, or move it away to read all.") from error
+        raise PositronicError(
+            f"{path} cannot be read ({error}). Mend it, or move it away to read all episodes."
+        ) from error
 
 
 def parse_edits(content: bytes, where: str) -> Edits:

@@ -63,7 +63,8 @@ class Signals(Mapping[str, Signal]):
 
     @cached_property
     def _recorded(self) -> frozenset[str]:
-        """A camera is named by its mp4 or by its index alone: half a camera is found, and is bad when it is read."""
+        """A camera is named by its mp4 or by its index: a camera that lacks one of them is listed too, and is bad when
+        it is read."""
         videos = {
             file.removesuffix(end) for end in (VIDEO_SUFFIX, INDEX_SUFFIX) for file in self._files if file.endswith(end)
         }
@@ -83,16 +84,16 @@ class Signals(Mapping[str, Signal]):
 
 
 class Episode:
-    """A finished episode at ``place`` (``<root>/<block>/<id>``). Nothing is read before it is asked for, and one in an
-    object store is not fetched before.
+    """A finished episode at ``place`` (``<root>/<block>/<id>``).
 
-    Raises BadEpisode, here and in its signals, when what is asked for cannot be read.
+    Nothing is read, and nothing is fetched from an object store, before it is asked for. The episode and its signals
+    raise BadEpisode when what is asked for cannot be read.
     """
 
     def __init__(self, place: Path | EpisodeFolder, naming: Naming | None = None, edits: Edits = NO_EDITS) -> None:
         self.place = episode_folder(place)
         if not self.place.is_finished:
-            raise BadEpisode(self.path, "it is unfinished: it is being recorded, or its recording crashed.")
+            raise BadEpisode(self.path, "it is unfinished: it is still being recorded, or its recording crashed.")
         self.naming = naming or Naming()
         self.signals: Signals = Signals(self.place, self.naming)
         self._edits = edits
@@ -116,18 +117,21 @@ class Episode:
 
     @cached_property
     def meta(self) -> dict[str, Any]:
-        """``meta.json`` (who wrote it, when), with the actual path; only the path when that file is broken."""
+        """``meta.json`` (who wrote it, and when) with the actual path. If the file is broken, only the path."""
         return read_meta(self.path) | {"path": str(self.path)}
 
     @property
     def uid(self) -> str:
-        """Unique id; older recordings, which have none, go by the time of their creation."""
+        """Unique id. Older recordings have none; there it is made of the time of creation."""
         return uid_of(self.meta, self.place.name)
 
     @cached_property
     def statics(self) -> dict[str, Any]:
-        """What was true throughout the episode, after edits. Raises BadEpisode when nobody can say which edits are its
-        own: one that they drop would come back."""
+        """What was true throughout the episode, after edits.
+
+        Raises BadEpisode when nobody can say which edits belong to this episode: an episode that the edits drop would
+        come back.
+        """
         if self._edits.names_episodes and not self.is_known:
             raise BadEpisode(
                 self.path,
@@ -138,7 +142,7 @@ class Episode:
 
     @property
     def is_known(self) -> bool:
-        """Whether ``meta.json`` says who it is."""
+        """Whether ``meta.json`` says which episode this is."""
         return recorded_uid(self.meta) is not None
 
     @property
@@ -226,9 +230,9 @@ class Episode:
 
     @property
     def notes(self) -> list[str]:
-        """What should be said of the episode, though it may well be good."""
-        unknown = [] if self.is_known else [f"{META_FILE} is missing or broken; what it noted cannot be compared."]
-        return unknown + [f"{name} is another file than was recorded." for name in self._replaced]
+        """What the report should say about the episode, although it may well be good."""
+        unknown = [] if self.is_known else [f"{META_FILE} is missing or broken, so its notes cannot be compared."]
+        return unknown + [f"{name} is not the file that was recorded." for name in self._replaced]
 
     @cached_property
     def _digests(self) -> dict[str, str]:

@@ -49,10 +49,8 @@ def describe(files: Iterable[Path]) -> dict[str, dict[str, Any]]:
 
 
 def replaced(folder: Path, digests: Mapping[str, str], meta: Mapping[str, Any]) -> Iterator[str]:
-    """Names of those files of an episode that are others than the recorder wrote. ``digests``: name -> sha256 (hex).
-
-    Raises BadEpisode for a file that is damaged.
-    """
+    """Names of the files of an episode that are not those that the recorder wrote. ``digests``: name -> sha256 (hex).
+    Raises BadEpisode for a file that is damaged."""
     noted = meta.get(FILES)
     for name, digest in digests.items():
         file = noted.get(name) if isinstance(noted, dict) else None

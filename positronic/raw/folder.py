@@ -1,4 +1,4 @@
-"""The folder of one episode, wherever it lies; local ones here, those in an object store in ``raw.remote``."""
+"""The folder of one episode, wherever it is. Local folders are here, those in an object store are in ``raw.remote``."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class EpisodeFolder(Protocol):
 
     @property
     def path(self) -> Path:
-        """Where its files are on this machine; they are fetched first if need be."""
+        """Where its files are on this machine. They are fetched first if necessary."""
         ...
 
     def prefetch(self) -> None:
@@ -38,7 +38,7 @@ class EpisodeFolder(Protocol):
         ...
 
     def without_cameras(self) -> EpisodeFolder:
-        """The same folder for a reader who needs no video: none has to be fetched."""
+        """The same folder for a reader who needs no video, so that none is fetched."""
         ...
 
 

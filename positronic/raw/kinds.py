@@ -1,6 +1,6 @@
-"""What the published names of signals mean, so that none is offered, or taken, in the place of another.
+"""What the published names of signals mean, so that no signal is offered, or accepted, in the place of another.
 
-An alias renames and converts nothing: poses under the name of joints are baked as radians without a word.
+An alias renames and converts nothing: poses under the name of joints would be baked as radians without a message.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ PUBLISHED = frozenset(
         *(keys.COMMAND_JOINTS, keys.COMMAND_JOINT_DELTAS, keys.COMMAND_RESET, keys.IMAGE_WRIST, keys.IMAGE_EXTERIOR),
     ]
 )
-"""Names with one meaning: what is recorded under one of them is never what is missing under another."""
+"""Names with one meaning. A signal recorded under one of them never stands in for another one that is missing."""
 
 
 def kind_of(name: str) -> Kind | None:
@@ -76,14 +76,15 @@ def require_same_kinds(aliases: Mapping[str, str]) -> None:
 
 
 def remedy(name: str, signals: Mapping[str, VectorSignal | VideoSignal], size: int | None = None) -> str:
-    """What to type about the missing signal ``name``, of ``size`` numbers a sample: it names only what could be it."""
+    """What to type about the missing signal ``name``, of ``size`` numbers a sample. It names only signals that could be
+    meant."""
     present, kind = f"Present: {listing(signals)}", kind_of(name)
     if kind is None:
         near = did_you_mean(name, signals)
         return f"{near} {present}. If it goes by another name: {_alias(name, RECORDED)}."
     fitting = [found for found in signals if _could_be(name, found, signals[found], size)]
     if not fitting:
-        return f" {present}; by name and size none of these holds {kind.what}."
+        return f" {present}; judging by name and size, none of these holds {kind.what}."
     named = f"'{fitting[0]}'" if len(fitting) == 1 else f"one of {listing(fitting)}"
     source = fitting[0] if len(fitting) == 1 else RECORDED
     return f" {present}. If it is {named}: {_alias(name, source)}."
@@ -107,7 +108,7 @@ def _could_be(name: str, found: str, signal: VectorSignal | VideoSignal, size: i
 
 
 def looks_like_poses(values: np.ndarray) -> bool:
-    """Whether the last four of seven numbers are a unit quaternion throughout, as those of moving joints never are."""
+    """Whether the last four of seven numbers are always a unit quaternion, which those of moving joints never are."""
     if values.ndim != 2 or values.shape[1] != POSE_SIZE or values.dtype.kind != "f" or len(values) < 2:
         return False
     rows = values.astype(np.float64)

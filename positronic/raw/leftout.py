@@ -1,4 +1,5 @@
-"""What lies in a dataset's folder and is not among its episodes, so that nothing is left out without a word."""
+"""What lies in a dataset's folder and is not among its episodes. Reports mention it, so that nothing is left out
+silently."""
 
 from __future__ import annotations
 

@@ -19,7 +19,8 @@ class Naming:
     inverted_gripper: bool = False
 
     def offered(self, recorded: Iterable[str]) -> dict[str, str]:
-        """Offered name -> recorded name, sorted. Aliases win over recorded names, those over newer spellings."""
+        """Offered name -> recorded name, sorted. Aliases win over recorded names, and recorded names over newer
+        spellings."""
         recorded = set(recorded)
         sources = self.sources(recorded)
         # An older and a newer spelling may both be there: then the published one keeps its own recording.

@@ -1,6 +1,6 @@
 """What no recording of a robot can hold: stamps in another unit, and values that leap away and back.
 
-Both are found without knowing more than a signal's published name, and cost one pass over its numbers.
+Finding them needs only a signal's published name, and costs one pass over its numbers.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from positronic import keys
 from positronic.raw.faults import BadEpisode
 from positronic.raw.timeline import NS_PER_SEC, Times
 
-MIN_SPACING_NS = 10_000  # no robot is sampled at 100 kHz; seconds, ms or us taken for ns come as less
-MIN_TYPICAL_SPACING_NS = 100_000  # nor at 10 kHz throughout: cameras and arms in us come as less
+MIN_SPACING_NS = 10_000  # no robot is sampled at 100 kHz; stamps in s, ms or us, taken for ns, are nearer
+MIN_TYPICAL_SPACING_NS = 100_000  # nor at 10 kHz throughout; stamps of cameras and arms in us, taken for ns, are nearer
 MIN_EPISODE_NS = 10_000_000
 MAX_EPISODE_NS = 24 * 3600 * NS_PER_SEC
 UNIT_HINT = "stamps are whole nanoseconds: multiply seconds by 10**9, milliseconds by 10**6, microseconds by 10**3"
@@ -27,8 +27,8 @@ MAX_JOINT_SPEED = 10.0  # rad/s; arms reach 2 to 6
 MAX_SPEED = 5.0  # m/s; arms reach 1 to 3
 MAX_QUAT_SPEED = 5.0  # 1/s, of one element: 10 rad/s
 MIN_DT_SEC = 0.01  # between samples closer than this, jitter of their stamps looks like speed
-LONGEST_LEAP = 3  # samples that share the damage of one page
-OUTLIER = 10  # times the step that 9 of 10 samples stay below; a signal that is all noise has no leaps
+LONGEST_LEAP = 3  # samples that one damaged page may hold
+OUTLIER = 10  # times the step that 9 of 10 samples stay below, so that a noisy signal has no leaps
 FULL_TURN_SLACK = 0.2  # rad; a joint without stops may be noted at +pi or at -pi
 
 Floats = NDArray[np.floating]
@@ -51,8 +51,8 @@ LIMITS = {
 
 
 def require_plausible_times(times: Times, path: Path) -> None:
-    """Raise BadEpisode when two samples are nearer than 10 us, or most are nearer than 100 us: so are stamps in another
-    unit. Equal ones are no matter here."""
+    """Raise BadEpisode when two samples are nearer than 10 us, or most are nearer than 100 us, as stamps in another
+    unit are. Equal stamps are accepted here."""
     steps = np.diff(times)
     near = np.flatnonzero((steps > 0) & (steps < MIN_SPACING_NS))
     if len(near):
@@ -77,8 +77,8 @@ def require_one_clock(spans: Mapping[str, Sequence[int]], path: Path) -> None:
     if spans[late][-1] - spans[early][-1] > MAX_EPISODE_NS:
         raise BadEpisode(
             path,
-            f"'{early}' ends at {spans[early][-1]} ns and '{late}' at {spans[late][-1]} ns: they do not share a clock, "
-            f"or not its unit; {UNIT_HINT}.",
+            f"'{early}' ends at {spans[early][-1]} ns and '{late}' at {spans[late][-1]} ns: their clocks differ, "
+            f"or the units of their stamps do; {UNIT_HINT}.",
         )
 
 
@@ -91,13 +91,13 @@ def require_plausible_length(start_ns: int, last_ns: int, path: Path) -> None:
         hours = length / (3600 * NS_PER_SEC)
         raise BadEpisode(
             path,
-            f"it lasts {hours:.3g} hours, from {start_ns} to {last_ns} ns, a day at most was expected; {UNIT_HINT}.",
+            f"it lasts {hours:.3g} hours, from {start_ns} to {last_ns} ns, expected at most a day; {UNIT_HINT}.",
         )
 
 
 def require_no_leaps(name: str, times: Times, values: np.ndarray, path: Path) -> None:
-    """Raise BadEpisode when ``values`` (N, D) of the published signal ``name`` leap away, faster than a robot can
-    move, and back within three samples: so does a damaged page, or a reading that failed."""
+    """Raise BadEpisode when ``values`` (N, D) of the published signal ``name`` leap away faster than a robot can move,
+    and come back within three samples. A damaged page or a failed reading looks like this."""
     if values.ndim != 2 or values.dtype.kind != "f":
         return
     limits = LIMITS.get(name, ())
@@ -106,7 +106,7 @@ def require_no_leaps(name: str, times: Times, values: np.ndarray, path: Path) ->
     with np.errstate(over="ignore", invalid="ignore"):
         largest = np.abs(values[1:] - values[:-1]).max()
     if largest <= min(limit.speed for limit in limits) * MIN_DT_SEC:
-        return  # nearly every signal of an arm that is sampled fast enough
+        return  # true of nearly every signal of an arm that is sampled fast enough
     for dims, speed, unit in limits:
         rows = values[:, dims].astype(np.float64)
         if unit == "of a quaternion":
@@ -124,7 +124,7 @@ def require_no_leaps(name: str, times: Times, values: np.ndarray, path: Path) ->
 
 
 def _one_sign(quat: Floats) -> Floats:
-    """q and -q are one rotation: each takes the sign that is nearer to the one before."""
+    """Give each quaternion the sign that is nearer to the one before, since q and -q are the same rotation."""
     turned = np.sign((quat[1:] * quat[:-1]).sum(axis=1))
     return quat * np.cumprod(np.concatenate([[1.0], np.where(turned < 0, -1.0, 1.0)]))[:, None]
 

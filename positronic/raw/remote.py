@@ -28,7 +28,7 @@ _PREFETCHING = threading.BoundedSemaphore(2)  # episodes at a time
 class RemoteEpisode:
     """The files of one episode. They are fetched at first use, and stay on this machine while this object lives.
 
-    It travels to other processes as a list of files; each fetches them for itself, from the cache if they are there.
+    Other processes receive it as a list of files. Each fetches the files for itself, or takes them from the cache.
     """
 
     def __init__(self, folder: RemoteFolder, files: Iterable[RemoteFile]) -> None:
@@ -62,11 +62,11 @@ class RemoteEpisode:
         return self._held.path
 
     def prefetch(self) -> None:
-        """Fetch it in the background, for whoever reads it next. Faults are left to that one."""
+        """Fetch it in the background for the next reader, who also gets the errors."""
         threading.Thread(target=self._try_to_fetch, daemon=True).start()
 
     def without_cameras(self) -> RemoteEpisode:
-        """Its files but those of videos."""
+        """The same episode without its videos."""
         return RemoteEpisode(self.folder, [file for file in self.files if not file.name.endswith(VIDEO_SUFFIX)])
 
     def _try_to_fetch(self) -> None:
@@ -92,7 +92,7 @@ class _Root(NamedTuple):
 def open_remote(
     uri: str | Path, storage: StorageConfig | None, tree: bool
 ) -> tuple[RemoteFolder, list[tuple[RemoteEpisode, Edits]], LeftOut]:
-    """The folder, its finished episodes with the edits of the dataset that they belong to, in order, and the rest.
+    """The folder, its finished episodes in order (each with the edits of its dataset), and what was left out.
 
     ``tree``: every dataset in the tree of folders. Raises PositronicError when there is none.
     """
@@ -140,7 +140,7 @@ async def _edits(client: Client, file: S3Uri) -> Edits:
 
 
 async def _uids(client: Client, episodes: list[RemoteEpisode]) -> dict[RemoteEpisode, str]:
-    """By uid the edits name episodes; it stands in each one's meta data."""
+    """The uids by which edits name episodes; each is in its episode's meta data."""
 
     async def uid(episode: RemoteEpisode) -> str:
         there = META_FILE in episode.names

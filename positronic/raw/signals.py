@@ -50,7 +50,7 @@ class VectorSignal:
         return self.values[index_at(self.times_ns, times_ns, self.name)]
 
     def window(self, start_ns: int, stop_ns: int) -> tuple[Times, np.ndarray]:
-        """Stamps and values in ``[start, stop)``, the value that holds at ``start`` carried there."""
+        """Stamps and values in ``[start, stop)``. The value current at ``start`` comes first, stamped ``start``."""
         times, indices = window(self.times_ns, start_ns, stop_ns)
         return times, self.values[indices]
 
@@ -70,5 +70,5 @@ class VectorSignal:
         times = columns.read_times(table, self.path, columns.TIME_V1)
         values = columns.read_values(table, self.path)
         if self.inverted and values.dtype.kind == "O":
-            raise BadEpisode(self.path.parent, f"{self.path.name} holds text, numbers were expected of a gripper.")
+            raise BadEpisode(self.path.parent, f"{self.path.name} holds text, but a gripper's numbers were expected.")
         return times, 1 - values if self.inverted else values

@@ -32,7 +32,8 @@ def encode_static(value: Any, where: str) -> Any:
 
 
 def _require_whole_characters(value: Any, where: str) -> None:
-    """Half of a surrogate pair cannot be written, and would be noticed only when the episode ends."""
+    """Refuse half of a surrogate pair at once: it cannot be written, and the end of the episode would be too late to
+    say so."""
     try:
         str(value).encode()
     except UnicodeEncodeError as error:
@@ -40,7 +41,8 @@ def _require_whole_characters(value: Any, where: str) -> None:
 
 
 def json_ready(value: Any) -> Any:
-    """A JSON value for what was read: as ``encode_static``, and nulls, which newer recordings may hold."""
+    """A JSON value for a value that was read. Like ``encode_static``, but nulls are allowed: newer recordings may hold
+    them."""
     if isinstance(value, list):
         return [json_ready(item) for item in value]
     if isinstance(value, dict):
@@ -58,8 +60,8 @@ def decode_static(value: Any) -> Any:
 
 
 def read_statics(path: Path) -> dict[str, Any]:
-    """Statics as recorded. Raises BadEpisode when the file is missing, as the task would be lost without a word, or is
-    not a JSON object."""
+    """Statics as recorded. Raises BadEpisode when the file is missing (the task would be lost silently) or is not a
+    JSON object."""
     try:
         statics = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(statics, dict):

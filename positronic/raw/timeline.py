@@ -1,6 +1,7 @@
 """Time semantics of every signal: a step function of integer nanoseconds.
 
-The value at t is the last sample at or before t. Before the first sample there is none; after the last one it stays.
+The value at t is the last sample at or before t. Before the first sample there is no value; after the last one its
+value stays.
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ def index_at(stamps_ns: Times, times_ns: Any, name: str) -> np.ndarray:
 def window(stamps_ns: Times, start_ns: int, stop_ns: int) -> tuple[Times, np.ndarray]:
     """Stamps and indices of the samples in ``[start, stop)``.
 
-    When ``start`` falls between two samples, the earlier one is carried and stamped ``start``; a window that begins
-    before the first sample begins with it.
+    If ``start`` falls between two samples, the earlier one comes first and is stamped ``start``. A window that begins
+    before the first sample begins with that sample.
     """
     low = int(np.searchsorted(stamps_ns, start_ns, side="right")) - 1  # of equal stamps the last, as in ``index_at``
     high = int(np.searchsorted(stamps_ns, stop_ns, side="left"))

@@ -1,4 +1,4 @@
-"""A raw dataset that is recorded into an object store: which of it is finished."""
+"""A raw dataset that is recorded into an object store: which parts of it are finished."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from positronic.storage.publishing import Unit
 
 
 def finished(root: Path) -> Iterable[Unit]:
-    """The finished episodes. There is no manifest: an episode is whole when it is not marked as unfinished."""
+    """The finished episodes. There is no manifest: an episode is finished if it is not marked as unfinished."""
     return [
         Unit(path, claim=keys.UNFINISHED)
         for path in episode_paths(root)

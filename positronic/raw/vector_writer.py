@@ -34,7 +34,7 @@ class VectorWriter:
         self._kind = self._kind or self._accepted(kind)
         if kind != self._kind:
             raise PositronicError(
-                f"Signal '{self.name}' holds {_text(self._kind)}; at {time_ns} ns came {_text(kind)}."
+                f"Signal '{self.name}' holds {_text(self._kind)}, but at {time_ns} ns it got {_text(kind)}."
             )
         self._times.append(time_ns)
         self._values.append(sample)

@@ -98,7 +98,7 @@ class VideoSignal:
         with self.decoder() as decoder:
             for index in indices:
                 if not 0 <= index < count:
-                    raise IndexError(f"{self.path.name} has frames 0 to {count - 1}, frame {index} was asked for")
+                    raise IndexError(f"{self.path.name} has frames 0 to {count - 1}, but frame {index} was asked for")
                 yield decoder.frame(int(index))
 
     def frames_as(self, indices: Iterable[int], convert: Callable[[av.VideoFrame], T]) -> Iterator[T]:

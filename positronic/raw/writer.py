@@ -1,7 +1,8 @@
 """Records raw episodes, version 1 of the published format.
 
-An episode's folder appears with the marker ``.unfinished`` in it, and is finished when that is removed, last of all.
-Several processes may write one dataset: a folder is taken by an atomic rename, which only one of them wins.
+An episode's folder appears with the marker ``.unfinished`` in it. The episode is finished when the marker is removed,
+as the last step. Several processes may write one dataset: a folder is taken by an atomic rename, in which only one of
+them succeeds.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ class DatasetWriter:
         self._next_id = last_episode_id(self.root) + 1
 
     def new_episode(self, episode_id: int | None = None) -> EpisodeWriter:
-        """Start an episode, under the next free id or under ``episode_id``, which does not depend on who is first.
+        """Start an episode, under the next free id or under ``episode_id``. With ``episode_id``, ids do not depend on
+        which process is first.
 
         Raises PositronicError when ``episode_id`` is taken.
         """
@@ -112,14 +114,15 @@ class EpisodeWriter:
         first, last = self._spans.get(name, (time_ns, None))
         if last is not None and time_ns <= last:
             raise PositronicError(
-                f"Signal '{name}': time must increase; after {last} ns came {time_ns} ns ({UNIT_HINT})."
+                f"Signal '{name}': time must increase; after {last} ns it got {time_ns} ns ({UNIT_HINT})."
             )
         signal.append(value, time_ns)
         self._signals[name] = signal
         self._spans[name] = (first, time_ns)
 
     def set_static(self, key: str, value: Any) -> None:
-        """Note what holds throughout; str, int, float, bool, bytes, list, dict. PositronicError if set before."""
+        """Note what is true throughout the episode: str, int, float, bool, bytes, list or dict. Raises PositronicError
+        if it was set before."""
         self._check_open()
         if key in self._statics or key in self._signals:
             what = "static" if key in self._statics else "signal"
@@ -142,15 +145,15 @@ class EpisodeWriter:
         self._say_if_too_short()
 
     def abort(self) -> None:
-        """Remove the episode; its id stays unused. Nothing happens when it is finished or removed already."""
+        """Remove the episode; its id stays unused. Does nothing if the episode is already finished or removed."""
         if not self._open:
             return
         self._open = False
         for signal in self._signals.values():
-            with contextlib.suppress(Exception):  # it may be what failed; only its file handle matters here
+            with contextlib.suppress(Exception):  # closing may be what failed; only the file handle matters here
                 signal.close()
         discarded = _hidden(self.path)
-        self.path.rename(discarded)  # at once, so that no reader meets it half deleted and without its marker
+        self.path.rename(discarded)  # in one step, so that no reader finds it half deleted and without its marker
         shutil.rmtree(discarded, ignore_errors=True)
 
     def __enter__(self) -> Self:
@@ -184,7 +187,7 @@ class EpisodeWriter:
         return describe(path for path in self.path.iterdir() if path.name != keys.UNFINISHED)
 
     def _say_if_too_short(self) -> None:
-        """Now, while the recording program can still be mended: readers will take it for a bad episode."""
+        """Warn now, while the recording program can still be mended: readers will call such an episode bad."""
         length = self._duration().get("duration_ns", MIN_EPISODE_NS)
         if 0 < length < MIN_EPISODE_NS:
             logger.warning("Episode %d (%s) lasts %d ns; %s.", self.id, self.path, length, UNIT_HINT)
@@ -215,7 +218,7 @@ def _reserve(path: Path) -> bool:
     (hidden / keys.UNFINISHED).write_text(UNFINISHED_TEXT)
     try:
         hidden.rename(path)
-    except OSError:  # taken meanwhile: a folder that is not empty is never renamed over
+    except OSError:  # taken meanwhile: a rename never replaces a folder that is not empty
         shutil.rmtree(hidden)
         if path.exists():
             return False

@@ -1,7 +1,7 @@
-"""Many episodes: in this process, or side by side in several, each with a robot and a session of its own.
+"""Many episodes: in this process, or side by side in several, each with its own robot and session.
 
-Episode i starts from seed + i and is recorded under the id i, so that what is recorded does not depend on how many
-processes there were or which was faster.
+Episode i starts from seed + i and is recorded under the id i. So the recordings do not depend on how many processes
+there were or which was faster.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ REPORT_FILE = "report.json"
 @dataclass(frozen=True)
 class Campaign:
     """What is to be run, where it is recorded, and with which software (``provenance``). ``place``: where ``root`` is
-    uploaded to, if it is."""
+    uploaded to, None for nowhere."""
 
     hardware: HardwareConfig
     policy: PolicyConfig
@@ -69,11 +69,11 @@ class Campaign:
 def run_campaign(
     campaign: Campaign, robot: Robot, policy: Policy, watch: Callable[[int], None] | None = None
 ) -> Generator[EpisodeResult]:
-    """Run the episodes; yields each when it is done, in the order in which they end, and stops after an aborted one.
+    """Run the episodes. Yields each when it is done, in the order in which they end, and stops after an aborted one.
 
-    With one worker, or with somebody to ``watch``, ``robot`` and ``policy`` do it; otherwise ``policy`` is closed, and
-    each process opens its own. Leaving early drops the episodes under way. Raises PositronicError when an episode
-    could not start.
+    With one worker, or with somebody to ``watch``, ``robot`` and ``policy`` run the episodes. Otherwise ``policy`` is
+    closed, and each process opens its own. Leaving early drops the unfinished episodes. Raises PositronicError when an
+    episode could not start.
     """
     count = 1 if watch else worker_count(campaign.driver.num_workers, campaign.driver.num_episodes)
     if count == 1:

@@ -1,4 +1,4 @@
-"""Does this policy fit this robot? Asked before anything moves; a difference is refused."""
+"""Does this policy fit this robot? The question is asked before anything moves, and a difference is refused."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ STATE, ACTION = "state.", "action."  # canonical features, as a policy's meta na
 
 
 def check_policy(meta: Mapping[str, Any], contract: RobotContract) -> None:
-    """Hold a policy's meta against a robot (``keys.META_CONVENTIONS``: canonical feature -> convention).
+    """Compare a policy's meta with a robot (``keys.META_CONVENTIONS``: canonical feature -> convention).
 
-    A policy that says nothing is checked at its first chunk (``check_chunk``). Raises ConventionError, one line for
-    each signal that the robot lacks or means otherwise, and for the command that it does not take.
+    A policy without conventions is checked at its first chunk (``check_chunk``). Raises ConventionError, with one line
+    for each signal that the robot lacks or means differently, and for a command that it does not take.
     """
     features = meta.get(keys.META_CONVENTIONS) or {}
     problems = [problem for name in features for problem in _problems(name, contract)]
@@ -35,10 +35,10 @@ def check_policy(meta: Mapping[str, Any], contract: RobotContract) -> None:
 
 
 def check_chunk(chunk: Sequence[ActionStep], contract: RobotContract) -> None:
-    """The chunk as a whole, before its first step is played.
+    """Check the chunk as a whole, before its first step is played.
 
-    Raises ConventionError when the robot does not take one of its commands, PositronicError for a step that no robot
-    can follow: out of reach, beyond the joints' limits, of another number of joints.
+    Raises ConventionError if the robot does not take one of its commands. Raises PositronicError for a step that no
+    robot can follow: out of reach, beyond the joints' limits, or of another number of joints.
     """
     kinds = {step.command.kind for step in chunk} - contract.commands
     if kinds:

@@ -1,7 +1,8 @@
-"""A folder of demonstrations: what it was begun with, and which seeds are done, so that a later run continues it.
+"""A folder of demonstrations: its settings, and which seeds are done, so that a later run continues it.
 
-``collect.json`` lies beside the episodes. It holds what the demonstrations depend on and the seeds that failed; those
-that succeeded are there as episodes. Both are the same for a run that was interrupted and for one that was not.
+``collect.json`` lies beside the episodes. It holds the settings on which the demonstrations depend, and the seeds that
+failed; those that succeeded are there as episodes. Both are the same for an interrupted run and for one without
+interruption.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ from positronic.utils.files import replace_text
 
 COLLECTION_FILE = "collect.json"
 ASKED, FAILED, NUM_EPISODES = "asked", "failed", "num_episodes"
-HIDDEN = f".{'[0-9]' * ID_DIGITS}-*"  # an episode while it is made or removed
+HIDDEN = f".{'[0-9]' * ID_DIGITS}-*"  # an episode that is being made or removed
 
 
 class Collection:
-    """The demonstrations in ``root``. ``asked``, JSON-ready: what they depend on. ``first_seed``: that of episode 0."""
+    """The demonstrations in ``root``. ``asked``, JSON-ready: the settings on which they depend. ``first_seed``: the
+    seed of episode 0."""
 
     def __init__(self, root: Path, asked: Mapping[str, Any], num_episodes: int, first_seed: int) -> None:
         self.root, self.num_episodes, self.first_seed = root, num_episodes, first_seed
@@ -38,17 +40,17 @@ class Collection:
 
     @property
     def done(self) -> dict[int, bool]:
-        """Seed -> whether its demonstration succeeded, of all that were tried."""
+        """Seed -> whether its demonstration succeeded, for all seeds that were tried."""
         return dict.fromkeys(self._failed, False) | dict.fromkeys(self.succeeded, True)
 
     def begin(self) -> None:
-        """Start over in a folder without episodes."""
+        """Start in a folder without episodes."""
         self._write()
 
     def go_on(self) -> None:
-        """Continue what is there, and remove what was not finished; without anything there, begin.
+        """Continue what is there, and remove unfinished episodes; begin if nothing is there.
 
-        Raises PositronicError when the episodes were not collected, or were collected with other parameters.
+        Raises PositronicError if the episodes were not collected, or were collected with other parameters.
         """
         remove_unfinished(self.root)
         if (self.root / COLLECTION_FILE).exists():
@@ -61,7 +63,7 @@ class Collection:
         self._write()
 
     def note_failure(self, seed: int) -> None:
-        """The expert failed on ``seed``: it need not be tried again."""
+        """The expert failed on ``seed``, so it need not be tried again."""
         self._failed.add(seed)
         self._write()
 
@@ -98,7 +100,7 @@ class Collection:
 
 
 def remove_unfinished(root: Path) -> None:
-    """Remove what a killed run was recording. To be called by the only one who writes into ``root``."""
+    """Remove what a killed run was recording. Only the one process that writes into ``root`` may call it."""
     left = [path for path in episode_paths(root) if not is_finished(path)]
     left += [path for block in numbered_subdirs(root) for path in block.glob(HIDDEN)]
     for path in left:

@@ -1,7 +1,7 @@
-"""Scripted demonstrations: the expert at the robot, recorded; and many of them, in parallel.
+"""Scripted demonstrations: the expert moves the robot, and is recorded. Many of them run in parallel.
 
-A demonstration depends on its seed alone. Its episode id is the seed's place in the row, so that a dataset does not
-depend on how many processes made it; a demonstration that failed leaves a gap.
+A demonstration depends on its seed alone. Its episode id is the position of the seed, so a dataset does not depend on
+how many processes made it. A demonstration that failed leaves a gap.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from positronic.rollout.recorder import EpisodeRecorder
 from positronic.utils.pool import WorkerPool, worker_count
 
 NOISE_STREAM = 1  # keeps a demonstration's noise apart from its scene, which is drawn from the bare seed
-MAX_FAILURES = 20  # more than this, and more than there are successes: the scene is too hard for the expert
+MAX_FAILURES = 20  # the scene is too hard for the expert if more fail than this, and more than succeed
 
 
 @dataclass(frozen=True)
 class Lesson:
     """``noise``: scale of the disturbance, 0 for none. ``recovery``: share of starts after a failed grasp, 0..1.
-    ``time_limit_sec``: what has not succeeded by then has failed."""
+    ``time_limit_sec``: an episode that has not succeeded by then has failed."""
 
     noise: float = 1.0
     recovery: float = 0.2
@@ -119,11 +119,11 @@ def demonstrate(
     num_workers: int = 0,
     done: Mapping[int, bool] | None = None,
 ) -> Iterator[Demonstration]:
-    """Record the first ``num_episodes`` seeds from ``first_seed`` on that succeed; yields each seed when it is done.
+    """Record the first ``num_episodes`` seeds from ``first_seed`` on that succeed. Yields each seed when it is done.
 
-    ``done``: seed -> success of an earlier run, which counts and is not tried again; the result is the same. Raises
-    PositronicError when the expert fails more often than it succeeds. Leaving early ends the processes, and what they
-    were recording is removed.
+    ``done``: seed -> success of an earlier run; these seeds count and are not tried again, and the result is the same.
+    Raises PositronicError if the expert fails more often than it succeeds. Leaving early ends the processes and removes
+    unfinished recordings.
     """
     known = done or {}
     successes = sum(known.values())

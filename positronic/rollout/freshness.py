@@ -22,13 +22,14 @@ class StaleSignal(PositronicError):  # noqa: N818  (it names the state of a sign
 
 
 def measured_ns(robot: Robot, observation: Mapping[str, Any]) -> dict[str, int]:
-    """When each signal of an observation made now was measured, ns since the reset: now, unless the robot says it."""
+    """When each signal of an observation was measured, ns since the reset. It is now, unless the robot says
+    otherwise."""
     told = robot.measured_ns() if isinstance(robot, Stamped) else {}
     return {name: told.get(name, robot.time_ns) for name in observation}
 
 
 class _Arm(NamedTuple):
-    """Where the arm is, by the ``name`` of the signal that says it."""
+    """Where the arm is, by the signal ``name``."""
 
     name: str
     values: NDArray[np.float64]
@@ -36,7 +37,8 @@ class _Arm(NamedTuple):
 
 @dataclass
 class _Shown:
-    """What a camera shows since ``since_ns``, and where the arm was then. ``moved_ns``: when it was elsewhere."""
+    """What a camera has shown since ``since_ns``, and where the arm was then. ``moved_ns``: when the arm was first
+    somewhere else."""
 
     picture: Picture
     since_ns: int
@@ -45,7 +47,7 @@ class _Shown:
 
 
 class FreshnessCheck:
-    """Follows the signals of one episode. ``limit_sec``: how old one may be; None allows any age."""
+    """Follows the signals of one episode. ``limit_sec``: how old a signal may be; None allows any age."""
 
     def __init__(self, limit_sec: float | None) -> None:
         self._limit_sec = limit_sec
@@ -54,8 +56,8 @@ class FreshnessCheck:
     def check(self, time_ns: int, observation: Mapping[str, Any], stamps_ns: Mapping[str, int]) -> None:
         """Take what was observed at ``time_ns``, in order of time.
 
-        Raises StaleSignal when a stamp is older than the limit, or when a camera has left out for longer than that that
-        the arm moved.
+        Raises StaleSignal if a stamp is older than the limit, or if a camera has not shown a movement of the arm for
+        longer than the limit.
         """
         if self._limit_sec is None:
             return

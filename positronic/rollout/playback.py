@@ -1,8 +1,9 @@
-"""When the steps of an action chunk are due, on the robot's own clock. Pure: no robot, no waiting.
+"""When the steps of an action chunk are due, on the robot's own clock. Pure functions: no robot, no waiting.
 
-The policy is asked again when the chunk has ended, one control step after its last timestamp, so that a chunk of n
-steps at f Hz lasts n / f s and the next one follows without a gap. Times are exact fractions of a nanosecond until a
-robot is told of them: 1/15 s is none, and what each chunk lost by rounding would add up over an episode.
+The policy is asked again when the chunk has ended, one control step after its last timestamp. So a chunk of n steps at
+f Hz lasts n / f s, and the next one follows without a gap. Times are exact fractions of a nanosecond until a robot is
+told about them: 1/15 s is not a whole number of nanoseconds, and the rounding of each chunk would add up over an
+episode.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ def exact_ns(seconds: float) -> Fraction:
 
 
 def to_ns(seconds: float) -> int:
-    """Seconds to whole nanoseconds, floored: what is stamped so belongs to its own point of a resampling grid."""
+    """Seconds to whole nanoseconds, rounded down, so that a stamp belongs to its own point of a resampling grid."""
     return math.floor(exact_ns(seconds))
 
 
 @dataclass(frozen=True)
 class Event:
-    """A moment at which the loop looks at the robot; ``step``, if any, becomes current then."""
+    """A moment at which the loop looks at the robot. If there is a ``step``, it becomes current then."""
 
     time_ns: int
     step: ActionStep | None = None
@@ -40,8 +41,11 @@ class Event:
 
 @dataclass(frozen=True)
 class Schedule:
-    """A chunk on the clock, in exact ns: ``times`` (n,) strictly increasing, when ``steps`` (n,) are due. The chunk was
-    asked for at ``asked`` and ends at ``end``, when the policy is asked again; ``step`` is a control step."""
+    """A chunk on the clock, in exact ns. ``times`` (n,), strictly increasing: when ``steps`` (n,) are due.
+
+    The chunk was requested at ``asked`` and ends at ``end``, when the policy is asked again. ``step`` is the length of
+    a control step.
+    """
 
     asked: Fraction
     end: Fraction
@@ -55,8 +59,11 @@ class Schedule:
         return math.floor(self.end)
 
     def events(self) -> Iterator[Event]:
-        """From the question to just before the end: every step when it is due, and between them moments to look at the
-        robot, so that it is looked at once per control step even where the chunk has nothing new."""
+        """Every step when it is due, and between steps moments to look at the robot, from the request to just before
+        the end.
+
+        So the loop looks once per control step even where the chunk has nothing new.
+        """
         if self.asked not in self.times:
             yield Event(math.floor(self.asked))
         look = self.asked + self.step
@@ -76,10 +83,11 @@ class Schedule:
 
 
 def schedule(chunk: Sequence[ActionStep], asked_ns: Fraction | int, step_sec: float, latency_ns: int = 0) -> Schedule:
-    """Put a chunk, asked for at ``asked_ns`` and answered ``latency_ns`` later, on the clock.
+    """Put a chunk, requested at ``asked_ns`` and answered ``latency_ns`` later, on the clock. ``step_sec``: length of a
+    control step.
 
-    ``step_sec``: length of a control step. An empty chunk means that there is nothing new: what is current stays so for
-    one control step. Raises PositronicError when timestamps are not finite, not increasing or before the start.
+    An empty chunk means that there is nothing new: the current step stays for one control step. Raises PositronicError
+    if timestamps are not finite, not increasing or before the start.
     """
     stamps = _stamps(chunk)
     asked, step = Fraction(asked_ns), exact_ns(step_sec)

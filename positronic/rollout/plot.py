@@ -58,7 +58,7 @@ def _draw_curve(axes: Axes, rollouts: Rollouts) -> None:
 
 
 def _draw_course(axes: Axes, rollouts: Rollouts) -> None:
-    """How every episode went, by the metric that the robot's task says; nothing is drawn of one that says none."""
+    """How every episode went, by the metric that the robot's task names. If it names none, nothing is drawn."""
     judged, scores = rollouts.judged, rollouts.scores
     if scores is None:
         axes.set(title="This robot's task has no course to draw", xlabel="s")

@@ -1,4 +1,4 @@
-"""Who decides: a server, a checkpoint in this process, or the expert. All answer an observation with a chunk."""
+"""Who decides: a server, a checkpoint in this process, or the expert. Each answers an observation with a chunk."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class LocalPolicy:
         if self._policy is None:
             return
         self._policy = None
-        gc.collect()  # modules hold themselves in circles
+        gc.collect()  # modules refer to themselves in circles
         torch = sys.modules.get("torch")
         if torch is not None and torch.cuda.is_initialized():
             torch.cuda.empty_cache()

@@ -31,7 +31,7 @@ def publish(rollouts: Rollouts) -> None:
 
 
 def film_all(rollouts: Rollouts, chosen: list[EpisodeResult], hardware: HardwareConfig) -> Rollouts:
-    """Render a video of each chosen episode, several at once; the rollouts that know of them."""
+    """Render a video of each chosen episode, several at once. Returns the rollouts with the paths of the videos."""
     tasks = [(result, rollouts.root / video_path(result)) for result in chosen]
     with WorkerPool(worker_count(0, len(tasks)), film_worker, hardware) as pool:
         for task in tasks:
@@ -56,7 +56,7 @@ def film_worker(hardware: HardwareConfig) -> Iterator[Callable[[tuple[EpisodeRes
 
 
 def closing_words(rollouts: Rollouts, place: str | None = None) -> str:
-    """What is printed at the end: the headline and where everything is, or will be: at ``place``, if that is said."""
+    """What is printed at the end: the headline, and where each file is, or will be if ``place`` is given."""
     root = place or rollouts.root
     videos = list(rollouts.videos.values())
     lines = [

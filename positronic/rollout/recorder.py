@@ -26,10 +26,10 @@ class EpisodeRecorder:
         metrics: Mapping[str, float] | None = None,
         stamps_ns: Mapping[str, int] | None = None,
     ) -> None:
-        """Record what was seen at ``time_ns`` and what was commanded then; None when nothing was.
+        """Record what was seen at ``time_ns`` and what was commanded then, None if nothing was.
 
-        ``stamps_ns``: when signals were measured, if not then. One that was not measured anew is not recorded anew;
-        one that was measured before the episode is stamped with its start.
+        ``stamps_ns``: when signals were measured, if not at ``time_ns``. A signal that was not measured again is not
+        recorded again; one that was measured before the episode gets the stamp of its start.
         """
         for name, value in observation.items():
             measured_ns = max((stamps_ns or {}).get(name, time_ns), 0)
@@ -44,7 +44,7 @@ class EpisodeRecorder:
             self._writer.append(keys.TARGET_GRIP, float(target_grip), time_ns)
 
     def statics(self, values: Mapping[str, Any]) -> None:
-        """Record what holds for the whole episode."""
+        """Record what is true for the whole episode."""
         for key, value in values.items():
             self._writer.set_static(key, value)
 

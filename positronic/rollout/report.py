@@ -51,7 +51,7 @@ class Rollouts:
 
     @property
     def judged(self) -> list[EpisodeResult]:
-        """The episodes that count: one that was aborted, or went stale, says nothing about the policy."""
+        """The episodes that count. One that was aborted or went stale says nothing about the policy."""
         return [result for result in self.results if result.outcome not in UNJUDGED]
 
     @property

@@ -1,4 +1,4 @@
-"""What came of an episode, and of many."""
+"""The result of an episode, and of many."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class Course:
 class Loop:
     """A robot, a policy and a recorder, brought together for one episode.
 
-    ``watch`` is called with the time in ns at each moment at which the loop looks at the robot; it may raise to stop.
+    ``watch`` is called with the time in ns each time the loop looks at the robot; it may raise to stop the episode.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Loop:
                 return
 
     def _events(self) -> Iterator[Event]:
-        """Chunk after chunk, the last one cut where time is up, and a last look then."""
+        """Chunk after chunk. The last one is cut when time is up, and one last look follows."""
         now = Fraction(self._robot.time_ns)  # exact: 1/15 s is no whole number of ns, and rounding would add up
         while math.floor(now) < self._end_ns:
             self._robot.advance(math.floor(now))
@@ -115,9 +115,10 @@ class Loop:
         self._watch(event.time_ns)
 
     def _observe(self) -> tuple[dict[str, Any], dict[str, int]]:
-        """What the robot measures now, and when it was measured; asked and recorded at one moment, it is measured once.
+        """What the robot measures now, and when it was measured. The observation for the policy and the recording is
+        measured only once.
 
-        Raises StaleSignal when the driver does not allow its age.
+        Raises StaleSignal if the driver does not allow its age.
         """
         now_ns = self._robot.time_ns
         if self._seen[0] != now_ns:
@@ -128,7 +129,7 @@ class Loop:
 
 
 def end_ns(robot: Robot, driver: DriverConfig) -> int:
-    """When the episode is over at the latest: a recording that is replayed has an end of its own (``duration_ns``)."""
+    """When the episode ends at the latest. A replayed recording has its own end (``duration_ns``)."""
     limit_ns = to_ns(driver.simulation_time)
     return min(limit_ns, getattr(robot, "duration_ns", limit_ns))
 
@@ -143,8 +144,8 @@ def run_episode(
 ) -> EpisodeResult:
     """One rollout from ``seed``, recorded by ``writer``, which stays open.
 
-    When policy or robot fail after the start, what happened so far is recorded as ``aborted`` with the reason; a
-    failure before anything moved is raised (PositronicError, ConventionError). A signal that goes stale is such a
+    If policy or robot fail after the start, what happened so far is recorded as ``aborted`` with the reason. A failure
+    before anything moved is raised (PositronicError, ConventionError). A signal that goes stale counts as such a
     failure, unless the driver says that it only ends the episode.
     """
     robot.reset(seed)
@@ -168,7 +169,7 @@ def run_episode(
 
 
 def _outcome(robot: Robot, course: Course) -> str:
-    """Of an episode that came to its end."""
+    """Outcome of an episode that came to its end."""
     if not isinstance(robot, Judged):
         return REPLAYED
     return TIMEOUT if course.success_ns is None else SUCCESS
@@ -204,6 +205,7 @@ def outcome_statics(result: EpisodeResult) -> dict[str, Any]:
 
 
 def policy_statics(meta: Mapping[str, Any]) -> dict[str, Any]:
-    """A policy's meta as statics ``inference.policy.*``, maps within maps joined by dots, what is None left out."""
+    """A policy's meta as statics ``inference.policy.*``. Names of nested maps are joined by dots; None values are left
+    out."""
     said = {keys.POLICY_PREFIX + name: value for name, value in flat(meta) if value is not None}
     return {name: value.tolist() if hasattr(value, "tolist") else value for name, value in said.items()}

@@ -1,7 +1,7 @@
 """A rollout as a video for people: the scene at a good size beside what the policy saw.
 
-Episodes are run without this picture, as it costs more than all the rest; the chosen ones are run again from their
-recording (same seed, same commands at the same times, so the same physics) with the large camera on.
+Episodes are run without this picture, because it costs more than all the rest. The chosen ones are run again from their
+recording with the large camera on: the same seed and the same commands at the same times give the same physics.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Played:
 
 
 def choose(results: Sequence[EpisodeResult], count: int) -> list[EpisodeResult]:
-    """At most ``count`` episodes, successes and others in turn from the first on, in order of id."""
+    """At most ``count`` episodes, in order of id: successes and others in turn, beginning with the first."""
     good = [result for result in results if result.success]
     bad = [result for result in results if not result.success]
     turns: list[EpisodeResult] = []
@@ -71,10 +71,10 @@ def choose(results: Sequence[EpisodeResult], count: int) -> list[EpisodeResult]:
 
 
 def film(episode: Episode, result: EpisodeResult, robot: object, path: Path) -> None:
-    """Write an mp4 of a recorded rollout (H.264, yuv420p: every browser plays it).
+    """Write an mp4 of a recorded rollout (H.264, yuv420p, which every browser plays).
 
-    With a robot that is ``Filmed`` it shows the scene, run again, beside the recorded cameras; else the cameras alone.
-    Raises PositronicError when none was recorded.
+    With a robot that is ``Filmed`` it shows the scene, run again, beside the recorded cameras; otherwise the cameras
+    alone. Raises PositronicError if none was recorded.
     """
     cameras = [signal for signal in episode.signals.values() if isinstance(signal, VideoSignal)]
     if not cameras:
@@ -91,7 +91,8 @@ def film(episode: Episode, result: EpisodeResult, robot: object, path: Path) -> 
 
 
 def frame_times(episode: Episode, cameras: Sequence[VideoSignal]) -> NDArray[np.int64]:
-    """Times (T,) in ns of a video's frames: FPS a second from when all cameras see, and the episode's very end."""
+    """Times (T,) in ns of a video's frames: FPS a second from the moment when all cameras have a picture, and the
+    episode's very end."""
     start_ns, last_ns = max(int(camera.times_ns[0]) for camera in cameras), episode.last_ns
     count = (last_ns - start_ns) * FPS // NS_PER_SEC + 1
     grid_ns = start_ns + np.arange(count, dtype=np.int64) * NS_PER_SEC // FPS
@@ -133,7 +134,7 @@ def recorded_commands(episode: Episode) -> list[Played]:
 
 @dataclass(frozen=True)
 class Caption:
-    """What stands under a frame: what it is, how it is going, and the time."""
+    """The text under a frame: what it is, how it is going, and the time."""
 
     title: str
     verdict: str
@@ -171,7 +172,7 @@ def page(pictures: Sequence[Frame], heights: Sequence[int], text: Caption) -> Fr
 
 
 def lasting(frames: Iterable[Frame], count: int) -> Iterator[Frame]:
-    """The frames, the last one ``count`` times more."""
+    """The frames, with the last one repeated ``count`` more times."""
     frame = None
     for frame in frames:
         yield frame

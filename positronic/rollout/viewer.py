@@ -16,9 +16,9 @@ CAMERA = "view"  # where the window looks from at first; Esc and the mouse take 
 
 @contextlib.contextmanager
 def viewer(robot: Robot) -> Iterator[Callable[[int], None]]:
-    """Open the window; yields what to call with the robot's time in ns: it draws, and waits for the wall clock.
+    """Open the window. Yields a function to call with the robot's time in ns; it draws, and waits for the wall clock.
 
-    Closing the window lets the episodes run on unseen. Raises PositronicError without a display or a simulator.
+    If the window is closed, the episodes continue without it. Raises PositronicError without a display or a simulator.
     """
     require_display()
     from positronic.hardware.sim.robot import SimRobot
@@ -52,7 +52,7 @@ def require_display() -> None:
 
 
 class WallClock:
-    """Lets a robot's clock go no faster than the one on the wall; starts again with each episode."""
+    """Keeps a robot's clock from running faster than the wall clock. It starts again with each episode."""
 
     def __init__(self) -> None:
         self._last_ns = -1

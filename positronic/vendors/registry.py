@@ -1,4 +1,4 @@
-"""Vendors by name. Each is imported when it is asked for, and none before."""
+"""Vendors by name. Each is imported when it is asked for, not before."""
 
 from __future__ import annotations
 

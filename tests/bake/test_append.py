@@ -278,7 +278,7 @@ def test_a_dataset_that_another_process_replaces_is_not_overwritten(four, recipe
         return publish_folder(*arguments, **options)
 
     monkeypatch.setattr(convert, "publish_folder", meanwhile)
-    with pytest.raises(PositronicError, match="Another process has written .* meanwhile"):
+    with pytest.raises(PositronicError, match="Another process has changed .* in the meantime"):
         append(four[3:])
     assert read_manifest(grown).episodes == 3
 

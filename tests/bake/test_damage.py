@@ -353,7 +353,7 @@ def remux(path, keep, stretch=1):
 @pytest.mark.parametrize(
     ("keep", "stretch", "says"),
     [
-        (slice(None, -3), 1, "episode 1: the file holds {less} frames, its episodes have {frames}"),
+        (slice(None, -3), 1, "episode 1: the file holds {less} frames, but its episodes have {frames}"),
         (slice(None), 2, "{frames} frames last {twice:g} s, expected {seconds:g} s"),
         (slice(2, None), 1, "frames"),
     ],

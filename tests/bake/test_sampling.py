@@ -155,5 +155,5 @@ def test_text_where_numbers_belong_makes_a_bad_episode(record):
     episode = record()[0]
     table = pa.table({"timestamp": [0, NS // 10], "value": ["open", "closed"]})
     pq.write_table(table, episode.path / f"{keys.GRIP}.parquet")
-    with pytest.raises(BadEpisode, match=r"grip\.parquet holds text, numbers were expected"):
+    with pytest.raises(BadEpisode, match=r"grip\.parquet holds text, expected numbers"):
         sample_vectors(episode, [keys.GRIP], np.array([0]))

@@ -281,4 +281,4 @@ def test_a_file_that_was_replaced_is_mentioned(episode):
     again = Episode(episode.path)
     again.validate(again.signals)
     again.fingerprint()
-    assert again.notes == [f"{VIDEO} is another file than was recorded."]
+    assert again.notes == [f"{VIDEO} is not the file that was recorded."]

@@ -107,7 +107,7 @@ def test_meta_data_is_not_missed_without_edits(edited):
     (dataset[0].path / "meta.json").unlink()
     episode = dataset[0]
     episode.validate(episode.signals)
-    assert episode.notes == ["meta.json is missing or broken; what it noted cannot be compared."]
+    assert episode.notes == ["meta.json is missing or broken, so its notes cannot be compared."]
 
 
 def test_what_is_left_out_is_known(edited):

@@ -230,7 +230,7 @@ def test_time_must_increase(episode, second):
     """Signal and stamps are named, and the unit: seconds that were cut to whole numbers come twice."""
     episode.append(keys.GRIP, 0.0, 10)
     message = refusal(episode.append, keys.GRIP, 0.0, second)
-    assert f"Signal 'grip': time must increase; after 10 ns came {second} ns (stamps are whole nanoseconds" in message
+    assert f"Signal 'grip': time must increase; after 10 ns it got {second} ns (stamps are whole nanoseconds" in message
 
 
 CHANGES = [(0.0, 0), (0.0, "x"), (np.zeros(3), np.zeros(4)), (np.zeros(3), np.zeros(3, np.float32)), (np.zeros(1), 0.0)]

@@ -1,7 +1,7 @@
 """A recorded episode that plays as if it were a robot.
 
-What it measures is what was recorded at or before the moment. A command moves nothing: it is compared with the one that
-was recorded for that moment, so that a policy can be held against a recording without a robot or a simulator.
+It measures what was recorded at or before the moment. A command moves nothing: it is compared with the command that was
+recorded for that moment. So a policy can be compared with a recording without a robot or a simulator.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from positronic.raw.episode import Episode
 from positronic.raw.timeline import index_at
 from positronic.raw.video import VideoSignal
 
-PLAYED = {  # command -> signals to compare it with, best first; measured ones where commands were not recorded
+PLAYED = {  # command -> signals to compare it with, best first: measured ones if commands were not recorded
     CartesianPosition.kind: (keys.COMMAND_POSE, keys.EE_POSE),
     JointPosition.kind: (keys.COMMAND_JOINTS, keys.JOINT_POSITION),
     JointDelta.kind: (keys.COMMAND_JOINT_DELTAS,),
@@ -34,8 +34,8 @@ PLAYED_GRIP = (keys.TARGET_GRIP, keys.GRIP)
 class ReplayRobot:
     """Plays one recorded episode after another: ``reset(seed)`` starts episode ``config.episode`` + seed.
 
-    Time 0 is when every signal has started; ``duration_ns`` is when the last one ends. ``contract``: what the present
-    episode holds; of the commands, those that it can be compared with.
+    Time 0 is when every signal has started; ``duration_ns`` is when the last one ends. ``contract``: the signals of the
+    present episode, and the commands with which it can be compared.
     """
 
     def __init__(self, config: ReplayConfig) -> None:
@@ -60,7 +60,7 @@ class ReplayRobot:
         self._grip = _first(PLAYED_GRIP, present)
         self._decoders = {name: self._open_camera(present[name]) for name in self._measured if _is_camera(name)}
         used = {*self._measured, *self._references.values(), *([self._grip] if self._grip else [])}
-        self._episode.validate(used)  # a policy is not held against a damaged recording
+        self._episode.validate(used)  # a policy is not compared with a damaged recording
         self._start_ns = self._episode.start_of(used)
         self.duration_ns = self._episode.last_of(used) - self._start_ns
         self._time_ns, self._errors = 0, {}
@@ -140,10 +140,10 @@ def command_errors(command: Command, recorded: NDArray[np.floating]) -> dict[str
 
 
 def angle_between(a_wxyz: NDArray[np.floating], b_wxyz: NDArray[np.floating]) -> float:
-    """Angle (rad, 0 to pi) of the rotation from one unit quaternion (4,) to another, exact also where it is tiny.
+    """Angle (rad, 0 to pi) of the rotation from one unit quaternion (4,) to another, exact also for tiny angles.
 
-    W. Kahan's formula for the angle between vectors ("How futile are mindless assessments of roundoff", 2006, section
-    12), doubled, as a quaternion turns by half the angle; q and -q are the same rotation.
+    This is W. Kahan's formula for the angle between vectors ("How futile are mindless assessments of roundoff", 2006,
+    section 12), doubled, because a quaternion turns by half the angle. q and -q are the same rotation.
     """
     a, b = geometry.quat_normalise(a_wxyz), geometry.quat_normalise(b_wxyz)
     b = b if np.dot(a, b) >= 0 else -b
@@ -153,7 +153,7 @@ def angle_between(a_wxyz: NDArray[np.floating], b_wxyz: NDArray[np.floating]) ->
 def _open(config: ReplayConfig) -> Dataset:
     try:
         return open_dataset(config.path, config.layout, config.gripper_open, storage=config.storage)
-    except PositronicError as error:  # there the path goes by the name it has in the dataset group
+    except PositronicError as error:  # that message calls the path by its name in the dataset group
         raise PositronicError(str(error).replace("dataset.", "hardware.")) from None
 
 

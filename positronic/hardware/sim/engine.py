@@ -1,6 +1,6 @@
-"""MuJoCo, imported where no display is needed, or a message that names what is missing.
+"""Imports MuJoCo where no display is needed, or raises a message that names what is missing.
 
-MuJoCo looks for OpenGL while it is imported, so this is the one place that imports it.
+MuJoCo looks for OpenGL while it is imported, so only this place imports it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The expert that knows where the cubes are: red onto blue, as a feedback law without memory.
+"""The expert that knows where the cubes are. It puts red onto blue, by a feedback law without memory.
 
-What it says depends on the present scene alone, so a disturbed state gets an honest label and a policy that sees one
+Its command depends on the present scene alone. So a disturbed state gets an honest label, and a policy that sees one
 observation can imitate it. The tool comes down in a funnel, lower the better it is aligned, so it never sweeps a cube
-aside, and a lost cube is simply fetched again.
+aside. A lost cube is simply fetched again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ OPEN, CLOSED = 0.0, 1.0
 
 
 class Phase(Enum):
-    """What the expert is about."""
+    """What the expert is doing."""
 
     APPROACH = "approach"
     GRASP = "grasp"
@@ -58,7 +58,7 @@ class Funnel:
 
 @dataclass(frozen=True)
 class Expert:
-    """Stacks cubes of ``cube_size`` m, told what to do ``control_fps`` times a second. Speeds in m/s and rad/s."""
+    """Stacks cubes of ``cube_size`` m and gives ``control_fps`` commands a second. Speeds are in m/s and rad/s."""
 
     cube_size: float
     control_fps: int

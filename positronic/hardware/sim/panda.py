@@ -1,9 +1,9 @@
-"""A Franka Panda with true kinematics and drawn by hand from primitive shapes.
+"""A Franka Panda with true kinematics, drawn by hand from primitive shapes.
 
-Kinematics, joint limits and torques are the maker's published ones (Craig's convention):
+Kinematics, joint limits and torques are those that the maker published (Craig's convention):
 https://frankaemika.github.io/docs/control_parameters.html. Masses, inertias and servo gains are rough and stiff: the
-arm goes where it is told, it is not a model of the real one's dynamics. The arm itself touches nothing; only the
-finger pads do.
+arm goes where it is told, but this is no model of the real one's dynamics. Only the finger pads touch things; the arm
+itself does not.
 """
 
 from __future__ import annotations

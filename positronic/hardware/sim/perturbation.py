@@ -1,6 +1,6 @@
 """What makes demonstrations instructive: disturbed execution, and starts after a failed grasp.
 
-Both are drawn from a seed before the episode begins, so that the same seed gives the same episode.
+Both are drawn from a seed before the episode begins, so the same seed gives the same episode.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class RecoveryStart:
 
     @classmethod
     def draw(cls, rng: np.random.Generator, scene: SceneConfig, red: Floats) -> RecoveryStart:
-        """Beside the red cube at ``red`` (3,), more often than not, or anywhere over the table."""
+        """A start beside the red cube at ``red`` (3,), more often than not, or anywhere over the table."""
         yaw = rng.uniform(*scene.cube_yaw)
         if rng.random() < NEAR_RED:
             distance, angle = rng.uniform(*NEAR_DISTANCE), rng.uniform(0, 2 * np.pi)

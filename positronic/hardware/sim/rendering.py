@@ -1,4 +1,4 @@
-"""Pictures of the scene: small quick ones for the policy, large smooth ones for people."""
+"""Pictures of the scene: small and quick for the policy, large and smooth for people."""
 
 from __future__ import annotations
 

@@ -55,8 +55,8 @@ class Motion:
 class SimRobot:
     """A Panda, a table and two cubes in MuJoCo, on a virtual clock.
 
-    The physics runs on its own grid of ``timestep_sec``; targets move linearly in time, no faster than the joints may.
-    So what happens depends on when commands came, not on how ``advance`` was cut into pieces.
+    The physics runs on its own grid of ``timestep_sec``. Targets move linearly in time, no faster than the joints can.
+    So the result depends on when commands came, not on how ``advance`` was cut into pieces.
     """
 
     def __init__(self, config: SimConfig) -> None:
@@ -129,7 +129,7 @@ class SimRobot:
             self.data.ctrl[:] = self._motion.at(step * self._timestep_ns)
             mujoco.mj_step(self.model, self.data)
         self._steps, self._time_ns = steps, until_ns
-        mujoco.mj_kinematics(self.model, self.data)  # mj_step leaves positions of one step ago
+        mujoco.mj_kinematics(self.model, self.data)  # mj_step leaves the positions of the step before
         mujoco.mj_comPos(self.model, self.data)
         mujoco.mj_camlight(self.model, self.data)
 

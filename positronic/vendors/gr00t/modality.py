@@ -1,6 +1,7 @@
-"""What GR00T's own loader has to be told of a dataset: ``meta/modality.json``, and the name of its modality config.
+"""What GR00T's own loader must be told about a dataset: ``meta/modality.json``, and the name of its modality config.
 
-Both follow from the recipe. Upstream reads the file beside a v2.1 dataset: which slice of which column is which part.
+Both follow from the recipe. Upstream reads the file beside a v2.1 dataset; it says which slice of which column is which
+part.
 """
 
 from __future__ import annotations

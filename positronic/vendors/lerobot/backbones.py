@@ -1,8 +1,9 @@
 """A backbone for small pictures and small machines, beside torchvision's.
 
-ACT takes its backbone by name from ``torchvision.models``; ``resnet_small`` is put there. A checkpoint that was trained
-with it loads where this package is; with torchvision's own ``resnet18`` (vendor.policy.vision_backbone) LeRobot alone
-can load it too, at about four times the cost of a training step on a CPU.
+ACT takes its backbone by name from ``torchvision.models``, so ``resnet_small`` is put there. A checkpoint that was
+trained with it loads only where this package is installed. With torchvision's own ``resnet18``
+(vendor.policy.vision_backbone) LeRobot alone can load the checkpoint, and a training step costs about four times as
+much on a CPU.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The one door to the lerobot library.
+"""The one place that imports the lerobot library.
 
-``import lerobot.policies`` imports every policy's dependencies, which takes longer than all the rest of a start. The
-package is therefore entered without running its ``__init__``, which runs after all when somebody asks for a name of it.
-Config classes and factories are found by lerobot's own naming convention, as its factory does it.
+``import lerobot.policies`` imports the dependencies of every policy, which takes longer than all the rest of a start.
+So the package is entered without running its ``__init__``; that runs when somebody asks for a name of it. Config
+classes and factories are found by lerobot's own naming convention, as its factory does it.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ class LerobotTrainable:
 
 
 class LerobotModel:
-    """A trained policy, many observations at a time. Nothing is kept between calls."""
+    """A trained policy that answers many observations at a time. Nothing is kept between calls."""
 
     def __init__(self, policy: Any, before: Any, after: Any, recipe: Recipe, device: str) -> None:
         self._policy, self._before, self._after = policy, before, after

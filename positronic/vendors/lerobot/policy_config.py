@@ -17,7 +17,7 @@ from positronic.codecs.modality import Column
 from positronic.errors import PositronicError, did_you_mean, listing
 from positronic.vendors.lerobot import library
 
-# Fields of lerobot's that are said elsewhere here: one place per value.
+# Fields of lerobot's that have their place elsewhere here: one place per value.
 ELSEWHERE = {
     "input_features": "the codec and modality say what a policy sees",
     "output_features": "the codec says what a policy does",
@@ -51,7 +51,7 @@ def make_config(recipe: Recipe, policy: Mapping[str, Any], device: str) -> Any:
 
 
 def described(config: Any) -> dict[str, Any]:
-    """Every resolved field as JSON gives it back, but for those that are said elsewhere."""
+    """Every resolved field as JSON gives it back, except those that have their place elsewhere."""
     fields = json.loads(json.dumps(draccus.encode(config)))
     return {library.TYPE: config.type} | {name: value for name, value in fields.items() if name not in ELSEWHERE}
 

@@ -1,9 +1,10 @@
-"""The statistics that openpi normalises with, as its own loader would see the numbers: ``norm_stats.json``.
+"""The statistics that openpi normalises with: ``norm_stats.json``, as its own loader would see the numbers.
 
-Upstream computes them by running its data loader over the whole dataset: a frame's action is a chunk of the steps that
-follow, steps past the episode's end repeat its last, the arm's part is relative to the frame's state, and both vectors
-are padded. Here the same rows are gathered from the columns, a few frames at a time. Upstream estimates quantiles from
-histograms of 5000 bins and leaves the last, partial batch out; these are exact and over all frames.
+Upstream computes them by running its data loader over the whole dataset. There a frame's action is a chunk of the steps
+that follow, steps past the episode's end repeat its last, the arm's part is relative to the frame's state, and both
+vectors are padded. Here the same rows are gathered from the columns, a few frames at a time. Upstream estimates
+quantiles from histograms of 5000 bins and leaves out the last, partial batch; these statistics are exact and cover all
+frames.
 """
 
 from __future__ import annotations
