@@ -59,7 +59,7 @@ def test_only_the_signals_in_use_bound_the_episode(record):
 def test_a_single_stamp_is_no_episode(record):
     """Signals that all end where they begin leave nothing to bake."""
     episode = record(seconds=0.03, vector_hz=40, leave_out=(keys.IMAGE_WRIST, keys.IMAGE_EXTERIOR))[0]
-    with pytest.raises(BadEpisode, match="nothing is left"):
+    with pytest.raises(BadEpisode, match="never overlap"):
         episode_grid(episode, [keys.GRIP], 15)
 
 
