@@ -1,7 +1,7 @@
 """Reading a baked dataset (LeRobot v3.0 layout): vectors as tables in memory, and where each frame is.
 
-An own reader, not lerobot's: gathering an action chunk there is a row access per step in Python, which costs as much
-as decoding the frames.
+This is our own reader and not lerobot's: there, gathering an action chunk takes one row access per step in Python,
+which costs as much as decoding the frames.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def open_baked(root: Path, every_byte: bool = False) -> BakedDataset:
     manifest = read_manifest(root)
     if manifest.dataset_format != keys.FORMAT_V30:
         raise PositronicError(
-            f"{root} is in format {manifest.dataset_format}, which other trainers read; training here needs "
+            f"{root} is in format {manifest.dataset_format}, which is for other trainers; training here needs "
             f"{keys.FORMAT_V30}. Convert with dataset_format={keys.FORMAT_V30}."
         )
     modality = manifest.load_recipe().modality

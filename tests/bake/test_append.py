@@ -110,7 +110,9 @@ def test_an_episode_that_is_in_it_is_refused_by_its_content(four, recipe, baked,
     """By default nothing changes and each one is named; it can be skipped instead."""
     grown = baked(four[:2], recipe())
     before = contents(grown)
-    with pytest.raises(PositronicError, match=r"2 of 4 episodes are already in the dataset.*\n.*episode 0\n.*episode 1"):
+    with pytest.raises(
+        PositronicError, match=r"2 of 4 episodes are already in the dataset.*\n.*episode 0\n.*episode 1"
+    ):
         append(four)
     assert contents(grown) == before
     report = append(four, on_duplicate="skip")
@@ -173,7 +175,9 @@ def test_bad_episodes_are_named_beside_those_that_are_there(four, recipe, baked,
     baked(four[:1], recipe())
     (four[3].path / f"{keys.GRIP}.parquet").unlink()
     dataset = open_dataset(tmp_path / "raw")
-    with pytest.raises(PositronicError, match=r"(?s)1 of 4 episodes are already in the dataset.*1 of 4 episodes are bad"):
+    with pytest.raises(
+        PositronicError, match=r"(?s)1 of 4 episodes are already in the dataset.*1 of 4 episodes are bad"
+    ):
         append(dataset)
 
 
