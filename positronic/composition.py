@@ -35,7 +35,7 @@ from positronic.errors import PositronicError
 from positronic.overrides import typed_values
 from positronic.reads import FOLLOWING_STAGES
 from positronic.refusals import PRESETS
-from positronic.schemas import STAGES, fields_of, own_parameters
+from positronic.schemas import STAGES, fields_of, own_parameters, raw_values
 from positronic.utils.disk import refused_by_disk
 
 VERSION_BASE = "1.3"
@@ -158,7 +158,7 @@ class Loader(ConfigLoaderImpl):
         key = _unknown_key(error)
         if key is None:
             return PositronicError(_one_line(error))
-        known = refusals.leaf_keys(self._from_files) if self._from_files is not None else []
+        known = list(raw_values(self._from_files)) if self._from_files is not None else []
         return refusals.unknown_key(key, typed_values(parsed)["stage"], known)
 
     def _no_such_file(self, path: str, parsed: Sequence[Override]) -> PositronicError:
@@ -292,7 +292,7 @@ def _fold_stage_section(cfg: DictConfig) -> None:
     try:
         cfg.merge_with(section)
     except (ConfigAttributeError, ConfigKeyError) as error:
-        raise refusals.unknown_key(str(error.full_key), cfg.stage, refusals.leaf_keys(cfg)) from None
+        raise refusals.unknown_key(str(error.full_key), cfg.stage, list(raw_values(cfg))) from None
     except OmegaConfBaseException as error:
         raise PositronicError(f"A preset's section stages.{cfg.stage}: {str(error).splitlines()[0]}") from None
 

@@ -12,13 +12,13 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from hydra.core.override_parser.types import Override
-from omegaconf import DictConfig, Node, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, InterpolationToMissingValueError, OmegaConfBaseException
 
 from positronic.codecs.config import FROM_CHECKPOINT
 from positronic.errors import PositronicError, did_you_mean, listing
 from positronic.overrides import typed_keys, typed_values
-from positronic.schemas import STAGES, fields_of, parameters
+from positronic.schemas import STAGES, fields_of, parameters, raw_values
 from positronic.schemas import own_parameters as _own
 from positronic.stages.base import Parts
 from positronic.utils.fields import WITH
@@ -70,20 +70,6 @@ def keys_read(stage: str, leaves: Mapping[str, Any]) -> set[str]:
     read = {key for key in leaves if _declared(key, schema)}
     read |= {other for own, other in schema.null_takes.items() if leaves.get(own) is None}
     return _with_references(read, leaves)
-
-
-def raw_values(node: DictConfig, path: str = "") -> dict[str, Any]:
-    """Every dotted key with its value as it is written, references unresolved; hydra's own left out."""
-    found: dict[str, Any] = {}
-    for name, child in node.items_ex(resolve=False):
-        key = f"{path}{name}"
-        if key == "hydra":
-            continue
-        if isinstance(child, DictConfig) and not (child._is_missing() or child._is_none() or child._is_interpolation()):
-            found |= raw_values(child, f"{key}.")
-        else:
-            found[key] = _raw(node._get_node(name))
-    return found
 
 
 def check_references(cfg: DictConfig, in_job: bool = False) -> None:
@@ -228,9 +214,3 @@ def _referred(raw: Any) -> Iterator[str]:
     elif isinstance(raw, list):
         for item in raw:
             yield from _referred(item)
-
-
-def _raw(node: Any) -> Any:
-    """A value as it is written; a list's items likewise."""
-    value = node._value() if isinstance(node, Node) else node
-    return [_raw(item) for item in value] if isinstance(value, list) else value

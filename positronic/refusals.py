@@ -216,21 +216,6 @@ def _first_missing(node: DictConfig, name: str, key: str) -> str | None:
     return next((missing for missing in found if missing is not None), None)
 
 
-def leaf_keys(node: DictConfig, path: str = "") -> list[str]:
-    """Dotted keys of every value that is not a mapping itself, hydra's own left out."""
-    keys = []
-    for name, child in node.items_ex(resolve=False):
-        if is_mapping(child):
-            keys += leaf_keys(child, f"{path}{name}.") if f"{path}{name}" != "hydra" else []
-        else:
-            keys.append(f"{path}{name}")
-    return keys
-
-
-def is_mapping(node: Any) -> bool:
-    return isinstance(node, DictConfig) and not (node._is_missing() or node._is_none() or node._is_interpolation())
-
-
 def _field_names(schema: type) -> list[str]:
     return [field.name for field in dataclasses.fields(schema)]
 

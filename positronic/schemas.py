@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+from omegaconf import DictConfig, Node
+
 from positronic.hardware.replay.config import ReplayConfig
 from positronic.hardware.sim.config import SimConfig
 from positronic.rollout.config import LocalPolicyConfig, RemotePolicyConfig, ScriptedPolicyConfig
@@ -93,6 +95,26 @@ def own_parameters(stage: str) -> list[str]:
     return [own.name for own in dataclasses.fields(STAGES[stage]) if own.name not in parts]
 
 
+def raw_values(node: DictConfig, path: str = "") -> dict[str, Any]:
+    """Every dotted key of a composed config with its value as it is written, references unresolved; hydra's own left
+    out."""
+    found: dict[str, Any] = {}
+    for name, child in node.items_ex(resolve=False):
+        key = f"{path}{name}"
+        if key == "hydra":
+            continue
+        if is_mapping(child):
+            found |= raw_values(child, f"{key}.")
+        else:
+            found[key] = _raw(node._get_node(name))
+    return found
+
+
+def is_mapping(node: Any) -> bool:
+    """Whether a part of a config has keys of its own, rather than none yet or those of another part."""
+    return isinstance(node, DictConfig) and not (node._is_missing() or node._is_none() or node._is_interpolation())
+
+
 @cache
 def fields_of(schema: type) -> dict[str, Parameter]:
     """The fields of a dataclass, with what the docstrings of it and its bases say about them."""
@@ -120,3 +142,9 @@ def _meanings(schema: type) -> Iterator[tuple[str, str]]:
         text = base.__doc__ or ""
         for name, meaning in re.findall(r"^    (\w+): (.*(?:\n {6,}\S.*)*)", text, re.MULTILINE):
             yield name, " ".join(meaning.split())
+
+
+def _raw(node: Any) -> Any:
+    """A value as it is written; a list's items likewise."""
+    value = node._value() if isinstance(node, Node) else node
+    return [_raw(item) for item in value] if isinstance(value, list) else value

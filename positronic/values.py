@@ -18,8 +18,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from positronic.errors import PositronicError, did_you_mean
 from positronic.hardware.sim.config import SimConfig
-from positronic.refusals import WANTED, is_mapping, leaf_keys, missing_value, unknown_key
-from positronic.schemas import STAGES, Parameter, parameters
+from positronic.refusals import WANTED, missing_value, unknown_key
+from positronic.schemas import STAGES, Parameter, is_mapping, parameters, raw_values
 from positronic.utils.fields import RULE, Rule
 from positronic.utils.threads import available_cores
 from positronic.vendors import registry
@@ -169,7 +169,7 @@ def _check_fields(cfg: DictConfig, node: DictConfig, path: str) -> None:
         if key == "hydra":
             continue
         if fields and name not in fields:
-            raise unknown_key(key, cfg.stage, [known for known in leaf_keys(cfg) if known != key])
+            raise unknown_key(key, cfg.stage, [known for known in raw_values(cfg) if known != key])
         if name in fields and RULE in fields[name].metadata:
             _check_rule(node, name, key, fields[name].metadata[RULE])
         if is_mapping(child):

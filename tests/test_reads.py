@@ -11,7 +11,7 @@ from positronic import overrides, reads
 from positronic.composition import compose_config
 from positronic.config import CONF
 from positronic.errors import PositronicError
-from positronic.schemas import STAGES, fields_of, own_parameters, parameters
+from positronic.schemas import STAGES, fields_of, own_parameters, parameters, raw_values
 
 PACKAGE = Path(positronic.__file__).parent
 NEEDED = {"serve": ["checkpoints_dir=x"]}
@@ -80,7 +80,7 @@ def names_read(stage):
 def test_every_key_of_every_stage_takes_effect_or_is_refused(stage, more):
     """A key that is taken is one that the stage's own modules read; each other one is refused by its name."""
     cfg = composed(stage, more)
-    leaves = reads.raw_values(cfg)
+    leaves = raw_values(cfg)
     unread = []
     for key in leaves:
         if key in ("stage", "profile", "stages") or key.startswith("vendor.policy."):
