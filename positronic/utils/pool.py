@@ -78,13 +78,18 @@ class WorkerPool:
             process.join()
 
     def stop(self) -> None:
-        """End every worker within its task, by an exception there; kill what does not end in time."""
-        for process in self._workers.values():
-            process.terminate()
-        for process in self._workers.values():
-            process.join(STOP_TIMEOUT_SEC)
-            if process.is_alive():
+        """End every worker within its task, by an exception there; kill what does not end in time, and all of them when
+        a second signal comes: a worker that still starts would find nothing of us."""
+        processes = self._workers.values()
+        try:
+            for process in processes:
+                process.terminate()
+            for process in processes:
+                process.join(STOP_TIMEOUT_SEC)
+        finally:
+            for process in processes:
                 process.kill()
+            for process in processes:
                 process.join()
 
     def __enter__(self) -> Self:

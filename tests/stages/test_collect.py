@@ -89,9 +89,10 @@ def test_half_an_episode_that_a_second_signal_left_is_continued_from(sim_config,
         raise KeyboardInterrupt
 
     config = Collect(hardware=sim_config, output_dir=str(tmp_path / "demo"), num_episodes=1, num_workers=1)
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patched:
         patched.setattr("positronic.stages.collect._record", record)
-        run(config)
+        with pytest.raises(KeyboardInterrupt):
+            run(config)
     assert "0 finished episodes" in (said := capsys.readouterr().out)
     assert "resume=true" in said
     run(replace(config, resume=True))

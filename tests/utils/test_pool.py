@@ -3,6 +3,7 @@
 import math
 import operator
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -113,6 +114,23 @@ def test_more_signals_do_not_disturb_a_worker_that_leaves(tmp_path):
     command = [sys.executable, tmp_path / "script.py", tmp_path / "tidied"]
     assert subprocess.run(command, check=False, capture_output=True).stderr.endswith(b"\nKeyboardInterrupt\n")
     assert (tmp_path / "tidied").exists()
+
+
+def test_a_second_signal_kills_workers_that_were_only_asked_to_end(monkeypatch):
+    """It comes while the first one is obeyed, maybe by workers that still start and hear nothing."""
+    pool = WorkerPool(1, nullcontext, time.sleep)
+    (process,) = pool._workers.values()
+
+    def interrupted(timeout=None, join=process.join):
+        join(0 if timeout else None)
+        if timeout:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(process, "terminate", lambda: None)
+    monkeypatch.setattr(process, "join", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        pool.stop()
+    assert process.exitcode == -signal.SIGKILL
 
 
 def test_workers_do_not_outlive_a_killed_parent(ends, tmp_path):
