@@ -20,6 +20,7 @@ from positronic.raw.faults import BadEpisode
 from positronic.utils.colour import has_known_matrix, is_colour_8bit
 
 ENCODE_AGAIN = "Encode the file again as 8-bit colour (yuv420p, square pixels, progressive), or leave this camera out"
+BY_FFMPEG = f"{ENCODE_AGAIN}. FFmpeg does it: ffmpeg -i old.mp4 -fps_mode passthrough -pix_fmt yuv420p new.mp4"
 BOX_HEADER = 8  # bytes: size and kind (ISO/IEC 14496-12, 4.2)
 FIRST_BOX = b"ftyp"
 TO_THE_END, LARGE = 0, 1  # sizes that stand for the rest of the file, and for 64 bits that follow
@@ -77,11 +78,11 @@ def _fault_of_streams(streams: list[av.VideoStream]) -> str | None:
         return f"has {len(streams)} video streams, one was expected" if streams else "has no video stream"
     context = streams[0].codec_context
     if context is None:
-        return f"is in a codec that cannot be decoded here. {ENCODE_AGAIN}"
+        return f"is in a codec that cannot be decoded here. {BY_FFMPEG}"
     if context.format is None:
         return "has no decodable pictures; the recording may have been cut off"
     if not is_colour_8bit(context.format):
-        return f"holds pictures in the pixel format {context.format.name}, 8-bit colour was expected. {ENCODE_AGAIN}"
+        return f"holds pictures in the pixel format {context.format.name}, 8-bit colour was expected. {BY_FFMPEG}"
     aspect = streams[0].sample_aspect_ratio
     if aspect not in (None, 0, 1):
         return f"has pixels that are not square (aspect {aspect.numerator}:{aspect.denominator}). {ENCODE_AGAIN}"
@@ -118,7 +119,7 @@ def fault_of_frame(frame: av.VideoFrame, width: int, height: int) -> str | None:
     if (frame.width, frame.height) != (width, height):
         return f"is {frame.width} x {frame.height} pixels large (width x height), {width} x {height} were expected"
     if not is_colour_8bit(frame.format):
-        return f"changes to the pixel format {frame.format.name}. {ENCODE_AGAIN}"
+        return f"changes to the pixel format {frame.format.name}. {BY_FFMPEG}"
     if not has_known_matrix(frame):
         return f"has a colour matrix that is not supported (number {frame.colorspace} of H.273). {ENCODE_AGAIN}"
     if frame.rotation:

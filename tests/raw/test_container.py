@@ -182,7 +182,7 @@ def test_what_is_not_8bit_colour_is_refused_by_name(tmp_path, pix_fmt, codec, op
             frame.pts = k
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
-    with pytest.raises(BadEpisode, match=f"cam.mp4 holds pictures in the pixel format {pix_fmt}, 8-bit colour"):
+    with pytest.raises(BadEpisode, match=f"in the pixel format {pix_fmt}, 8-bit colour .* -pix_fmt yuv420p new.mp4"):
         index(path, 3).check()
 
 
