@@ -15,6 +15,7 @@ INDEX = "index"
 TASK_INDEX = "task_index"
 BOOKKEEPING = {TIMESTAMP: "float32", FRAME_INDEX: "int64", EPISODE_INDEX: "int64", INDEX: "int64", TASK_INDEX: "int64"}
 
+CHANNELS = ("red", "green", "blue")
 CANONICAL_CODECS = {"libx264": "h264", "libx265": "hevc", "libsvtav1": "av1", "libaom-av1": "av1"}
 
 
@@ -29,8 +30,12 @@ def _feature(column: Column, fps: int, video: VideoConfig) -> dict[str, Any]:
     if column.is_image:
         names = ["height", "width", "channels"]
         return {"dtype": "video", "shape": shape, "names": names, "info": _video_info(column, fps, video)}
-    names = [name for source in column.sources for name in element_names(source)]
-    return {"dtype": column.dtype, "shape": shape, "names": names}
+    return {"dtype": column.dtype, "shape": shape, "names": dimension_names(column)}
+
+
+def dimension_names(column: Column) -> list[str]:
+    """One name per number of a vector, or per channel of a picture."""
+    return list(CHANNELS) if column.is_image else [n for source in column.sources for n in element_names(source)]
 
 
 def element_names(feature: Feature) -> list[str]:

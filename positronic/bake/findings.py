@@ -12,7 +12,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from positronic.bake.features import element_names
 from positronic.bake.statistics import STD_FLOOR
 from positronic.codecs.build import Recipe
 from positronic.codecs.codec import Codec
@@ -23,7 +22,6 @@ from positronic.codecs.modality import Column
 Floats = NDArray[np.floating]
 Samples = Mapping[str, Floats]
 
-CHANNELS = ("red", "green", "blue")
 ALMOST_ALL = 0.99  # of the frames; now and then a command runs ahead of the arm
 
 
@@ -125,11 +123,6 @@ def near_constant(columns: Sequence[Column], deviations: Mapping[str, Mapping[st
             text = f"near constant: std {max(still.values()):.2g} at most, below {STD_FLOOR} ({why})"
             found.append(Finding(column.name, tuple(still), text))
     return found
-
-
-def dimension_names(column: Column) -> list[str]:
-    """One name per number of a vector, or per channel of a picture."""
-    return list(CHANNELS) if column.is_image else [n for source in column.sources for n in element_names(source)]
 
 
 def breach(name: str, limit: Limit, rows: Floats, from_share: float = 0.0) -> Breach | None:

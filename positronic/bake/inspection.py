@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from positronic import geometry
 from positronic.bake import statistics
 from positronic.bake.columns import Spool, spooled
-from positronic.bake.features import element_names
-from positronic.bake.findings import CHANNELS, Breaches, Finding, breach, dimension_names, near_constant
+from positronic.bake.features import CHANNELS, dimension_names, element_names
+from positronic.bake.findings import Breaches, Finding, breach, near_constant
 from positronic.bake.frames import LEVELS, Histogram
 from positronic.bake.manifest import Manifest
 from positronic.bake.recompute import read_ledger

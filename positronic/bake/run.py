@@ -17,9 +17,9 @@ from positronic.bake.append import require_same_names, take_over
 from positronic.bake.companions import Companion, companion_text
 from positronic.bake.config import VideoConfig
 from positronic.bake.episode import BakedEpisode, Duplicate, EpisodeBaker, Rejected
-from positronic.bake.features import lerobot_features
+from positronic.bake.features import dimension_names, lerobot_features
 from positronic.bake.file_list import FileList, measure, recorded, write_file_list
-from positronic.bake.findings import Breaches, dimension_names, near_constant, opposed_signs
+from positronic.bake.findings import Breaches, near_constant, opposed_signs
 from positronic.bake.ledger import Ledger
 from positronic.bake.manifest import Manifest, manifest_bytes, read_manifest, write_manifest
 from positronic.bake.parallel import FrameCounter, Job, bake_in_order

@@ -30,7 +30,7 @@ def frames(path):
 
 
 def test_the_files_are_those_of_the_format(both):
-    """A parquet file per episode, an mp4 per episode and camera, four files of meta data."""
+    """A parquet file per episode, an mp4 per episode and camera, meta data, and our own files beside it."""
     _, old = both
     names = {str(path.relative_to(old)) for path in old.rglob("*") if path.is_file()}
     camera = "observation.images"
@@ -39,7 +39,7 @@ def test_the_files_are_those_of_the_format(both):
         *(f"videos/chunk-000/{camera}.{side}/episode_00000{i}.mp4" for i in (0, 1) for side in ("left", "side")),
         *(f"meta/{name}" for name in ("info.json", "stats.json", "bake_report.json", "positronic.json")),
         *(f"meta/{name}.jsonl" for name in ("episodes", "episodes_stats", "tasks")),
-        *(f"meta/positronic_{name}.parquet" for name in ("episodes", "histograms")),
+        *(f"meta/positronic_{name}" for name in ("episodes.parquet", "histograms.parquet", "files.txt")),
     }
 
 
