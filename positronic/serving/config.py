@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from positronic.utils import fields
-from positronic.utils.fields import between, one_of, some
+from positronic.utils.fields import above, between, one_of, some
+
+DAY_SEC = 86_400
 
 
-@dataclass
+@dataclass(kw_only=True)
 class ServerConfig:
     """Where the inference API listens.
 
@@ -16,6 +18,9 @@ class ServerConfig:
     port: from 1024 on; 0 takes a free one
     token: that clients must send; null is none
     device: of torch; auto takes a GPU when there is one
+    max_sessions: open at once; a client beyond them is told so. Each may hold a frame of 64 MiB
+    answer_timeout_sec: the server ends, with a message, when its model gives no sign of life for so long; published
+        clients of this protocol wait 180 s for an answer
     log_level: debug, info, warning or error
     """
 
@@ -23,4 +28,6 @@ class ServerConfig:
     port: int = between(0, 65535, default=8000)
     token: str | None = some(None, "a token that is not empty, or null for none")
     device: str = fields.device("auto")
+    max_sessions: int = between(1, 10_000, default=128)
+    answer_timeout_sec: float = above(0, DAY_SEC, default=300.0)
     log_level: str = one_of("debug", "info", "warning", "error", default="warning")

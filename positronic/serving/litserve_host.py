@@ -8,7 +8,6 @@ keeps ``POST /predict`` away, and ``LitLoop.run`` is the worker's life. Its own 
 from __future__ import annotations
 
 import contextlib
-import logging
 import signal
 import sys
 import threading
@@ -24,9 +23,11 @@ from litserve.utils import WorkerSetupStatus
 
 from positronic import keys
 from positronic.errors import PositronicError
+from positronic.serving.link import WORKER_SILENT, WorkerLink
+from positronic.serving.logs import log_to_stderr, spare_libraries
 from positronic.serving.policy import ServedPolicy, load_policy
 from positronic.serving.protocols import PatientWebSocket, PunctualHTTP
-from positronic.serving.session import Sessions, WorkerLink
+from positronic.serving.session import Sessions
 from positronic.serving.settings import ServerSettings
 from positronic.serving.token import TokenGuard
 from positronic.training.checkpoints import list_checkpoints
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 UNUSED_PATH = "/internal/worker"
 SWITCH_SEC = 0.0005  # a tenth of Python's: the thread that answers waits for those that read no longer than this
 VERIFY_SEC = 0.05
-LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 
 class _Worker(litserve.LitAPI):
@@ -56,7 +56,7 @@ class _Worker(litserve.LitAPI):
 
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the main process ends us
         die_with_parent()
-        _log_to_stderr()
+        log_to_stderr()
         sys.setswitchinterval(SWITCH_SEC)
         wait_quietly()  # torch is imported when a checkpoint is loaded
         self.scheduler = Scheduler(self.address, self._load)
@@ -96,15 +96,6 @@ class _NoEndpoints(LitSpec):
 
     def encode_response(self, output: Any, context_kwargs: Any = None) -> Any:
         return output
-
-
-def _log_to_stderr() -> None:
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter(LOG_FORMAT, "%H:%M:%S"))
-    ours = logging.getLogger("positronic")
-    ours.addHandler(handler)
-    ours.setLevel(logging.INFO)
-    ours.propagate = False  # libraries configure the root as they please
 
 
 class _Server(litserve.LitServer):
@@ -147,6 +138,7 @@ def make_server(settings: ServerSettings, checkpoint_id: str, address: str, toke
 
     It must be run in the main thread of a process that has no CUDA context.
     """
+    spare_libraries()
     accelerator = "cuda" if settings.device.startswith("cuda") else "cpu"  # a label only: the worker picks its device
     server = _Server(_Worker(settings, checkpoint_id, address), accelerator=accelerator, devices=1, timeout=False)
     if token is not None:
@@ -178,6 +170,11 @@ def run_server(server: _Server, host: str, port: int, log_level: str) -> None:
 
 def _why_it_ended(server: _Server) -> str:
     code = "?" if server.ended is None else server.ended.exitcode
+    if code == WORKER_SILENT:
+        return (
+            f"The model gave no sign of life for {server.lit_api.settings.answer_timeout_sec:g} s: it hangs, or its "
+            "process was stopped. Start again; if an answer may take that long, set server.answer_timeout_sec higher."
+        )
     name = "A process of the server"
     if server.ended is not None:
         name = "The inference worker" if server.ended in server.inference_workers else "The process that listens"
@@ -188,7 +185,8 @@ def _why_it_ended(server: _Server) -> str:
 
 
 def _add_routes(server: litserve.LitServer, settings: ServerSettings, checkpoint_id: str, address: str) -> None:
-    sessions = Sessions(WorkerLink(address), settings.checkpoints_dir, checkpoint_id)
+    link = WorkerLink(address, settings.answer_timeout_sec)
+    sessions = Sessions(link, settings.checkpoints_dir, checkpoint_id, settings.max_sessions)
 
     def models() -> dict[str, list[str]]:
         return {keys.MODELS: [checkpoint.id for checkpoint in list_checkpoints(settings.checkpoints_dir)]}

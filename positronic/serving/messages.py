@@ -21,21 +21,26 @@ Session = bytes
 
 
 class Request(bytes, Enum):
-    """OPEN: I want this checkpoint. INFER: payload is an observation's frame. CLOSE: the client has gone."""
+    """OPEN: I want this checkpoint. INFER: payload is an observation's frame. CLOSE: the client has gone.
+    ALIVE: are you there?"""
 
     OPEN = b"open"
     INFER = b"infer"
     CLOSE = b"close"
+    ALIVE = b"alive"
 
 
 class Reply(bytes, Enum):
     """STATUS: not yet, payload is a status and a message, space between. REFUSED: never, payload says why.
-    READY and ANSWER: payload is the frame for the client."""
+    READY and ANSWER: payload is the frame for the client. ALIVE: I am. LOST: not the worker's, but put in its place
+    when it is silent; payload says so."""
 
     STATUS = b"status"
     REFUSED = b"refused"
     READY = b"ready"
     ANSWER = b"answer"
+    ALIVE = b"alive"
+    LOST = b"lost"
 
 
 def status_frame(status: str, message: str) -> bytes:

@@ -4,6 +4,7 @@ uvicorn to them."""
 from __future__ import annotations
 
 import asyncio
+import resource
 from typing import Any, ClassVar
 
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
@@ -11,6 +12,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.frames import CloseCode, Frame
 
 MAX_HEAD_BYTES = 1 << 16
+MAX_CONNECTIONS = min(2048, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)  # each is an open file
 MAX_FRAGMENTS = 1 << 14  # of 4 KiB each they make the largest message
 HANDSHAKE_SEC = 10.0  # as long as our client tries
 
@@ -19,6 +21,7 @@ class PunctualHTTP(AutoHTTPProtocol):
     """Closes a connection on which no request comes within ``handshake_sec``, or none after the last was answered, or
     whose head is longer than ``MAX_HEAD_BYTES``.
 
+    Beyond ``MAX_CONNECTIONS`` there are none.
     Uvicorn keeps one that was opened and left, or that sends a header a byte at a time, for ever, and every header.
     """
 
@@ -26,6 +29,8 @@ class PunctualHTTP(AutoHTTPProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        if len(self.connections) > MAX_CONNECTIONS:
+            transport.abort()
         self._last_request = self.cycle
         self._head_of, self._head_bytes = self.cycle, 0
         self._look_again()
@@ -59,8 +64,19 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
     """A client whose frame is too large can read why: the rest of the frame is thrown away instead of refused.
 
     Uvicorn closes at once; then the client's system reports a broken connection before it has read the reason. A
-    message in more than ``MAX_FRAGMENTS`` pieces is too large as well, however small they are.
+    message in more than ``MAX_FRAGMENTS`` pieces is too large as well, however small they are. From a client that does
+    not read its answers nothing is read either: else pings, each of which is answered, fill the memory.
     """
+
+    def handle_ping(self) -> None:
+        super().handle_ping()
+        if not (self.writable.is_set() or self.transport.is_closing()):
+            self.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if not (self.read_paused or self.transport.is_closing()):
+            self.transport.resume_reading()
 
     def handle_cont(self, event: Frame) -> None:
         if self.close_sent:

@@ -86,6 +86,9 @@ class Scheduler:
     def _receive(self) -> None:
         while self._socket.poll(0):
             peer, session, kind, checkpoint, payload = self._socket.recv_multipart()
+            if kind == Request.ALIVE:
+                self._socket.send_multipart([peer, session, Reply.ALIVE, b""])
+                continue
             self._peers[session] = peer
             self._take(session, Request(kind), checkpoint.decode(), payload)
 

@@ -14,6 +14,7 @@ from positronic.serving.settings import ServerSettings
 from positronic.serving.token import check_token
 from positronic.training.checkpoints import find_checkpoint
 
+LOOPBACK = "127.0.0.1"
 FIRST_PORT = 1024  # LitServe takes no privileged ones
 
 
@@ -25,15 +26,16 @@ def serve(settings: ServerSettings) -> None:
     checkpoint = find_checkpoint(settings.checkpoints_dir, settings.checkpoint)
     recipe, vendor, _ = read_checkpoint(checkpoint, settings.typed)
     token = None if settings.token is None else check_token(settings.token)
-    port = usable_port(settings.host, settings.port)
+    host = LOOPBACK if settings.host == "localhost" else settings.host  # LitServe takes addresses alone
+    port = usable_port(host, settings.port)
     from positronic.serving.litserve_host import make_server, run_server  # a second, after the refusals
 
-    print_banner(checkpoint, vendor, recipe, settings.host, port, token is not None)
+    print_banner(checkpoint, vendor, recipe, host, port, token is not None)
     end_on_signals()
     with tempfile.TemporaryDirectory(prefix="positronic-") as private:  # mode 0700: nobody else reaches the worker
         server = make_server(settings, checkpoint.id, f"ipc://{private}/worker", token)
         try:
-            run_server(server, settings.host, port, settings.log_level)
+            run_server(server, host, port, settings.log_level)
         except KeyboardInterrupt:
             pass
         finally:

@@ -4,82 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import zmq
-import zmq.asyncio
 from fastapi import WebSocket, WebSocketDisconnect
 
 from positronic import keys
 from positronic.errors import MAX_NAME, PositronicError, clipped, did_you_mean, listing
 from positronic.serving.failures import describe
-from positronic.serving.messages import Reply, Request, Session, error_frame, refused_frame, status_frame
+from positronic.serving.link import Mailbox, WorkerLink
+from positronic.serving.messages import Reply, Request, error_frame, refused_frame, status_frame
 from positronic.training.checkpoints import find_checkpoint
 
 if TYPE_CHECKING:
     from positronic.storage.place import Place
 
 STATUS_EVERY_SEC = 5.0  # clients give up after 30 s of silence
-POLICY_VIOLATION = 1008
+POLICY_VIOLATION, INTERNAL_ERROR, TRY_AGAIN_LATER = 1008, 1011, 1013
 MAX_CLOSE_REASON_BYTES = 100
-
-
-class Mailbox:
-    """One session's line to the worker. One request is outstanding at a time."""
-
-    def __init__(self, session: Session, send: Callable[[list[bytes]], Awaitable[Any]]) -> None:
-        self.session = session
-        self.replies: asyncio.Queue[tuple[Reply, bytes]] = asyncio.Queue()
-        self._send = send
-
-    async def send(self, request: Request, checkpoint: str = "", payload: bytes = b"") -> None:
-        await self._send([self.session, request, checkpoint.encode(), payload])
-
-    async def receive(self) -> tuple[Reply, bytes]:
-        return await self.replies.get()
-
-
-class WorkerLink:
-    """The API process's end of the socket at ``address``. Opened on first use: never before the process is forked."""
-
-    def __init__(self, address: str) -> None:
-        self._address = address
-        self._socket: zmq.asyncio.Socket | None = None
-        self._reader: asyncio.Task[None] | None = None
-        self._mailboxes: dict[Session, Mailbox] = {}
-        self._numbers = itertools.count(1)
-
-    @contextlib.asynccontextmanager
-    async def mailbox(self) -> AsyncIterator[Mailbox]:
-        """A new session's line. However its client leaves, the worker is told."""
-        socket = self._connected()
-        session = next(self._numbers).to_bytes(8, "big")
-        mailbox = self._mailboxes[session] = Mailbox(session, socket.send_multipart)
-        try:
-            yield mailbox
-        finally:
-            del self._mailboxes[session]
-            await mailbox.send(Request.CLOSE)
-
-    def _connected(self) -> zmq.asyncio.Socket:
-        if self._socket is None:
-            self._socket = zmq.asyncio.Context().socket(zmq.DEALER)
-            self._socket.sndhwm = self._socket.rcvhwm = 0
-            self._socket.linger = 0
-            self._socket.connect(self._address)
-            self._reader = asyncio.create_task(self._read(self._socket))
-        return self._socket
-
-    async def _read(self, socket: zmq.asyncio.Socket) -> None:
-        while True:
-            session, reply, payload = await socket.recv_multipart()
-            if session in self._mailboxes:
-                self._mailboxes[session].replies.put_nowait((Reply(reply), payload))
+FULL = "This server has {} sessions open, as many as its server.max_sessions allows. Close one, or try again later."
 
 
 class GoneError(Exception):
@@ -108,12 +54,16 @@ class Peer:
         except (WebSocketDisconnect, RuntimeError, OSError):
             raise GoneError from None
 
-    async def refuse(self, reason: str) -> None:
+    async def refuse(self, reason: str, code: int = POLICY_VIOLATION) -> None:
         """Say why there will be no session, and close."""
-        await self.send(refused_frame(reason))
+        await self.end(refused_frame(reason), reason, code)
+
+    async def end(self, frame: bytes, reason: str, code: int) -> None:
+        """A last frame, then close."""
+        await self.send(frame)
         short = reason.encode(errors="replace")[:MAX_CLOSE_REASON_BYTES].decode(errors="ignore")
         with contextlib.suppress(WebSocketDisconnect, RuntimeError, OSError):
-            await self._websocket.close(POLICY_VIOLATION, short)
+            await self._websocket.close(code, short)
 
     async def unless_gone[T](self, awaited: Awaitable[T], timeout_sec: float | None = None) -> T:
         """The awaited value. Raises GoneError when the client leaves before, TimeoutError after ``timeout_sec``."""
@@ -165,7 +115,7 @@ class Conversation:
         self._require(SessionState.OPENING)
         await self._mailbox.send(Request.OPEN, checkpoint_id)
         reply, payload = await self._await_policy()
-        if reply is Reply.REFUSED:
+        if reply in (Reply.REFUSED, Reply.LOST):
             await self.refuse(payload.decode())
             return False
         await self._peer.send(payload)
@@ -181,7 +131,11 @@ class Conversation:
             await self._peer.send(error_frame("Expected an observation in a binary frame, found a text frame."))
         else:
             await self._mailbox.send(Request.INFER, payload=frame)
-            _, answer = await self._peer.unless_gone(self._mailbox.receive())
+            reply, answer = await self._peer.unless_gone(self._mailbox.receive())
+            if reply is Reply.LOST:
+                reason = answer.decode()
+                await self._peer.end(error_frame(reason), reason, INTERNAL_ERROR)
+                raise GoneError
             await self._peer.send(answer)
         self._move(SessionState.READY)
 
@@ -216,22 +170,35 @@ class Conversation:
 
 
 class Sessions:
-    """The session route. ``default``: id of the checkpoint for clients that name none."""
+    """The session route. ``default``: id of the checkpoint for clients that name none. ``most``: open at once."""
 
-    def __init__(self, link: WorkerLink, checkpoints_dir: Path | Place, default: str) -> None:
+    def __init__(self, link: WorkerLink, checkpoints_dir: Path | Place, default: str, most: int) -> None:
         self._link, self._checkpoints_dir, self._default = link, checkpoints_dir, default
+        self._most, self._open = most, 0
 
     async def serve(self, websocket: WebSocket) -> None:
         """Runs until the client leaves."""
         await websocket.accept()
         peer = Peer(websocket)
         try:
-            async with self._link.mailbox() as mailbox:
-                await self._talk(Conversation(peer, mailbox), websocket)
+            if self._open >= self._most:
+                await peer.refuse(FULL.format(self._most), TRY_AGAIN_LATER)
+                return
+            with self._counted():
+                async with self._link.mailbox() as mailbox:
+                    await self._talk(Conversation(peer, mailbox), websocket)
         except GoneError:
             pass
         finally:
             peer.close()
+
+    @contextlib.contextmanager
+    def _counted(self) -> Iterator[None]:
+        self._open += 1
+        try:
+            yield
+        finally:
+            self._open -= 1
 
     async def _talk(self, conversation: Conversation, websocket: WebSocket) -> None:
         path, query = websocket.path_params.get(keys.QUERY_CHECKPOINT, ""), websocket.query_params.multi_items()

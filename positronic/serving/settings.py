@@ -1,4 +1,4 @@
-"""What a server is told, as one frozen value that every one of its processes gets whole."""
+"""What a server is told, as one value that every one of its processes gets whole."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from positronic.serving.config import ServerConfig
 from positronic.serving.policy import LoadModel, Typed
 from positronic.vendors import registry
 
@@ -14,21 +15,18 @@ if TYPE_CHECKING:
     from positronic.storage.place import Place
 
 
-@dataclass(frozen=True)
-class ServerSettings:
-    """``checkpoints_dir``: an experiment's folder. ``checkpoint``: id served by default, None for the latest.
-    ``host``, ``port``, ``token``, ``device``, ``log_level``: as in ``ServerConfig``. ``typed``: what every checkpoint
-    must agree with. ``loader``: what builds a model from a checkpoint, by default the vendors' registry; a function at
-    a module's top level, or its name ``module:function``, since it travels to the worker's process by name.
+@dataclass
+class ServerSettings(ServerConfig):
+    """What was typed of the server, and what it serves.
+
+    ``checkpoints_dir``: an experiment's folder. ``checkpoint``: id served by default, None for the latest. ``typed``:
+    what every checkpoint must agree with. ``loader``: what builds a model from a checkpoint, by default the vendors'
+    registry; a function at a module's top level, or its name ``module:function``, since it travels to the worker's
+    process by name.
     """
 
     checkpoints_dir: Path | Place
     checkpoint: str | None = None
-    host: str = "0.0.0.0"
-    port: int = 8000
-    token: str | None = None
-    device: str = "auto"
-    log_level: str = "warning"
     typed: Typed = field(default_factory=Typed)
     loader: LoadModel | str = registry.load_model
 

@@ -36,18 +36,8 @@ def run(config: Serve) -> None:
     from positronic.serving.settings import ServerSettings
     from positronic.storage.folder import folder
 
-    server = config.server
-    settings = ServerSettings(
-        checkpoints_dir=folder(config.checkpoints_dir, config.storage),
-        checkpoint=config.checkpoint,
-        host="127.0.0.1" if server.host == "localhost" else server.host,
-        port=server.port,
-        token=server.token,
-        device=server.device,
-        log_level=server.log_level,
-        typed=typed(config),
-    )
-    serve(settings)
+    place = folder(config.checkpoints_dir, config.storage)
+    serve(ServerSettings(place, config.checkpoint, typed(config), **vars(config.server)))
 
 
 def typed(config: Serve) -> Typed:

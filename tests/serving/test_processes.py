@@ -48,6 +48,10 @@ def wait_until_dead(pid):
         os.close(waiter)
 
 
+def dial(port):
+    return connect(f"ws://127.0.0.1:{port}{keys.ROUTE_SESSION}")
+
+
 def read_to_the_end(websocket):
     while True:
         websocket.recv(timeout=60)
@@ -124,6 +128,66 @@ def test_a_device_that_failed_for_good_ends_the_server(experiment):
         output, _ = process.communicate(timeout=60)
         assert process.returncode == 1
         assert f"The inference worker ended unexpectedly (exit code {DEVICE_LOST}" in output
+
+
+def stop_worker(process, session):
+    os.kill(member(family(process.pid), "worker"), signal.SIGSTOP)
+    return observation()
+
+
+@pytest.mark.parametrize("hang", [lambda *server: observation(task="hang"), stop_worker])
+def test_a_worker_that_is_silent_for_too_long_ends_the_server(experiment, hang):
+    """Its model hangs, or its process was stopped: who waits is told why, everything ends with exit code 1."""
+    with running(experiment, answer_timeout_sec=2) as (port, process):
+        with InferenceClient("127.0.0.1", port).session() as session, dial(port) as idle:
+            members = family(process.pid)
+            with pytest.raises(InferenceError, match="no sign of life for 2 s"):
+                session.infer(hang(process, session))
+            with pytest.raises(ConnectionClosed):
+                read_to_the_end(idle)
+        output, _ = process.communicate(timeout=60)
+        assert process.returncode == 1
+        assert "gave no sign of life for 2 s" in output
+        assert "server.answer_timeout_sec" in output
+        for pid in members[1:]:
+            wait_until_dead(pid)
+
+
+def test_a_client_that_comes_to_a_silent_worker_is_refused_in_the_end(experiment):
+    """It does not read status messages for ever."""
+    with running(experiment, answer_timeout_sec=2) as (port, process):
+        with InferenceClient("127.0.0.1", port).session():
+            pass
+        stop_worker(process, None)
+        with pytest.raises(SessionRefused, match="no sign of life for 2 s"):
+            InferenceClient("127.0.0.1", port).session()
+        assert process.wait(timeout=60) == 1
+
+
+def test_a_slow_load_is_no_silent_worker(tmp_path):
+    """Loading happens beside: the worker says that it lives."""
+    os.mkfifo(tmp_path / "go")
+    make_checkpoint(tmp_path / "run", 30, fifo=str(tmp_path / "go"))
+    with running(tmp_path / "run", answer_timeout_sec=0.5) as (port, _), dial(port) as robot:
+        while b"(5 s)" not in robot.recv(timeout=60):
+            pass
+        (tmp_path / "go").write_text("go")
+        while b"ready" not in robot.recv(timeout=60):
+            pass
+
+
+def test_sessions_beyond_those_allowed_are_told_so(experiment):
+    """In a sentence; when one has ended, the next is let in."""
+    with running(experiment, max_sessions=1) as (port, _):
+        client = InferenceClient("127.0.0.1", port)
+        with client.session() as first:
+            with pytest.raises(SessionRefused, match=r"1 sessions open.*server\.max_sessions"), client.session():
+                pass
+            assert first.infer(observation())
+        with dial(port) as websocket:
+            while b"ready" not in websocket.recv(timeout=60):
+                websocket.close()
+                websocket = connect(f"ws://127.0.0.1:{port}{keys.ROUTE_SESSION}").__enter__()
 
 
 @pytest.fixture(scope="module")

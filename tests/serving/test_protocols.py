@@ -15,6 +15,10 @@ from websockets.sync.client import connect
 from positronic.serving.protocols import MAX_FRAGMENTS, MAX_HEAD_BYTES, PatientWebSocket, PunctualHTTP
 
 LIMIT = 1 << 16
+UPGRADE = (
+    b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
 
 
 async def app(scope, receive, send):
@@ -103,6 +107,18 @@ def test_a_message_in_endless_pieces_is_too_large(port):
         with pytest.raises(ConnectionClosed) as closed:
             robot.recv(timeout=60)
     assert (closed.value.rcvd.code, "pieces" in closed.value.rcvd.reason) == (1009, True)
+
+
+def test_pings_of_a_client_that_reads_nothing_are_not_taken_without_end(port):
+    """Each is answered, and the answers would fill the server's memory."""
+    ping, sent = b"\x89\xfd" + bytes(4 + 125), 0
+    with socket.create_connection(("127.0.0.1", port), timeout=2) as robot:
+        robot.sendall(UPGRADE)
+        assert b"101" in robot.recv(1 << 12)
+        with contextlib.suppress(TimeoutError):
+            while sent < 1 << 28:
+                sent += robot.send(ping * 1000)
+    assert sent < 1 << 28
 
 
 def test_uvicorn_has_what_we_override():

@@ -6,6 +6,7 @@ exists, loading goes on when something is written into it.
 
 import json
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -34,6 +35,8 @@ class ToyModel:
         self.batches.append(len(observations))
         if any(o["task"] == "die" for o in observations):
             raise MemoryError("the toy has no memory")
+        if any(o["task"] == "hang" for o in observations):
+            threading.Event().wait()
         if any(o["task"] == "lose the device" for o in observations):
             sys.modules["torch"] = LOST_TORCH
             raise RuntimeError("CUDA error: device-side assert triggered")
