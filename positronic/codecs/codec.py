@@ -139,6 +139,9 @@ def _live(observation: Mapping[str, Any], key: str) -> Any:
 
 def _live_image(observation: Mapping[str, Any], key: str) -> Any:
     image = _live(observation, key)
+    if isinstance(image, bytes | str):
+        found = f"found {type(image).__name__}. A JPEG travels as {{b'__jpeg__': True, b'frames': [bytes], b'ndim': 3}}"
+        raise PositronicError(f"{_pixels_expected(key)}, {found}.")
     if not isinstance(image, list):
         return image
     try:
@@ -159,12 +162,19 @@ def _described(pixels: NDArray[Any]) -> str:
     return f"{pixels.dtype} of shape {pixels.shape}{spread}"
 
 
+def _named(value: Any) -> str:
+    return f"{value.dtype}" if isinstance(value, np.ndarray) else type(value).__name__
+
+
 def _live_vector(observation: Mapping[str, Any], key: str) -> NDArray[np.float64]:
     value = _live(observation, key)
     try:
-        vector = np.asarray(value, np.float64)
-    except (TypeError, ValueError):
-        raise PositronicError(f"Observation '{key}': expected numbers, found {type(value).__name__}.") from None
+        numbers = np.asarray(value)
+    except ValueError:  # rows of different lengths
+        numbers = np.asarray(None)
+    if numbers.dtype.kind not in "biuf":  # text that numpy would read as numbers is refused as well
+        raise PositronicError(f"Observation '{key}': expected numbers, found {_named(value)}.")
+    vector = numbers.astype(np.float64)
     if not np.all(np.isfinite(vector)):
         raise PositronicError(f"Observation '{key}': expected finite numbers, found {vector.tolist()}.")
     return vector.reshape(1) if vector.ndim == 0 else vector

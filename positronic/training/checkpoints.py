@@ -128,7 +128,7 @@ def find_checkpoint(experiment_dir: str | Path | Place, checkpoint_id: str | int
         return checkpoints[-1]
     wanted = str(checkpoint_id).strip()
     for checkpoint in checkpoints:
-        if wanted.isdecimal() and len(wanted) <= MAX_ID_DIGITS and checkpoint.step == int(wanted):
+        if wanted.isascii() and wanted.isdecimal() and len(wanted) <= MAX_ID_DIGITS and checkpoint.step == int(wanted):
             return checkpoint
     there = listing(checkpoint.id for checkpoint in checkpoints)
     said = clipped(wanted, MAX_NAME)

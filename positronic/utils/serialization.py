@@ -62,6 +62,7 @@ LIMITS = {
 WRITTEN_KINDS = "biufSU"
 DTYPE_TEXT = re.compile(r"[<>=|]?(?:b1|[iu][1248]|f[248]|[SU][1-9]\d{0,4})|bool|u?int(?:8|16|32|64)|float(?:16|32|64)")
 SCALAR_TYPES = {"b": (bool, int), "i": (int,), "u": (int,), "f": (float, int), "S": (bytes,), "U": (str,)}
+EXIF_ORIENTATION = 0x0112
 SCAN_MARKER = b"\xff\xda"
 UNREADABLE = (ValueError, TypeError, ArithmeticError, RecursionError, MemoryError, msgpack.UnpackException)
 
@@ -112,7 +113,10 @@ class LazyMap(Mapping[str, Any]):
     def __getitem__(self, key: str) -> Any:
         if key not in self._decoded:
             start, end = self._spans[key]
-            self._decoded[key] = _unpack(self._data[start:end], self._budget)
+            try:
+                self._decoded[key] = _unpack(self._data[start:end], self._budget)
+            except PositronicError as error:
+                raise PositronicError(f"The value of '{key}': {error}") from None
         return self._decoded[key]
 
     def __contains__(self, key: object) -> bool:
@@ -150,6 +154,8 @@ def _spans(data: bytes) -> dict[str, tuple[int, int]]:
             raise ValueError(f"a key of {len(key)} characters; at most {MAX_KEY_CHARS} are read")
         start = unpacker.tell()
         unpacker.skip()
+        if key in spans:
+            raise ValueError(f"the key {clipped(repr(key), 80)} comes twice")
         if isinstance(key, str):
             spans[key] = (start, unpacker.tell())
     if unpacker.tell() != len(data):
@@ -312,9 +318,19 @@ def _decode_frame(jpeg: Any, budget: _Budget) -> NDArray[np.uint8]:
     try:
         with Image.open(io.BytesIO(jpeg), formats=["JPEG"]) as image:
             budget.take_pixels(image.width * image.height)
+            _require_upright_rgb(image)
             return np.asarray(image.convert("RGB"))
     except (OSError, SyntaxError, TypeError, Image.DecompressionBombError) as error:
         raise ValueError(f"a JPEG frame is damaged: {error}") from None
+
+
+def _require_upright_rgb(image: Any) -> None:
+    """Pictures that readers of JPEG show differently: inverted colours of print, turned or as they lie in the file."""
+    if image.mode not in ("RGB", "L"):
+        raise ValueError(f"a JPEG frame is {image.mode}, expected RGB")
+    turned = image.getexif().get(EXIF_ORIENTATION, 1) if "exif" in image.info else 1
+    if turned != 1:
+        raise ValueError(f"a JPEG frame asks to be turned (EXIF orientation {turned}); send it upright")
 
 
 def _field(fields: Mapping[bytes, Any], name: bytes) -> Any:

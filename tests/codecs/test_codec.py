@@ -136,9 +136,15 @@ def test_a_chunk_is_cut_at_the_horizon_and_stamped_in_seconds():
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({keys.GRIP: None}, "Observation 'grip': expected finite"),
+        ({keys.GRIP: None}, "Observation 'grip': expected numbers, found NoneType"),
         ({keys.EE_POSE: [0.0] * 6}, "expected 7 numbers a sample, found shape"),
         ({keys.EE_POSE: "home"}, "expected numbers, found str"),
+        ({keys.GRIP: "0.5"}, "expected numbers, found str"),
+        ({keys.GRIP: b"0.5"}, "expected numbers, found bytes"),
+        ({keys.GRIP: np.array(["0.5"])}, "expected numbers, found <U3"),
+        ({keys.EE_POSE: ["0.4"] * 7}, "expected numbers, found list"),
+        ({keys.EE_POSE: [0.4, [0.1], 0, 1, 0, 0, 0]}, "expected numbers, found list"),
+        ({keys.IMAGE_WRIST: b"\xff\xd8"}, "found bytes. A JPEG travels as"),
         ({keys.EE_POSE: [0.0] * 7}, "Signal 'robot_state.ee_pose': Quaternion has no direction"),
         ({keys.IMAGE_WRIST: np.zeros((4, 4, 3))}, "expected uint8 RGB"),
         ({keys.IMAGE_WRIST: np.zeros((3, 4, 4), np.uint8)}, "found uint8 of shape"),

@@ -81,6 +81,8 @@ def test_a_missing_checkpoint_names_those_that_exist(tmp_path):
         find_checkpoint(tmp_path, "15")
     with pytest.raises(PositronicError, match="'last'"):
         find_checkpoint(tmp_path, "last")
+    with pytest.raises(PositronicError, match="'٢٠'"):  # digits, but none that a folder's name has
+        find_checkpoint(tmp_path, "٢٠")
 
 
 def test_an_experiment_that_is_not_there_names_its_neighbours(tmp_path):

@@ -202,6 +202,42 @@ def test_a_picture_of_a_thousand_scans_is_refused():
         deserialise(msgpack.packb({b"__jpeg__": True, b"frames": [b"\xff\xda" * 1000], b"ndim": 3}))
 
 
+@pytest.mark.parametrize(
+    ("mode", "orientation", "says"),
+    [("RGB", 6, "asks to be turned"), ("RGB", 3, "asks to be turned"), ("CMYK", 1, "is CMYK, expected RGB")],
+)
+def test_a_picture_that_readers_show_differently_is_refused(mode, orientation, says):
+    """Turned by its EXIF data, or in the colours of print."""
+    file, exif = io.BytesIO(), Image.Exif()
+    exif[0x0112] = orientation
+    Image.new(mode, (16, 8)).save(file, "JPEG", exif=exif)
+    with pytest.raises(PositronicError, match=says):
+        deserialise(msgpack.packb({b"__jpeg__": True, b"frames": [file.getvalue()], b"ndim": 3}))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_an_upright_picture_in_rgb_or_grey_is_read(mode):
+    """Also a progressive one that says that it stands upright."""
+    file, exif = io.BytesIO(), Image.Exif()
+    exif[0x0112] = 1
+    Image.new(mode, (16, 8), 200).save(file, "JPEG", exif=exif, progressive=True)
+    picture = deserialise(msgpack.packb({b"__jpeg__": True, b"frames": [file.getvalue()], b"ndim": 3}))
+    assert (picture.shape, picture.dtype) == ((8, 16, 3), np.uint8)
+
+
+def test_a_key_that_comes_twice_is_refused():
+    """Readers would differ in which of the two they take."""
+    with pytest.raises(PositronicError, match="the key 'grip' comes twice"):
+        deserialise_lazily(b"\x82" + msgpack.packb("grip") + b"\x00" + msgpack.packb("grip") + b"\x01")
+
+
+def test_a_damaged_value_of_an_outermost_map_is_named():
+    """With its key, so that the sender finds it."""
+    message = deserialise_lazily(msgpack.packb({"grip": {b"__ndarray__": True, b"dtype": "O"}}))
+.*came without its b'shape'"):
+        message["grip"]
+
+
 def test_an_outermost_map_is_decoded_by_value():
     """A value is read when it is asked for; one that is damaged, and never asked for, harms nobody."""
     message = msgpack.packb({"good": array_map(), "bad": array_map(dtype="O"), b"bytes": 1, 7: 7})
