@@ -12,6 +12,7 @@ from typing import Any
 
 from positronic.bake.append import require_appendable, take_rest
 from positronic.bake.companions import Companion
+from positronic.bake.density import require_density
 from positronic.bake.manifest import Manifest, read_manifest
 from positronic.bake.orientation import with_reference_rotations
 from positronic.bake.pieces import Pieces
@@ -90,6 +91,7 @@ def _check(
             f"{output} exists already. Remove it, add to it with append=true, or bake elsewhere with output_dir=..."
         )
     require_signals(dataset, codec)
+    require_density(dataset, codec.signals, codec.timing.fps)
     if not options.append:
         return None
     before = read_manifest(output)
