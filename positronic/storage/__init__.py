@@ -1,6 +1,6 @@
-"""URIs in and out: local folders, and folders in an object store by way of a local cache.
+"""Folders by path or URI: local ones, and those in an object store by way of a local cache.
 
-Here is what concerns local folders; reading by URI is in ``folder``, writing in ``outgoing``.
+This module has what concerns local folders. ``folder`` reads by URI, ``outgoing`` writes.
 """
 
 from positronic.storage.config import StorageConfig as StorageConfig

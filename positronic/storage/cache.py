@@ -37,19 +37,19 @@ CACHE_VARIABLE = "POSITRONIC_CACHE"
 DEFAULT_CACHE = "~/.cache/positronic"
 ENTRIES, FILES, RECORD, LOCK_SUFFIX = "entries", "files", "entry.json", ".lock"
 GIGABYTE = 10**9
-LOOK_AGAIN_SHARE = 0.02  # of the cap: after so many new bytes a process counts again what is there
+LOOK_AGAIN_SHARE = 0.02  # of the limit; after so many new bytes a process counts again what is there
 ELSEWHERE = "The cache can be elsewhere: storage.cache_dir=<folder> (of a raw dataset: dataset.storage.cache_dir)."
 
 
 class Held:
-    """A local copy that is in use: it stays until ``close``, or until nothing refers to this object any more."""
+    """A local copy that is in use. It stays until ``close``, or until nothing refers to this object any more."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
         self._release = weakref.finalize(self, os.close, descriptor)
 
     def close(self) -> None:
-        """It may be removed from now on."""
+        """From now on the copy may be removed."""
         self._release()
 
 
@@ -75,7 +75,7 @@ def cache_root(config: StorageConfig) -> Path:
 
 
 def hold(folder: S3Uri, files: Sequence[RemoteFile], config: StorageConfig, show: bool = False) -> Held:
-    """These files of ``folder`` on the local disk, fetched unless they are there, and kept there while they are held.
+    """These files of ``folder`` on the local disk. They are fetched if necessary, and stay while they are held.
 
     Raises PreconditionError or MissingError when the folder has changed since it was listed, PositronicError when the
     disk is too small, the cache cannot be written, or the store cannot be reached.
@@ -106,7 +106,7 @@ def _digest(value: object) -> str:
 
 
 def _is_whole(entry: Entry, files: Sequence[RemoteFile]) -> bool:
-    """Whether every file is there; somebody may have tidied up by hand."""
+    """Whether every file is there; somebody may have deleted some by hand."""
     try:
         return entry.record.exists() and all((entry.files / f.name).stat().st_size == f.size for f in files)
     except OSError:
@@ -130,7 +130,7 @@ def _fill(entry: Entry, folder: S3Uri, files: Sequence[RemoteFile], config: Stor
         partial.replace(entry.record)
     except OSError as error:
         if error.errno in FULL:
-            shutil.rmtree(entry.root, ignore_errors=True)  # a full disk harms others more than this costs us
+            shutil.rmtree(entry.root, ignore_errors=True)  # a full disk harms others more than checking costs us
             raise _no_room(sum(file.size for file in files), config) from error
         raise
     finally:
@@ -148,7 +148,7 @@ def _fetch(entry: Entry, folder: S3Uri, files: Sequence[RemoteFile], config: Sto
 
 
 def _link_known(entry: Entry, files: Sequence[RemoteFile]) -> None:
-    """Take the files that other versions of this folder have in common with this one."""
+    """Link the files that other versions of this folder share with this one."""
     for record in entry.root.parent.glob(f"{entry.root.name.partition('-')[0]}-*/{RECORD}"):
         other = Entry(record.parent, record.parent / entry.files.relative_to(entry.root))
         try:
@@ -168,7 +168,7 @@ def _lock(path: Path, shared: bool = False, waiting: str = "") -> int:
         try:
             _acquire(descriptor, shared, waiting)
             if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
-                return descriptor  # else it was removed with its entry, and others lock a new file
+                return descriptor  # otherwise it was removed with its entry, and others lock a new file
         except BaseException:
             os.close(descriptor)
             raise
@@ -186,7 +186,7 @@ def _acquire(descriptor: int, shared: bool, waiting: str) -> None:
 
 
 class _Use(NamedTuple):
-    """What an entry takes up, and since when it has not been used."""
+    """How much space an entry takes, and when it was last used."""
 
     last_used: float
     size: int
@@ -197,9 +197,9 @@ _counted: dict[Path, int] = {}  # cache -> bytes that this process may still add
 
 
 def _make_room(needed: int, config: StorageConfig) -> None:
-    """Remove what was not used for longest until ``needed`` more bytes fit under the cap and on the disk.
+    """Remove the entries that were unused for longest until ``needed`` more bytes fit under the limit and on the disk.
 
-    What is in use stays. Raises PositronicError when the disk is too small even so.
+    Entries in use stay. Raises PositronicError when the disk is too small even so.
     """
     root, cap = cache_root(config), int(config.cache_gb * GIGABYTE)
     _counted[root] = _counted.get(root, 0) - needed
@@ -241,7 +241,7 @@ def _size(path: Path) -> int:
 
 
 def _evict(uses: Sequence[_Use], excess: int) -> int:
-    """Remove entries in this order until ``excess`` bytes are gone. Returns how many are."""
+    """Remove entries in this order until ``excess`` bytes are freed. Returns how many are."""
     freed = 0
     for use in uses:
         if freed >= excess:
@@ -257,7 +257,7 @@ def _remove(root: Path) -> bool:
     try:
         if not try_lock(descriptor):
             return False
-        (root / RECORD).unlink(missing_ok=True)  # first: what is cut off in between must not look whole
+        (root / RECORD).unlink(missing_ok=True)  # first, because an interrupted removal must not look whole
         shutil.rmtree(root, ignore_errors=True)
         lock.unlink(missing_ok=True)
         return True
@@ -273,6 +273,6 @@ def _no_room(needed: int, config: StorageConfig) -> PositronicError:
     root = cache_root(config)
     free = shutil.disk_usage(root).free
     return PositronicError(
-        f"The disk of {root} is full: {needed / GIGABYTE:.3g} GB are to be fetched, {free / GIGABYTE:.3g} GB are free "
+        f"The disk of {root} is full: {needed / GIGABYTE:.3g} GB must be fetched, {free / GIGABYTE:.3g} GB are free "
         f"after removing what is not in use. Make room. {ELSEWHERE}"
     )

@@ -47,7 +47,7 @@ Advance = Callable[[int], None]
 
 logger = logging.getLogger(__name__)
 
-FIRST_CONTACT_RETRIES = 2  # a wrong address is told soon
+FIRST_CONTACT_RETRIES = 2  # so that a wrong address is reported soon
 CANCEL_TIMEOUT_SEC = 5.0
 NONCE = "nonce"  # key of the metadata that tells whose object it is
 CREATE = {"IfNoneMatch": "*"}
@@ -80,7 +80,7 @@ class Client:
         self._reached = False
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """The coroutine's result. Whatever interrupts the wait, Ctrl-C too, cancels it first."""
+        """The coroutine's result. If the wait is interrupted, also by Ctrl-C, the coroutine is cancelled first."""
         ended = threading.Event()
 
         async def guarded() -> T:
@@ -98,7 +98,8 @@ class Client:
             raise
 
     async def retried(self, what: S3Uri, attempt: Callable[[Any], Awaitable[T]]) -> T:
-        """``attempt(s3 client)``, again while its error may pass. Raises what ``explain`` makes of the last one."""
+        """Call ``attempt(s3 client)``, and again as long as its error may pass. Raises what ``explain`` makes of the
+        last error."""
         for tries in itertools.count():
             try:
                 async with self._slots:
@@ -165,21 +166,19 @@ class Client:
         return await self.request("put_object", what, Body=data, ContentMD5=digest, Metadata=metadata, **conditions)
 
     async def create(self, what: S3Uri, data: bytes, metadata: Mapping[str, str], etag: str | None = None) -> None:
-        """Write a small object that is not there yet, or replaces the one with this etag: one of several writers can.
-
-        Raises PreconditionError for the others.
-        """
+        """Write a small object that is not there yet, or replace the one with this etag. Only one of several writers
+        succeeds; the others get PreconditionError."""
         mark = {NONCE: uuid.uuid4().hex}
         condition = {"IfMatch": etag} if etag else CREATE
         try:
             await self.put(what, data, {**metadata, **mark}, **condition)
-        except PreconditionError:  # or the answer to our own request was lost, and it was sent again
+        except PreconditionError:  # or the answer to our own request was lost, and the request was sent again
             there = await self.head(what) or {}
             if (there.get("Metadata") or {}).get(NONCE) != mark[NONCE]:
                 raise
 
     async def delete(self, what: S3Uri) -> None:
-        """Remove an object; one that is not there is fine."""
+        """Remove an object. It need not exist."""
         await self.request("delete_object", what)
 
     async def listing(self, folder: S3Uri, nested: bool = True, limit: int | None = None) -> Listing:
@@ -254,7 +253,7 @@ def _filesystem(config: StorageConfig) -> Any:
         raise PositronicError("s3:// needs the package s3fs. Type: uv pip install 'positronic-hydra[s3]'") from None
     _keep_quiet()
     settings = {
-        "retries": {"total_max_attempts": 1},  # there is one place that tries again: Client.retried
+        "retries": {"total_max_attempts": 1},  # only Client.retried tries again
         "connect_timeout": config.timeout_sec,
         "read_timeout": config.timeout_sec,
         "max_pool_connections": config.max_concurrency,

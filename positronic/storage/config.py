@@ -36,7 +36,7 @@ class StorageConfig:
 
 
 def endpoint_of(config: StorageConfig) -> str:
-    """Address of the store, without its scheme; ``Amazon S3`` when nobody says otherwise."""
+    """Address of the store, without its scheme; ``Amazon S3`` if no address is set."""
     named = (config.endpoint_url, os.environ.get("AWS_ENDPOINT_URL_S3"), os.environ.get("AWS_ENDPOINT_URL"))
     url = next((url for url in named if url), None)
     return urlsplit(url).netloc.rpartition("@")[2] if url else "Amazon S3"

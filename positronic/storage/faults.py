@@ -1,4 +1,4 @@
-"""What can go wrong between here and an object store: what is worth trying again, and what to tell the user."""
+"""What can go wrong with an object store: which requests are worth trying again, and what the user is told."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class MissingError(PositronicError):
 
 
 class PreconditionError(PositronicError):
-    """The object is not, or no longer, the one that was expected; or it is there and should not be."""
+    """The object is not, or no longer, the expected one; or it exists and should not."""
 
 
 class DamagedError(PositronicError):
-    """What arrived is not what was published."""
+    """The bytes that arrived are not those that were published."""
 
 
 def backoff_sec(tries: int) -> float:
@@ -81,7 +81,8 @@ def is_unreachable(error: Exception) -> bool:
 
 
 def explain(error: Exception, what: S3Uri, config: StorageConfig) -> Exception:
-    """The error for the user: PositronicError with what to do; what is no fault of store or network stays as it is."""
+    """The error for the user: a PositronicError that says what to do. Errors that no store or network caused stay as
+    they are."""
     from botocore import exceptions
 
     status, code = status_of(error)
@@ -112,7 +113,7 @@ def explain(error: Exception, what: S3Uri, config: StorageConfig) -> Exception:
         return PositronicError(f"{what}: no connection to {endpoint_of(config)}.{_endpoint_hint(config)}")
     if isinstance(error, exceptions.BotoCoreError | exceptions.ClientError) or is_transient(error):
         return PositronicError(
-            f"{what} at {endpoint_of(config)}: {_in_short(error)}. Try again; what is done stays done."
+            f"{what} at {endpoint_of(config)}: {_in_short(error)}. Try again; finished parts are kept."
         )
     return error
 

@@ -1,4 +1,4 @@
-"""Folders that are read: local ones as they are, remote ones by way of the cache."""
+"""Folders that are read: local ones directly, remote ones by way of the cache."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ _kept: list[Held] = []  # what is in use until the process ends
 
 @dataclass(frozen=True)
 class RemoteFolder:
-    """A folder in an object store. Nothing is asked of the store before a method is called. Travels to processes."""
+    """A folder in an object store. Nothing is asked of the store before a method is called. It can be sent to other
+    processes."""
 
     uri: S3Uri
     config: StorageConfig = field(default_factory=StorageConfig)
@@ -88,7 +89,7 @@ class RemoteFolder:
     def hold(self, select: Select | None = None, show: bool = False) -> Held:
         """Its files in the cache, until the result is closed. ``show``: a progress bar.
 
-        Raises PositronicError when there are none, they keep changing, or cannot be had.
+        Raises PositronicError when there are no files, when they keep changing, or when they cannot be fetched.
         """
         for _ in range(FETCH_ATTEMPTS):
             files = [file for file in self.listing().files if select is None or select(file.name)]
@@ -129,7 +130,7 @@ def local_input(
     select: Select | None = None,
     hint: str = "",
 ) -> Iterator[Path]:
-    """``uri`` as a local folder inside the context. ``needs``: the file without which a remote folder is not whole.
+    """``uri`` as a local folder inside the context. ``needs``: the file without which a remote folder is not complete.
 
     A local path is given as it is, whatever is there. Raises PositronicError, with ``hint``, when there is nothing.
     """
@@ -148,7 +149,7 @@ def local_input(
 
 def _without(place: RemoteFolder, needs: str) -> str:
     if place.exists():
-        return f"{place} has no {needs}: it is something else, or was not uploaded to its end."
+        return f"{place} has no {needs}: it is something else, or its upload was not finished."
     return _nothing_there(place)
 
 

@@ -1,9 +1,9 @@
 """Local folders: where a path leads, and how a folder is published.
 
 A folder is published by renaming: it is built under a hidden name beside its place, ``.<name>.partial``, and appears
-whole or not at all. The builder holds a lock on the hidden folder, so that the next run can tell what a crash left
-behind (and remove it) from what another process is still building (and leave it alone). Nothing is fsynced: after a
-power cut a published folder may need to be made again.
+complete or not at all. The builder holds a lock on the hidden folder. So the next run can distinguish what a crash left
+(and remove it) from what another process is still building (and leave it alone). Nothing is fsynced: after a power cut
+a published folder may need to be made again.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ def partial_path(uri: str | Path) -> Path:
 
 @contextmanager
 def publish_folder(uri: str | Path, replace: bool = False) -> Iterator[Path]:
-    """An empty folder to fill; leaving the context renames it to ``uri``, an exception removes it.
+    """An empty folder to fill. Leaving the context renames it to ``uri``; an exception removes it.
 
-    Leftovers of a crashed run are removed first. ``replace``: there is a folder at ``uri``, and the new one takes its
-    place. Raises PositronicError when ``uri`` is there already (before or after the work) and not to be replaced, or
-    when another process is building it.
+    Files that a crashed run left are removed first. ``replace``: the new folder replaces an existing one at ``uri``.
+    Raises PositronicError when ``uri`` exists (before or after the work) and is not to be replaced, or when another
+    process is building it.
     """
     target, partial = local_path(uri).resolve(), partial_path(uri)
     if not replace:
@@ -86,7 +86,7 @@ def _rename(partial: Path, target: Path) -> None:
 
 
 def _exchange(one: Path, other: Path) -> None:
-    """Each gets the other's name: in one step on Linux, else in three, between which ``other`` is missing."""
+    """Exchange the two names: in one step on Linux, otherwise in three, between which ``other`` is missing."""
     try:
         swap = ctypes.CDLL(None, use_errno=True).renameat2
     except AttributeError:
@@ -121,7 +121,7 @@ def _locked_folder(path: Path) -> Iterator[None]:
 
 
 def _remove_leftover(path: Path) -> None:
-    """Moved away first: a worker that outlived its parent may still be writing there."""
+    """Move it away before removing it: a worker that outlived its parent may still be writing there."""
     away = tempfile.TemporaryDirectory(prefix=f"{path.name}-", dir=path.parent, ignore_cleanup_errors=True)
     with _lock(path), away as folder:
         path.rename(Path(folder) / "leftover")

@@ -1,8 +1,8 @@
-"""Folders that are written: local ones as they are, remote ones in a work folder here that is uploaded.
+"""Folders that are written: local ones directly, remote ones in a work folder on this machine that is uploaded.
 
-A work folder is ``<cache_dir>/outgoing/<hash>/<name>``, one for each remote folder, locked by the process that fills
-it, and removed when all of it is uploaded. When something could not be, it stays: nothing that was trained, baked or
-recorded is lost to a network.
+A work folder is ``<cache_dir>/outgoing/<hash>/<name>``, one for each remote folder. The process that fills it holds its
+lock, and it is removed when all of it is uploaded. If an upload fails, the work folder stays, so that a network fault
+loses nothing that was trained, baked or recorded.
 """
 
 from __future__ import annotations
@@ -40,9 +40,11 @@ INTERVAL_SEC = 5.0
 
 
 class Growing(NamedTuple):
-    """What is in a folder that grows. ``units``: those that are finished. ``is_inside``: whether a file, by its name,
-    belongs to a unit, finished or not. ``restore``: of a remote folder's names those that are needed to go on; what is
-    not finished is among the names."""
+    """What is in a folder that grows.
+
+    ``units``: the finished ones. ``is_inside``: whether a file, by its name, belongs to a unit, finished or not.
+    ``restore``: which names of a remote folder are needed to continue; unfinished units are among the names.
+    """
 
     units: Callable[[Path], Iterable[Unit]]
     is_inside: Callable[[str], bool]
@@ -51,10 +53,11 @@ class Growing(NamedTuple):
 
 @contextmanager
 def local_output(uri: str | Path, config: StorageConfig | None = None, last: str | None = None) -> Iterator[Path]:
-    """A path where a folder is to be made; leaving the context well publishes it at ``uri``, ``last`` after the rest.
+    """A path where a folder is to be made. A context that ends well publishes it at ``uri``, with the file ``last``
+    after the others.
 
-    A local path is given as it is, and nothing else happens. What is beside the path stays for the next run when the
-    context is left by an exception. Raises PositronicError when something is at ``uri``, before the work and after it.
+    A local path is given as it is, and nothing else happens. After an exception, files beside the path stay for the
+    next run. Raises PositronicError when something is at ``uri``, before or after the work.
     """
     place = folder(uri, config)
     if place.local is not None:
@@ -77,11 +80,12 @@ def local_output(uri: str | Path, config: StorageConfig | None = None, last: str
 def synced_output(
     uri: str | Path, growing: Growing, config: StorageConfig | None = None, resume: bool = False, hint: str = ""
 ) -> Iterator[Path]:
-    """A folder to fill, whose finished units are uploaded to ``uri`` while it grows, and the rest when it is left.
+    """A folder to fill. Its finished units are uploaded to ``uri`` while it grows; the rest is uploaded when the
+    context ends.
 
-    ``resume``: go on with what is there; otherwise there must be nothing, which PositronicError says, with ``hint``. A
-    local path is given as it is, to one process at a time. After an exception, Ctrl-C too, what is finished is uploaded
-    before it is raised.
+    ``resume``: continue with what is there. Otherwise there must be nothing, or PositronicError is raised, with
+    ``hint``. A local path is given as it is, to one process at a time. After an exception, also Ctrl-C, finished units
+    are uploaded before it is raised.
     """
     place = folder(uri, config)
     if place.local is not None:
@@ -103,7 +107,7 @@ def synced_output(
 
 
 class Sync:
-    """Uploads what is finished in ``work`` every few seconds; leaving the context uploads the rest."""
+    """Uploads what is finished in ``work`` every few seconds. Leaving the context uploads the rest."""
 
     def __init__(self, place: RemoteFolder, work: Path, growing: Growing) -> None:
         self.place, self.work, self.growing = place, work, growing
@@ -138,7 +142,7 @@ class Sync:
             raise
 
     def upload(self, show: bool = False) -> None:
-        """Upload the finished units that are not there yet and, when there were some, the loose files."""
+        """Upload the finished units that are not there yet and, if there were some, the loose files."""
         new = [unit for unit in self.growing.units(self.work) if unit.folder not in self._done]
         for unit in new:
             name = unit.folder.relative_to(self.work).as_posix()
@@ -168,13 +172,13 @@ class Sync:
             try:
                 self.upload()
                 failed = False
-            except Exception as error:  # the work goes on; the end tries again, and tells
+            except Exception as error:  # the work continues; the end tries again, and reports
                 logger.log(logging.DEBUG if failed else logging.WARNING, "Not uploaded yet: %s", error)
                 failed = True
 
 
 def _begin(place: RemoteFolder, work: Path, growing: Growing, hint: str) -> None:
-    """Take the place, by an object that one writer only can create. Raises PositronicError when it is taken."""
+    """Claim the place by an object that only one writer can create. Raises PositronicError when it is taken."""
     if work.exists():  # of a run that was killed
         with Sync(place, work, growing):
             pass
@@ -198,9 +202,9 @@ def _end(place: RemoteFolder, work: Path, sync: Sync) -> None:
 
 
 def _go_on(place: RemoteFolder, work: Path, growing: Growing) -> None:
-    """Bring the work folder to the remote one's state, or leave it where it is ahead of that.
+    """Bring the work folder to the state of the remote one, or leave it where it is ahead.
 
-    Raises PositronicError when each has something that the other has not.
+    Raises PositronicError when each has something that the other lacks.
     """
     remote = {file.name: file for file in place.listing().files if file.name.rpartition("/")[2] not in CLAIMS}
     wanted = [remote[name] for name in growing.restore(list(remote)) if name != STARTED_FILE]
@@ -211,8 +215,8 @@ def _go_on(place: RemoteFolder, work: Path, growing: Growing) -> None:
         only_here = [name for name in map(partial(_last_name, work), growing.units(work)) if name not in remote]
         if only_here:
             raise PositronicError(
-                f"{place} went on elsewhere since {Path(only_here[0]).parent} was written here and could not be "
-                f"uploaded. To go on with what is there, remove what is here: rm -r {work.parent}"
+                f"{place} was continued elsewhere after {Path(only_here[0]).parent} was written here and could not be "
+                f"uploaded. To continue with what is there, remove what is here: rm -r {work.parent}"
             )
         shutil.rmtree(work)
     work.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""A folder that is read, wherever it lies: what local and remote ones have in common."""
+"""A folder that is read, wherever it is: what local and remote folders have in common."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bytes on their way, on the terminal."""
+"""A progress bar for bytes that are transferred."""
 
 from __future__ import annotations
 

@@ -1,16 +1,11 @@
-"""A local folder into an object store: whole, or not there for readers.
+"""A local folder into an object store: readers see it complete or not at all.
 
-An upload first claims the place by creating an object (``.uploading``) that only one writer can create; then come the
-data, each object created only if absent; last the manifest, by which readers know that the rest is there, created only
-if absent; then the claim goes. What a killed upload left is taken up by the same upload, or removed by ``clean``; a
-claim whose process has died on this machine is taken over.
+An upload first claims the place by creating an object (``.uploading``) that only one writer can create. Then it uploads
+the data, each object only if it is absent. Then it uploads the manifest, by which readers know that the rest is there,
+again only if it is absent. Last it removes the claim. What a killed upload left is continued by the same upload, or
+removed by ``clean``. A claim whose process has died on this machine is taken over.
 
-A raw episode has no manifest. Its claim is ``.unfinished``, which readers of raw datasets honour.
-
-Why a claim, when the manifest is created only if absent: that decides between two manifests, not between data. The
-layout gives both uploads the same names, so that each would hold some of them and both would give up; a name that only
-one has could be created between the other's last look and its manifest; and nothing would tell ``clean`` which folder
-is half an upload. Raw episodes have no manifest at all.
+A raw episode has no manifest. Its claim is ``.unfinished``, which readers of raw datasets respect.
 """
 
 from __future__ import annotations
@@ -53,10 +48,10 @@ class Unit(NamedTuple):
 def publish(
     unit: Unit, uri: str | S3Uri, config: StorageConfig | None = None, show: bool = True, exist_ok: bool = False
 ) -> None:
-    """Upload ``unit.folder`` to ``uri``. An interrupted upload is gone on with when it is called again.
+    """Upload ``unit.folder`` to ``uri``. If an upload was interrupted, calling this again continues it.
 
-    ``exist_ok``: when the very same is there, nothing happens. Raises PositronicError when something else is there, or
-    is being uploaded; that is not touched.
+    ``exist_ok``: if exactly this is already there, nothing happens. Raises PositronicError when something else is
+    there, or is being uploaded; it is left untouched.
     """
     target, config = parse(uri), config or StorageConfig()
     names = sorted(str(path.relative_to(unit.folder)) for path in unit.folder.rglob("*") if path.is_file())
@@ -69,7 +64,8 @@ def publish(
 
 
 class _Upload:
-    """One upload of one unit. ``identity`` tells it from those of something else; the very same may help it."""
+    """One upload of one unit. ``writer`` distinguishes it from every other upload, ``content`` from uploads of
+    something else."""
 
     def __init__(self, client: Client, unit: Unit, target: S3Uri, names: Sequence[str], advance: Advance) -> None:
         self.client, self.unit, self.target, self.advance = client, unit, target, advance
@@ -99,7 +95,8 @@ class _Upload:
         await self._release()
 
     async def _is_there(self) -> bool:
-        """Whether a whole unit is there: its last file, or without such a file anything that nobody claims."""
+        """Whether a complete unit is there: its last file or, for units without such a file, anything that nobody
+        claims."""
         if self.unit.last is not None:
             return await self.client.head(self.target / self.unit.last) is not None
         there = await self.client.listing(self.target, limit=1)
@@ -121,9 +118,10 @@ class _Upload:
         raise occupied(self.target, self.client.config)
 
     async def _goes_on(self, claim: bytes) -> bool:
-        """Whether the claim is of the very same upload, which may be helped. False: its process died, take it over.
+        """Whether the claim is of exactly this upload, which may be continued. False: its process has died, so take it
+        over.
 
-        Raises PositronicError when it is of another upload.
+        Raises PositronicError when the claim is of another upload.
         """
         theirs = _read_claim(claim)
         same = theirs.get(CONTENT) == self.identity[CONTENT]
@@ -148,7 +146,7 @@ class _Upload:
             self.advance(path.stat().st_size)
 
     async def _require_alone(self, expected: set[str]) -> set[str]:
-        """What is there. Raises PreconditionError unless that is ours, all expected of it, and ours is the claim."""
+        """What is there. Raises PreconditionError unless all of it is ours and expected, and the claim is ours."""
         there = {file.name: file.size for file in (await self.client.listing(self.target)).files}
         others = set(there) - set(self.data) - {self.unit.claim, self.unit.last}
         sizes = {name: (self.unit.folder / name).stat().st_size for name in expected}
@@ -159,7 +157,7 @@ class _Upload:
         return set(there)
 
     async def _release(self) -> None:
-        """Remove the claim if it is of this content."""
+        """Remove the claim if it is of this writer or of this content."""
         if await self._is_claimed():
             await self.client.delete(self.claim)
 
@@ -214,7 +212,7 @@ async def _delete_all(client: Client, target: S3Uri, keep: str) -> int:
 
 
 def occupied(target: S3Uri, config: StorageConfig) -> PositronicError:
-    """What is said when something else was found where we write."""
+    """The error for something else that was found at the place where we write."""
     return PositronicError(
         f"{target}: another upload has been here, and is not overwritten. Write elsewhere with output_dir=..., or, if "
         f"it was killed, remove what it left:\n  {command('clean', config, target)}"
@@ -229,7 +227,7 @@ def command(action: str, config: StorageConfig, *arguments: object) -> str:
 
 
 def _content(sha256: Mapping[str, str]) -> str:
-    """One hash (hex) over names and contents: the same bake or checkpoint says the same again."""
+    """One hash (hex) over names and contents. The same bake or checkpoint gives the same hash."""
     return hashlib.sha256("".join(f"{name}\0{sha256[name]}\n" for name in sorted(sha256)).encode()).hexdigest()
 
 
@@ -246,7 +244,7 @@ def _read_claim(claim: bytes) -> dict[str, Any]:
 
 
 def _place() -> dict[str, Any]:
-    """Which process this is, so that another one on the same machine can tell whether it lives."""
+    """Which process this is, so that another one on the same machine can find out whether it lives."""
     try:
         space = str(os.stat("/proc/self/ns/pid").st_ino)
     except OSError:

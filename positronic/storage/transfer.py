@@ -1,7 +1,8 @@
-"""Files to and from an object store, in pieces: each piece is tried again for itself, several are under way at once.
+"""Files to and from an object store, in pieces. Each piece is tried again by itself, and several are transferred at
+once.
 
-An object carries its sha256 as metadata, ours do; a file that arrives is held against it. Every piece is asked for
-with the etag of the listing, so that a file is never put together from two versions.
+Our objects carry their sha256 as metadata, and a file that arrives is compared with it. Every piece is requested with
+the etag of the listing, so that a file never mixes two versions.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ Span = tuple[int, int]
 
 
 class PartialFile:
-    """A file that is being downloaded: pieces at their places in ``.<name>.part``, and a journal of those there.
+    """A file that is being downloaded: pieces at their places in ``.<name>.part``, and a journal of those that are
+    there.
 
-
-    A later process goes on where an earlier one was killed. ``finish`` gives the file its name.
+    If a process is killed, a later one continues where it stopped. ``finish`` gives the file its name.
     """
 
     def __init__(self, target: Path, size: int) -> None:
@@ -56,7 +57,7 @@ class PartialFile:
                 journal.write(f"{span[0]}\n")
 
     def finish(self, sha256: str | None) -> None:
-        """Check it, give it its name. Raises DamagedError, after which nothing is left of it."""
+        """Check the file and give it its name. Raises DamagedError, after which nothing is left of it."""
         if not self.size:
             self.write((0, 0), b"")
         found = self.path.stat().st_size
@@ -90,7 +91,7 @@ def file_sha256(path: Path) -> str:
 
 
 async def download(client: Client, folder: S3Uri, file: RemoteFile, target: Path, advance: Advance) -> None:
-    """One object into ``target``, which appears whole or not at all.
+    """One object into ``target``, which appears complete or not at all.
 
     Raises PreconditionError or MissingError when the object is no longer the one that was listed.
     """
@@ -121,7 +122,8 @@ async def _download(client: Client, folder: S3Uri, file: RemoteFile, target: Pat
 
 
 async def upload(client: Client, path: Path, what: S3Uri, sha256: str, advance: Advance) -> bool:
-    """A file to an object that is not there yet. False when it was there with the same content, whose hash is given.
+    """A file to an object that is not there yet. Returns False if it was there with the same content, whose hash is
+    given.
 
     Raises PreconditionError when it is there with another content.
     """
@@ -168,7 +170,7 @@ async def _upload_in_parts(client: Client, path: Path, what: S3Uri, metadata: di
 async def _put(
     client: Client, what: S3Uri, path: Path, span: Span, operation: str, **parameters: Any
 ) -> dict[str, Any]:
-    """Send a piece of a file; it is read when there is room for the request, so that memory stays bounded."""
+    """Send a piece of a file. It is read when there is room for the request, so that memory stays bounded."""
 
     async def attempt(s3: Any) -> dict[str, Any]:
         data = await asyncio.to_thread(_read, path, span)

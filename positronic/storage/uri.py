@@ -45,9 +45,9 @@ def is_remote(uri: str | Path | S3Uri) -> bool:
 
 
 def parse(uri: str | Path | S3Uri) -> S3Uri:
-    """``s3://bucket/key`` in its parts; doubled slashes count as one.
+    """The parts of ``s3://bucket/key``; double slashes count as one.
 
-    Raises PositronicError for anything else. What stands before an ``@`` may be a secret and is not repeated.
+    Raises PositronicError for anything else. Text before an ``@`` may be a secret and is not repeated.
     """
     if isinstance(uri, S3Uri):
         return uri

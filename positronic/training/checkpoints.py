@@ -1,8 +1,8 @@
-"""Checkpoints of an experiment: list them, find one, write one whole or not at all. Reading works by URI too.
+"""Checkpoints of an experiment: list them, find one, write one completely or not at all. Reading works by URI too.
 
-An experiment's folder holds ``checkpoints/<step, six digits>/``; each checkpoint the vendor's own layout in
-``pretrained_model/``, what resuming needs in ``training_state/``, and ``positronic.json``, which says what it is.
-There is no ``last`` link: object stores lose links, and the largest id is the last.
+An experiment's folder holds ``checkpoints/<step, six digits>/``. Each checkpoint has the vendor's own layout in
+``pretrained_model/``, what resuming needs in ``training_state/``, and ``positronic.json``, which says what it is. There
+is no ``last`` link, because object stores lose links: the largest id is the last checkpoint.
 """
 
 from __future__ import annotations
@@ -34,8 +34,10 @@ FILES = "files"  # in positronic.json: name -> [CRC-32 in hexadecimal digits, by
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One whole checkpoint. ``id``: its folder's name, ``step``: the same as a number, ``place``: its folder, which may
-    be in an object store: its files are fetched when ``path`` is asked for."""
+    """One complete checkpoint. ``id``: its folder's name. ``step``: the same as a number. ``place``: its folder.
+
+    The folder may be in an object store; its files are fetched when ``path`` is asked for.
+    """
 
     id: str
     step: int
@@ -43,7 +45,7 @@ class Checkpoint:
 
     @cached_property
     def path(self) -> Path:
-        """The folder on this machine; of a remote one without what only resuming needs."""
+        """The folder on this machine. A remote one is fetched without the files that only resuming needs."""
         return self.place.fetch(lambda name: not name.startswith(f"{TRAINING_STATE}/"))
 
     @property
@@ -145,7 +147,7 @@ def _place(folder: str | Path | Place) -> Place:
 
 @contextmanager
 def writing_checkpoint(experiment_dir: str | Path, step: int) -> Iterator[Path]:
-    """A folder to fill; it becomes checkpoint ``step`` when the block ends well, and vanishes when it does not.
+    """A folder to fill. It becomes checkpoint ``step`` if the block ends well, and disappears otherwise.
 
     A checkpoint of the same step is replaced.
     """
@@ -229,7 +231,7 @@ def _none_in(folder: Place) -> str:
 
 
 def _flush(folder: Path) -> None:
-    """Onto the disk before the rename, so that a power cut cannot leave a whole name around an empty file."""
+    """Write to the disk before the rename, so that a power cut cannot leave a complete name with an empty file."""
     for path in folder.rglob("*"):
         if path.is_file():
             with path.open("rb") as file:

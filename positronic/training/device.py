@@ -1,4 +1,4 @@
-"""Devices, threads, and the way of a batch onto its device."""
+"""Devices, threads, and how a batch gets onto its device."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def resolve_device(name: str) -> str:
 
 
 def resolve_precision(name: str, device: str, image_side: int) -> str:
-    """``auto`` to ``bf16`` where ``device`` computes in bfloat16 natively, else ``fp32``; other names as they are.
+    """``auto`` to ``bf16`` where ``device`` computes in bfloat16 natively, otherwise ``fp32``; other names as they are.
 
-    A CPU without such instructions emulates them, and is half as fast in bf16 as in fp32. One that has them gives
-    random weight gradients (oneDNN in torch 2.11) for a strided convolution over a single pixel, which is what a ResNet
-    comes to when the shorter ``image_side`` is 16 px or less: ``auto`` keeps a distance.
+    A CPU without such instructions emulates them, and is half as fast in bf16 as in fp32. A CPU with them gives random
+    weight gradients (oneDNN in torch 2.11) for a strided convolution over a single pixel. In a ResNet this happens when
+    the shorter ``image_side`` is 16 px or less; ``auto`` keeps a distance from that.
     """
     if name != AUTO:
         return name

@@ -30,7 +30,7 @@ CONFIG_FILE = "config.json"
 
 @dataclass(frozen=True)
 class Experiment:
-    """``folder``: where everything goes. ``info``: what each checkpoint says of itself, but for its step."""
+    """``folder``: where everything goes. ``info``: what each checkpoint says of itself, except its step."""
 
     folder: Path
     info: Mapping[str, Any]
@@ -42,7 +42,7 @@ class Experiment:
     def continues_from(self) -> Checkpoint | None:
         """The last checkpoint; None for a run that starts at the beginning.
 
-        Raises PositronicError when it is damaged or, naming both values, was trained with other data or settings.
+        Raises PositronicError, naming both values, if it was trained with other data or settings.
         """
         checkpoints = list_checkpoints(self.folder)
         if not checkpoints:
@@ -52,14 +52,15 @@ class Experiment:
         return checkpoints[-1]
 
     def prepare(self, start: Checkpoint | None) -> None:
-        """Make the folder ready for a run from ``start``: ``config.json``, and nothing that an interrupted run left."""
+        """Prepare the folder for a run from ``start``: write ``config.json``, and remove what an
+        interrupted run left."""
         self.folder.mkdir(parents=True, exist_ok=True)
         remove_partial(self.folder)
         self._keep_metrics_until(start.step if start else 0)
         replace_text(self.folder / CONFIG_FILE, json.dumps(self.info, indent=2) + "\n")
 
     def _keep_metrics_until(self, step: int) -> None:
-        """Forget what a killed run reported after its last checkpoint: those steps are trained again."""
+        """Remove what a killed run reported after its last checkpoint: those steps are trained again."""
         if not self.metrics.exists():
             return
         lines = [line for line in self.metrics.read_text().splitlines() if _step_of(line) in range(1, step + 1)]
@@ -69,7 +70,7 @@ class Experiment:
 def require_free(folder: Path, again: str) -> None:
     """Raise PositronicError when an experiment is in ``folder`` already. ``again``: what to type to continue it."""
     checkpoints = list_checkpoints(folder) if folder.exists() else []
-    if not checkpoints:  # what a failed start has left does not block its name: the run begins at the first step
+    if not checkpoints:  # files of a failed start do not block its name: the run begins at the first step
         return
     raise PositronicError(
         f"Experiment {folder} exists already; its last checkpoint is {checkpoints[-1].id}. To continue it, type:\n"
@@ -86,7 +87,7 @@ def make_info(
     recipe: Recipe,
     provenance: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """What ``positronic.json`` holds, but for step and format. ``fields``: the policy's, all of them, resolved."""
+    """What ``positronic.json`` holds, except step and format. ``fields``: those of the policy, all resolved."""
     training = {
         **asdict(settings),
         "backend": backend,

@@ -1,7 +1,7 @@
 """The statistics that training normalises with: those of the bake, with a floor under everything that divides.
 
-Without it a joint that never moved in the recordings turns a thousandth of a radian into 10^5, and a camera that showed
-one colour turns a grey level into 10^6. What a checkpoint carries has the floors in it.
+Without it, a joint that never moved in the recordings turns a thousandth of a radian into 10^5, and a camera that
+showed one colour turns a grey level into 10^6. The statistics in a checkpoint include the floors.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ def floored(columns: Iterable[Column], stats: Stats) -> Stats:
 
 
 def with_floor(stats: Mapping[str, NDArray[np.float64]], floor: float) -> dict[str, NDArray[np.float64]]:
-    """No standard deviation and no spread below ``floor``, whatever a policy normalises with.
+    """No standard deviation and no spread below ``floor``, for every way in which a policy normalises.
 
-    Quantiles that are too close take the place of the next wider ones: a gripper that is closed in one frame of two
-    hundred has both its quantiles at 0, and lies between 0 and 1. A range that is too narrow grows about its middle.
+    Quantiles that are too close are replaced by the next wider ones: if a gripper is closed in one frame of two
+    hundred, both its quantiles are 0 although it moves between 0 and 1. A range that is too narrow grows around its
+    middle.
     """
     result = dict(stats)
     if "std" in stats:

@@ -46,8 +46,8 @@ def train(
 ) -> None:
     """Train from ``start`` (None: from scratch) to ``settings.num_train_steps``.
 
-    Raises PositronicError when the loss is not finite, and StoppedError after Ctrl-C, SIGTERM or SIGHUP; the
-    checkpoint of the last finished step is on disk then.
+    Raises PositronicError when the loss is not finite, and StoppedError after Ctrl-C or SIGTERM. Then the checkpoint of
+    the last finished step is on disk.
     """
     learner = Learner(trainable, settings)
     if start:
@@ -202,7 +202,7 @@ def _open_frames(dataset: BakedDataset, settings: TrainSettings, console: Consol
 
 @contextmanager
 def _stop_signals() -> Iterator[threading.Event]:
-    """An event that the first signal sets, so that a step is never cut in two; the second one interrupts."""
+    """An event that the first Ctrl-C or SIGTERM sets, so that no step is cut in two. The second one interrupts."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop  # only the main thread may handle signals
@@ -225,7 +225,7 @@ def _stop_signals() -> Iterator[threading.Event]:
 
 
 def _numbers(values: list[Tensor | float]) -> list[float]:
-    """Floats; what is still on the device comes in one transfer."""
+    """Floats. Those that are still on the device are transferred together."""
     tensors = [value for value in values if isinstance(value, Tensor)]
     fetched = iter(torch.stack(tensors).float().tolist() if tensors else [])
     return [next(fetched) if isinstance(value, Tensor) else value for value in values]

@@ -17,9 +17,9 @@ PEAK = "peak_lr"
 def make_optimiser(
     groups: Iterable[ParameterGroup], learning_rate: float | None, weight_decay: float
 ) -> torch.optim.AdamW:
-    """AdamW with weight decay on matrices and kernels only, not on biases, norms and embeddings of one dimension.
+    """AdamW with weight decay only on matrices and kernels, not on biases, norms and embeddings of one dimension.
 
-    ``learning_rate`` replaces every group's own; None keeps them.
+    ``learning_rate`` replaces the rate of every group; None keeps them.
     """
     options = []
     for group in groups:

@@ -1,4 +1,4 @@
-"""What a run tells while it goes: a progress bar or lines, ``metrics.jsonl``, and a tracker."""
+"""What a run reports while it trains: a progress bar or lines, ``metrics.jsonl``, and a tracker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long and how a policy is trained; the frozen form of stage=train's own parameters."""
+"""How long and how a policy is trained: the frozen form of stage=train's own parameters."""
 
 from __future__ import annotations
 

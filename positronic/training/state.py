@@ -1,4 +1,4 @@
-"""What resuming needs beside the weights: optimiser, random states, losses that are not reported yet."""
+"""What resuming needs beside the weights: optimiser, random states, and losses that are not reported yet."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any]) -> None:
-    """Put back what ``random_state`` returned; GPUs only when there are as many."""
+    """Restore what ``random_state`` returned; GPUs only if there are as many."""
     python_version, python_words, python_gauss = state["python"]
     random.setstate((python_version, tuple(python_words), python_gauss))
     name, words, position, has_gauss, gauss = state["numpy"]

@@ -1,4 +1,4 @@
-"""An experiment that is trained into an object store: which of it is finished, and what going on needs."""
+"""An experiment that is trained into an object store: which parts are finished, and what resuming needs."""
 
 from __future__ import annotations
 

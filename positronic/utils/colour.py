@@ -1,12 +1,13 @@
 """The one conversion between video frames and RGB, the same for recording, baking, training and viewing.
 
-libswscale's default way to RGB rounds down: pictures come out 1.0, 1.5 and 1.0 levels too dark in red, green and blue,
-and each conversion adds to it, so that a policy would be trained on darker pictures than it sees live. The settings
-here err by less than a twentieth of a level on average, at five times the cost of the default. Planar RGB (gbrp) is
-both faster and more exact there than packed RGB, whose chroma is off by half a pixel.
+libswscale's default conversion to RGB rounds down: pictures become 1.0, 1.5 and 1.0 levels too dark in red, green and
+blue, and each further conversion adds to that. A policy would be trained on darker pictures than it sees live. The
+settings here err by less than a twentieth of a level on average, at five times the cost of the default. Planar RGB
+(gbrp) is faster and more exact there than packed RGB, whose chroma is off by half a pixel.
 
-Frames that do not name their matrix are BT.601, whatever their size: recordings are written so, here and by the
-published package. A frame that names another one (BT.709, BT.2020) is converted by that, and full range by full range.
+Frames that do not name their matrix are BT.601, whatever their size, because recordings are written so, here and by the
+published package. A frame that names another matrix (BT.709, BT.2020) is converted by that one, and a full-range frame
+as full range.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ FULL_RANGE = 2
 
 
 class ToRgb:
-    """Converts frames of one video. Keep it: to set a converter up costs as much as to use it."""
+    """Converts frames of one video. Keep it, because setting up a converter costs as much as using it."""
 
     def __init__(self) -> None:
         self._planar, self._packed = VideoReformatter(), VideoReformatter()
@@ -81,7 +82,7 @@ class FromRgb:
 def keeps_colours(pix_fmt: str, decoded: av.VideoFrame) -> bool:
     """Whether what ``FromRgb(pix_fmt)`` gave an encoder has its colours when it comes back as ``decoded``.
 
-    It has not in grey, nor when the encoder was told to name another matrix or range than the pictures are in.
+    This is not so in grey, and if the encoder was told to name another matrix or range than that of the pictures.
     """
     written = av.VideoFormat(pix_fmt)
     if len(written.components) < 3 or written.is_rgb != decoded.format.is_rgb:

@@ -1,4 +1,4 @@
-"""Commands for messages, made of what was typed."""
+"""Commands for messages, made from what was typed."""
 
 from __future__ import annotations
 
@@ -11,27 +11,28 @@ SCRIPT = "run.py"
 RUN = f"python {SCRIPT}"
 # Overrides that mean the same to every stage.
 SHARED = ("+experiment", "+debug", "vendor", "codec", "dataset", "modality", "paths")
-NOT_SHARED = ("vendor.policy", "vendor.backend")  # what training makes of it
+NOT_SHARED = ("vendor.policy", "vendor.backend")  # these count for training only
 # Overrides that say where data lie, which a command that names a folder leaves out.
 PLACES = ("dataset", "paths")
 
 
 def again(*more: str) -> str:
-    """The command of this process with ``more`` overrides; without a command line, only what is to be added."""
+    """The command of this process with ``more`` overrides. Without a command line, only the additions."""
     keys = {_key(each) for each in more}
     typed = [each for each in _typed() if _key(each) not in keys]
     return " ".join([RUN, *map(shlex.quote, [*typed, *more])]) if typed else f"{RUN} ... {' '.join(more)}"
 
 
 def instead(stage: str, values: Mapping[str, str], last: Mapping[str, str]) -> str:
-    """The command of another stage: what was typed and means the same there, else ``values``; and ``last``."""
+    """The command of another stage: the typed overrides that mean the same there, or ``values`` if there are none; then
+    ``last``."""
     return _command(stage, [each for each in _typed() if _is_shared(_key(each))], values, last)
 
 
 def next_line(stage: str, last: Mapping[str, str], values: Mapping[str, str] | None = None) -> str:
-    """The closing line of a stage: the command of the stage that goes on with the folder that ``last`` names.
+    """The closing line of a stage: the command of the next stage, with the folder that ``last`` names.
 
-    With ``values`` it keeps what was typed and means the same there; where nothing such was typed, they say it.
+    With ``values`` it keeps the typed overrides that mean the same there; if there are none, it takes ``values``.
     """
     shared = [each for each in _typed() if _is_shared(_key(each)) and _key(each).partition(".")[0] not in PLACES]
     return f"  next:    {_command(stage, shared if values else [], values or {}, last)}"

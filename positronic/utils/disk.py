@@ -1,4 +1,4 @@
-"""What a disk refuses, in a sentence: it is full, read-only, not ours, or written by somebody else."""
+"""Errors of a disk as one sentence: it is full, read-only, not ours, or another process writes there."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from positronic.utils.locks import try_lock
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FORBIDDEN = (errno.EROFS, errno.EACCES)
-# Libraries in other languages, and workers in other processes, say it in a text only.
+# Libraries in other languages, and workers in other processes, only give a text.
 IN_TEXTS = (*FULL, errno.EROFS)
 NUMPYS = re.compile(r"\b\d+ requested and \d+ written")  # numpy's whole message, without a number
 
 
 def require_writable(folder: Path) -> None:
-    """Raise PositronicError unless ``folder`` is, or can be made, a folder that this process may write into."""
+    """Raise PositronicError unless this process may write into ``folder``, which exists or can be made."""
     place = folder.absolute()
     there = next(path for path in (place, *place.parents) if path.exists())
     if not there.is_dir():
@@ -31,10 +31,10 @@ def require_writable(folder: Path) -> None:
 
 @contextlib.contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Make ``folder`` and let nobody else in until the context is left; it goes if nothing was put into it.
+    """Make ``folder`` and keep other processes out until the context ends; remove it if it is still empty then.
 
-    Raises PositronicError when another process is in it, or it cannot be written to. The lock goes with the process,
-    however that ends; where a file system has none, two processes may meet.
+    Raises PositronicError when another process is in it, or when it cannot be written to. The lock ends with the
+    process, in every case. If a file system has no locks, two processes may meet.
     """
     require_writable(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -57,12 +57,13 @@ def _lock(opened: int, folder: Path) -> None:
         return
     if not ours:
         raise PositronicError(
-            f"Another process writes into {folder} just now. Wait for it, or write elsewhere: output_dir=<folder>."
+            f"Another process is writing into {folder}. Wait for it, or write elsewhere: output_dir=<folder>."
         )
 
 
 def refused_by_disk(error: BaseException) -> PositronicError | None:
-    """The sentence for an error that comes, at whatever remove, from a disk that is full or not to be written to."""
+    """The sentence for an error that a full or write-protected disk caused, directly or through other errors. None for
+    others."""
     for cause in _causes(error):
         if isinstance(cause, OSError) and cause.errno in (*FULL, *FORBIDDEN):
             where = f" ({cause.filename})" if cause.filename else ""
@@ -101,4 +102,4 @@ def _advice(number: int) -> str:
         )
     if number in FULL:
         return f"What was finished before is kept. Make room (`df -h` tells where there is some), or {elsewhere}."
-    return f"Ask for the right to, or {elsewhere}."
+    return f"Get the permission to write there, or {elsewhere}."

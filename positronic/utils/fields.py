@@ -1,6 +1,6 @@
-"""What a config field may hold beyond its type, said where the field is declared.
+"""What a config field may hold beyond its type. The rule is written where the field is declared.
 
-The rule travels in the dataclass field's metadata; ``positronic/refusals.py`` applies it at the end of composition.
+It is stored in the dataclass field's metadata; ``positronic/refusals.py`` applies it at the end of composition.
 """
 
 from __future__ import annotations
@@ -25,11 +25,10 @@ DEVICE = re.compile(r"auto|cpu|mps|(cuda|xpu)(:\d+)?")
 
 @dataclass(frozen=True)
 class Rule:
-    """``accepts`` says whether a value is right, ``expected`` what would be; ``options`` feed "did you mean".
+    """``accepts``: whether a value is right. ``expected``: what would be right. ``options``: for "did you mean".
 
-    Of a list, each item is asked, and there must be ``length`` of them if that is given; ``together`` is asked about
-    all of them. ``advice``: what to type instead of a value that is wrong, where that can be told: a mapping of names
-    to values. ``remark``: of a key and its value, a sentence that follows.
+    In a list, each item is checked, and there must be ``length`` of them if it is given. ``advice``: what to type
+    instead of a wrong value, if that can be told: a mapping of names to values.
     """
 
     accepts: Callable[[Any], bool]

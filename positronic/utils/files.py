@@ -1,4 +1,4 @@
-"""Small files, written whole or not at all, and names that are still free."""
+"""Small files, written completely or not at all."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 
 
 def replace_text(path: Path, text: str) -> bool:
-    """Put ``text`` at ``path`` by renaming: no reader meets half of it, and a hard link elsewhere stays as it is.
+    """Put ``text`` at ``path`` by renaming: no reader sees half of it, and a hard link elsewhere keeps the old content.
 
-    The folder is made. Returns False, and writes nothing, when the file says so already. On a full disk the file stays
-    as it was.
+    The folder is made. Returns False, and writes nothing, if the file already holds this text. On a full disk the file
+    stays as it was.
     """
     return replace_bytes(path, text.encode())
 

@@ -1,4 +1,4 @@
-"""Locks on open files and folders. A lock goes with its process, so that a crash leaves nothing locked."""
+"""Locks on open files and folders. A lock ends with its process, so a crash leaves nothing locked."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import fcntl
 
 
 def try_lock(descriptor: int, shared: bool = False) -> bool:
-    """Whether the lock is ours now; False when another process has it. Closing the descriptor gives it back.
+    """Whether we have the lock now; False when another process has it. Closing the descriptor releases it.
 
     Raises OSError where the file system has no locks.
     """
@@ -18,7 +18,7 @@ def try_lock(descriptor: int, shared: bool = False) -> bool:
 
 
 def wait_for_lock(descriptor: int, shared: bool = False) -> None:
-    """Like ``try_lock``, but come back when the lock is ours."""
+    """Like ``try_lock``, but waits until we have the lock."""
     fcntl.flock(descriptor, _mode(shared))
 
 

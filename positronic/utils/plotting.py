@@ -30,7 +30,7 @@ STYLE = {
 
 
 def png(draw: Callable[[type[Figure]], Figure]) -> bytes:
-    """The figure that ``draw`` makes of the given class, in our style; there is no display and no global state."""
+    """The figure, in our style, that ``draw`` makes of the given class. There is no display and no global state."""
     try:
         import matplotlib
         from matplotlib.figure import Figure  # not pyplot

@@ -1,8 +1,8 @@
-"""Processes that work through tasks, end when they are told to, and never outlive the one that started them.
+"""Processes that work through tasks, end when they are told to, and never outlive the process that started them.
 
-The standard executors leave their workers waiting when the parent is killed, and run on after Ctrl-C. Here a worker
-dies with its parent, in the middle of a task too. Ctrl-C is for the parent alone; it asks the workers to stop, and they
-leave their ``with`` blocks on the way out.
+With the standard executors, workers keep waiting when the parent is killed, and continue after Ctrl-C. Here a worker
+dies with its parent, also in the middle of a task. Ctrl-C is for the parent alone; it asks the workers to stop, and
+they leave their ``with`` blocks on the way out.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Setup = Callable[..., AbstractContextManager[Callable[[Any], Any]]]
 
 
 def worker_count(num_workers: int, num_tasks: int) -> int:
-    """How many processes to start: ``num_workers``, 0 for one per core that we may use; never more than tasks."""
+    """How many processes to start: ``num_workers``, or for 0 one per core that we may use; never more than tasks."""
     return max(1, min(num_workers or available_cores(), num_tasks))
 
 
@@ -55,13 +55,13 @@ class WorkerPool:
         self._idle = list(self._workers)
 
     def submit(self, task: Any) -> None:
-        """Queue a task, also while results are coming."""
+        """Queue a task; results may already be coming."""
         self._tasks.append(task)
 
     def results(self) -> Iterator[Any]:
-        """Results as they come, until nothing is queued or under way.
+        """Results as they come, until nothing is queued or running.
 
-        Raises what a task raised (PositronicError as it is, else RuntimeError with the worker's traceback) and
+        Raises what a task raised (PositronicError as it is, otherwise RuntimeError with the worker's traceback), and
         PositronicError when a worker died.
         """
         while self._tasks or self._busy:

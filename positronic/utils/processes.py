@@ -1,4 +1,4 @@
-"""Processes that we start: when signals reach them, and that none outlives its parent."""
+"""Processes that we start: when signals reach them, and how none outlives its parent."""
 
 from __future__ import annotations
 
@@ -41,10 +41,11 @@ def die_with_parent(parent_pid: int | None = None) -> None:
 
 @contextmanager
 def signals_held() -> Iterator[None]:
-    """Signals that stop us come when the context is left, none is lost; processes started inside are born deaf to them.
+    """Ctrl-C and SIGTERM arrive when the context ends, and none is lost. Processes started inside do not hear either at
+    first.
 
-    A process that takes a signal while it starts would end with a traceback, or be missed by its parent. It stays
-    deaf, as it inherits what is blocked here, until it calls ``hear``.
+    A process that gets a signal while it starts would end with a traceback, or its parent would miss it. A child
+    inherits what is blocked here, and hears nothing until it calls ``hear``.
     """
     arrived: list[int] = []
     handlers = _replace_handlers(arrived)
@@ -63,8 +64,9 @@ def signals_held() -> Iterator[None]:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Ctrl-C, SIGTERM and SIGHUP raise KeyboardInterrupt inside; before and after they end the process, as run.py
-    leaves it. What others handle, or a shell or ``nohup`` made us ignore, stays as it is.
+    """Ctrl-C and SIGTERM raise KeyboardInterrupt inside. Before and after, they end the process, as run.py sets it.
+
+    A signal that other code handles, or that a shell made us ignore, stays as it is.
     """
     main = threading.current_thread() is threading.main_thread()
     ours = [number for number in STOPPING if main and signal.getsignal(number) is signal.SIG_DFL]
@@ -118,7 +120,7 @@ def never_ignored(kind: type[BaseException], number: int) -> None:
 
 
 def hear() -> None:
-    """In a child that was started inside ``signals_held``: signals arrive again, those that wait at once."""
+    """Call this in a child that was started inside ``signals_held``: signals arrive again, and waiting ones at once."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
 
 

@@ -1,4 +1,4 @@
-"""Where an artefact comes from: commit, whether the tree was dirty, versions."""
+"""Where an artefact comes from: commit, whether the tree was dirty, and versions."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ MAX_TEXT_BYTES = 1 << 20
 MAX_DIMENSIONS = 32
 MAX_JPEG_FRAMES = 256
 MAX_JPEG_SCANS = 64  # a progressive picture has about ten; each costs a pass over all its pixels
-MAP_COST = 64  # a map takes as long to read as this many numbers
+MAP_COST = 64  # reading a map takes as long as reading this many numbers
 PIECE_BYTES = 1 << 20
 
 LIMITS = {
@@ -130,7 +130,7 @@ class LazyMap(Mapping[str, Any]):
 
 
 class _Pieces:
-    """A file of ``data`` that is read in pieces: between two of them other threads get their turn."""
+    """A file of ``data`` that is read in pieces, so that other threads can run between two pieces."""
 
     def __init__(self, data: bytes) -> None:
         self._data, self._position = memoryview(data), 0

@@ -1,4 +1,4 @@
-"""How many cores there are for us, and how torch's threads share them."""
+"""How many cores we may use, and how torch's threads share them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ UNLIMITED = 1 << 30
 
 
 def available_cores() -> int:
-    """Cores that this process may use: those it may run on, and no more than its container's quota, rounded up."""
+    """Cores that this process may use: those that it may run on, but not more than its container's quota,
+    rounded up."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(cores, cpu_quota()))
 
@@ -32,10 +33,9 @@ def cpu_quota(cgroups: Path = CGROUPS, membership: Path = MEMBERSHIP) -> int:
 def wait_quietly() -> None:
     """Let OpenMP threads sleep soon when they have nothing to do, unless the environment says otherwise.
 
-    They spin by default. On a machine whose cores are shared (a simulator, another job, a small cloud machine) that
-    makes a training step take three to five times as long, and an answer cost four times the CPU: a thread spins on the
-    core that the other one waits for.
-    Must be called before torch is imported.
+    By default they spin. If the cores are shared (a simulator, another job, a small cloud machine), a training step
+    then takes three to five times as long, and an answer costs four times the CPU, because a thread spins on the core
+    that the other one waits for. This must be called before torch is imported.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
 

@@ -131,7 +131,7 @@ def small_disk(tmp_path):
 def test_what_cannot_fit_is_refused_before_it_is_fetched(bucket, proxy, small_disk):
     """Not after an hour."""
     bucket.put_key("set/large", bytes(2_000_000))
-    with pytest.raises(PositronicError, match=r"is full: 0.002 GB are to be fetched, 0.00\d* GB are free"):
+    with pytest.raises(PositronicError, match=r"is full: 0.002 GB must be fetched, 0.00\d* GB are free"):
         folder(bucket.uri("set"), bucket.config(proxy.url, cache_dir=str(small_disk))).hold()
     assert proxy.gets() == []
 

@@ -187,7 +187,7 @@ def test_a_folder_without_its_manifest_is_not_whole(bucket):
     """An upload that was interrupted is not read; the hint says what to type."""
     bucket.put(set__data=b"1")
     with (
-        pytest.raises(PositronicError, match="has no meta/x.json: .* not uploaded to its end. Make it."),
+        pytest.raises(PositronicError, match="has no meta/x.json: .* upload was not finished. Make it."),
         local_input(bucket.uri("set"), bucket.config(), needs="meta/x.json", hint="Make it."),
     ):
         pass

@@ -264,7 +264,7 @@ def test_two_histories_are_not_mixed(bucket, proxy):
     with synced_output(bucket.uri("out"), GROWING, elsewhere, resume=True) as root:
         write_unit(root, 2, "there")
     with (
-        pytest.raises(PositronicError, match="went on elsewhere since units/1 was written here.*rm -r"),
+        pytest.raises(PositronicError, match="was continued elsewhere after units/1 was written here.*rm -r"),
         synced_output(bucket.uri("out"), GROWING, config, resume=True),
     ):
         pass

@@ -190,7 +190,7 @@ def test_an_interrupted_upload_is_not_seen_and_gone_on_with(bucket, proxy, make,
     unit = make()
     interrupt(unit, number)
     with (
-        pytest.raises(PositronicError, match="not uploaded to its end"),
+        pytest.raises(PositronicError, match="upload was not finished"),
         local_input(bucket.uri("set"), bucket.config(), LAST),
     ):
         pass

@@ -45,7 +45,7 @@ def test_one_process_at_a_time(tmp_path):
     """The second is refused while the first is there, and not afterwards."""
     place = tmp_path / "a" / "b"
     with alone_in(place):
-        with pytest.raises(PositronicError, match=f"Another process writes into {place}"), alone_in(place):
+        with pytest.raises(PositronicError, match=f"Another process is writing into {place}"), alone_in(place):
             pass
         (place / "result").touch()
     with alone_in(place):
@@ -63,7 +63,7 @@ def test_a_folder_that_stayed_empty_goes(tmp_path):
     ("error", "says"),
     [
         (OSError(errno.ENOSPC, "x", "/data/b"), "No space left on device (/data/b). What was finished"),
-        (PermissionError(errno.EACCES, "x", "/data/b"), "Permission denied (/data/b). Ask for the right"),
+        (PermissionError(errno.EACCES, "x", "/data/b"), "Permission denied (/data/b). Get the permission"),
         (RuntimeError("A worker failed:\nOSError: [Errno 30] Read-only file system: 'c'"), "Read-only file system. "),
         (ValueError("I/O error: No space left on device (os error 28)"), "No space left on device. "),
         (OSError("1000000 requested and 131072 written"), "No space left on device. "),
