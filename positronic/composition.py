@@ -51,7 +51,7 @@ ASKING = {"--help", "-h", "--shell-completion", "-sc", "--info", "-i"}
 
 
 class Loader(ConfigLoaderImpl):
-    """Composes as Hydra does; raises PositronicError, one sentence, for what it refuses."""
+    """Composes as Hydra does, and raises PositronicError, one sentence, for what it refuses."""
 
     _from_files: DictConfig | None = None  # the last composition before what was typed: which keys there are
     _in_grammar = False  # whether overrides come from a multirun, which has parsed them, and not from a person
@@ -298,7 +298,7 @@ def _fold_stage_section(cfg: DictConfig) -> None:
 
 
 def _complete(cfg: DictConfig, typed: Mapping[str, str]) -> None:
-    """What follows from how the config was composed, not from its files."""
+    """Values that follow from how the config was composed, not from its files."""
     if cfg.stage in FOLLOWING_STAGES and "vendor" not in typed:
         cfg.vendor.name = FROM_CHECKPOINT
     if cfg.stage in OWN_FOLDER and OmegaConf.select(cfg, "hydra.mode") == RunMode.MULTIRUN:

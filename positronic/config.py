@@ -59,16 +59,16 @@ def compose(overrides: Sequence[str], conf_dir: str | Path | None = None) -> Par
 
 
 def typed(cfg: DictConfig) -> Parts:
-    """A composed config as dataclasses: references resolved, hydra's own node left out, paths without ``~/`` and
-    ``file://``."""
+    """A composed config as dataclasses: references are resolved, hydra's own node is left out, ``~/`` and ``file://``
+    are replaced in paths."""
     return _plain(cfg)
 
 
 def run_stage(cfg: DictConfig) -> None:
     """Write down where this run comes from, then run its stage.
 
-    A PositronicError ends the process with its message and exit code 1, Ctrl-C and SIGTERM with 130. In a multirun a
-    PositronicError fails its own job only.
+    A PositronicError ends the process with its message and exit code 1, Ctrl-C and SIGTERM end it with 130. In a
+    multirun a PositronicError fails only its own job.
     """
     hydra = HydraConfig.get()
     try:
@@ -97,7 +97,7 @@ def _refused(hydra: DictConfig, error: PositronicError) -> BaseException:
 
 @contextmanager
 def _disk_in_a_sentence() -> Iterator[None]:
-    """What a disk refuses is a user's to mend."""
+    """Turns errors of the disk into sentences, because a user can mend them."""
     try:
         yield
     except PositronicError:

@@ -1,7 +1,7 @@
 """Conventions as values, and their comparison.
 
-A wrong guess at a convention moves a robot wrongly without a word. So every vector and image says what it is, and two
-parts that exchange it compare what they say; a difference is refused with both sides printed.
+A wrong guess at a convention moves a robot wrongly without a message. So every vector and image carries its convention.
+Two parts that exchange it compare theirs, and a difference is refused with both sides printed.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ GRIP_UNIT = "0=open 1=closed"
 
 @dataclass(frozen=True)
 class Convention:
-    """What a feature's numbers mean; a field that does not apply is empty.
+    """What a feature's numbers mean. A field that does not apply is empty.
 
     ``space``: cartesian, joint, gripper or image. ``unit``: "m", "rad", ... ``rotation``: layout of a pose's rotation.
-    ``reference``: absolute or delta. ``frame``: what a pose is relative to. ``label``: where a training label is from.
+    ``reference``: absolute or delta. ``frame``: what a pose is relative to. ``label``: where a training label comes
+    from.
     """
 
     space: str

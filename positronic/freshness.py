@@ -1,7 +1,8 @@
-"""Is what a signal says still true? Judged by content: a picture that repeats, a value that stays, a robot that moves.
+"""Is what a signal says still true? Its content decides: a picture that repeats, a value that stays, a robot that
+moves.
 
-For recordings and for a robot that runs: when pictures are the same within coding noise, and what counts as a clear
-movement. Stamps alone prove nothing: a reader that hangs hands on its last picture with new ones.
+This is for recordings and for a running robot. It says when pictures are the same within coding noise, and what counts
+as a clear movement. Stamps alone prove nothing: a reader that hangs delivers its last picture with new stamps.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def look_at(image: Image.Image, box: tuple[int, int, int, int] | None = None) ->
 
 
 def change(one: Picture, other: Picture) -> float:
-    """Levels by which the block that changes most differs, on average over its pixels: so that what moves within a
+    """By how many levels the block that changes most differs, on average over its pixels, so that movement within a
     block is seen."""
     difference = ImageChops.difference(one.pixels, other.pixels).reduce(BLOCK)
     return max(high for _, high in difference.getextrema())
@@ -62,9 +63,9 @@ class StillRun(NamedTuple):
 
 
 class StillWatch:
-    """Finds the runs of one camera's pictures that are the same as the first of their run.
+    """Finds the runs in which one camera's pictures are the same as the first of their run.
 
-    Each is held against the first and not against its neighbour, so that slow motion adds up.
+    Each picture is compared with the first and not with its neighbour, so that slow motion adds up.
     """
 
     def __init__(self) -> None:
@@ -93,7 +94,7 @@ class StillWatch:
 
 
 def is_same(one: Picture, other: Picture) -> bool:
-    """Whether encoding alone may have made the difference."""
+    """Whether encoding alone may explain the difference."""
     return change(one, other) <= one.noise
 
 

@@ -158,9 +158,9 @@ def pose_from(rotation: str, values: ArrayLike) -> Floats:
 
 
 def quat_toward(quat_wxyz: ArrayLike, reference_wxyz: Sequence[float]) -> Floats:
-    """Of q and -q, which are one rotation, the one on the side of the reference: (..., 4) -> (..., 4).
+    """Of q and -q, which are the same rotation, the one on the side of the reference: (..., 4) -> (..., 4).
 
-    Samples on that side keep their bits. At a right angle to the reference the first component that is not 0 decides.
+    Samples on that side keep their bits. At a right angle to the reference, the first component that is not 0 decides.
     """
     q = np.asarray(quat_wxyz, np.float64)
     w, x, y, z = q[..., 0], q[..., 1], q[..., 2], q[..., 3]
@@ -169,7 +169,8 @@ def quat_toward(quat_wxyz: ArrayLike, reference_wxyz: Sequence[float]) -> Floats
 
 
 def rotvec_toward(rotvec: ArrayLike, reference: Sequence[float]) -> Floats:
-    """Of r and (|r| - 2 pi) r / |r|, which are one rotation, the one nearer to the reference: (..., 3) -> (..., 3).
+    """Of r and (|r| - 2 pi) r / |r|, which are the same rotation, the one nearer to the reference: (..., 3) -> (...,
+    3).
 
     |r| is at most pi. The difference of the squared distances is 4 pi (|r| (|r| - pi) - r . reference) / |r|.
     """

@@ -1,8 +1,9 @@
-"""What a stage reads of the config: a value typed elsewhere would do nothing, and is refused with where it belongs.
+"""What a stage reads of the config. A value that this stage does not read would do nothing, and is refused with the
+stage that reads it.
 
 A stage declares the parts and keys that it reads (``Parts.uses``), those of which only the choice counts
 (``Parts.choices``), and what follows from a reference: ``dataset.path`` names the folder of a baked dataset as long as
-``input_path`` is not typed. Presets may say things for other stages; only what is typed is asked about.
+``input_path`` is not typed. Presets may say things for other stages; only typed values are checked.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ ONLY_FOR_VENDOR = {
 
 
 def check_reads(cfg: DictConfig, parsed: Sequence[Override]) -> None:
-    """Raise PositronicError when something was typed that the stage of ``cfg`` does not read."""
+    """Raise PositronicError if something was typed that the stage of ``cfg`` does not read."""
     typed, leaves = typed_values(parsed), raw_values(cfg)
     read = keys_read(cfg.stage, leaves)
     for key in typed_keys(parsed):
@@ -126,7 +127,7 @@ def _declared(key: str, schema: type[Parts]) -> bool:
 
 
 def _counts(key: str, stage: str, read: Collection[str]) -> bool:
-    """Whether typing ``key``, a value or a part's choice, can do something."""
+    """Whether typing ``key``, a value or a part's choice, can have an effect."""
     schema = STAGES[stage]
     if key in schema.choices or _declared(key, schema):
         return True
@@ -134,7 +135,7 @@ def _counts(key: str, stage: str, read: Collection[str]) -> bool:
 
 
 def _check_company(cfg: DictConfig, key: str) -> None:
-    """Some values do something only beside another one."""
+    """Refuse values that have an effect only together with another one that is missing."""
     for parameter in parameters([cfg.stage], key):
         for other, wanted in parameter.metadata.get(WITH, {}).items():
             node = OmegaConf.select(cfg, key.rpartition(".")[0]) if "." in key else cfg

@@ -97,7 +97,7 @@ def check_typed(typed: Mapping[str, str]) -> None:
 
 
 def check_once(overrides: Sequence[str]) -> None:
-    """Raise PositronicError when a value is typed twice and differently; the first would be lost."""
+    """Raise PositronicError if a value is typed twice and differently, because the first would be lost."""
     seen: dict[str, str] = {}
     for override in overrides:
         typed, _, value = override.partition("=")
@@ -123,23 +123,23 @@ def check_hydra(typed: Mapping[str, str]) -> None:
 
 
 def check_sweeps(parsed: Sequence[Override]) -> None:
-    """Raise PositronicError when several values are typed for one, and it is no multirun."""
+    """Raise PositronicError if several values are typed for one parameter without -m."""
     for override in parsed:
         if override.is_sweep_override():
             raise PositronicError(
-                f"{override.input_line} are several values, one run for each, and that takes -m: python run.py -m ..."
-                f" {override.input_line}. Else type one value."
+                f"{override.input_line} are several values. One run for each of them needs -m: python run.py -m ..."
+                f" {override.input_line}. Otherwise type one value."
             )
 
 
 def check_resumed_sweep(cfg: DictConfig, typed: Mapping[str, str], multirun: bool) -> None:
-    """Raise PositronicError when a sweep is to go on and nobody says which: its jobs would begin in a new folder."""
+    """Raise PositronicError if a sweep is resumed without saying which: its jobs would begin in a new folder."""
     sweeps = multirun or OmegaConf.select(cfg, "hydra.mode") == RunMode.MULTIRUN
     somewhere = {"output_dir", "hydra.sweep.dir"} & set(typed)
     if sweeps and cfg.stage == "train" and cfg.resume and not somewhere:
         raise PositronicError(
-            "resume=true with -m: expected the folder of the sweep that is to go on. Type "
-            "hydra.sweep.dir=multirun/<date>/<time> and the same values as then."
+            "resume=true with -m: expected the folder of the sweep to continue. Type "
+            "hydra.sweep.dir=multirun/<date>/<time> and the same values as for that sweep."
         )
 
 

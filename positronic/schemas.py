@@ -1,6 +1,7 @@
-"""Which parameters there are: the dataclasses of the stages and of their parts, and what each field is.
+"""Which parameters there are: the dataclasses of the stages and their parts, and what each field is.
 
-A stage's dataclass types the whole config. A part with several dataclasses (hardware, policy) names its own in YAML.
+A stage's dataclass is the type of the whole config. A part with several dataclasses (hardware, policy) names its own in
+YAML.
 """
 
 from __future__ import annotations

@@ -42,9 +42,11 @@ STATUS_CONNECTING = "connecting"
 
 
 class InferenceClient:
-    """Opens sessions with one server. ``connect_timeout_sec``: how long to keep trying while the server starts; the
-    loading of a checkpoint may then take as long as it takes, as long as the server reports. ``token``: bearer token.
-    ``on_status(status, message)``: told what is waited for; by default a line on stderr when that is a terminal.
+    """Opens sessions with one server.
+
+    ``connect_timeout_sec``: how long to keep trying while the server starts. After that, loading a checkpoint may take
+    any time as long as the server reports. ``token``: bearer token. ``on_status(status, message)``: is told what the
+    client waits for; by default this is a line on stderr if that is a terminal.
     """
 
     def __init__(

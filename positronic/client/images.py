@@ -1,4 +1,4 @@
-"""Shrinking images before they travel, to what the server's policy looks at anyway."""
+"""Shrinking images before they are sent, to the size that the server's policy uses anyway."""
 
 from __future__ import annotations
 

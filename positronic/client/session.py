@@ -25,7 +25,7 @@ MIB = 1 << 20
 
 
 class InferenceError(PositronicError):
-    """The server could not answer this observation. The session goes on."""
+    """The server could not answer this observation. The session stays open."""
 
 
 class SessionRefused(PositronicError):  # noqa: N818
@@ -33,7 +33,7 @@ class SessionRefused(PositronicError):  # noqa: N818
 
 
 class ConnectionLost(PositronicError):  # noqa: N818
-    """There is no server, or no longer. Open a new session."""
+    """There is no server, or no longer one. Open a new session."""
 
 
 class ConnectionState(Enum):
@@ -46,9 +46,10 @@ class ConnectionState(Enum):
 
 
 class Session:
-    """A connection that ``InferenceClient.session`` opened; a context manager. ``meta``: what the server says it is.
+    """A connection that ``InferenceClient.session`` opened; a context manager. ``meta``: what the server says about
+    itself.
 
-    Not for several threads at once: each answer belongs to the last observation.
+    It is not for several threads at once, because each answer belongs to the last observation.
     """
 
     def __init__(self, connection: AbstractContextManager[ClientConnection], address: str, on_status: OnStatus) -> None:
@@ -69,12 +70,13 @@ class Session:
         return self._state
 
     def infer(self, observation: Mapping[str, Any]) -> list[ActionStep]:
-        """Send one observation (raw keys to arrays, numbers, lists or text), return the chunk; empty means no new plan.
+        """Send one observation (raw keys to arrays, numbers, lists or text) and return the chunk. An empty chunk means
+        no new plan.
 
-        Waits as long as the answer takes while the server is there, which is asked for meanwhile (websocket pings): a
-        slow model is no lost one. Ctrl-C ends the waiting.
-        Raises InferenceError when the server cannot answer this observation (the session goes on), ConnectionLost
-        when the server is gone, PositronicError when the session is not ready or the observation cannot travel.
+        This waits as long as the answer takes, and asks meanwhile whether the server is there (websocket pings), so a
+        slow model is no lost one. Ctrl-C ends the waiting. Raises InferenceError when the server cannot answer this
+        observation (the session stays open), ConnectionLost when the server is gone, PositronicError when the session
+        is not ready or the observation cannot be sent.
         """
         self._require(ConnectionState.READY)
         frame = _frame(shrink_images(observation, self.meta.get(keys.META_IMAGE_SIZES)))

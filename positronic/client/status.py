@@ -13,7 +13,8 @@ CLEAR_LINE = "\r\033[K"
 
 
 def status_line(stream: TextIO | None = None) -> OnStatus:
-    """Shows the latest message on ``stream`` (stderr) in one line, gone when ready. Nothing when it is no terminal."""
+    """Shows the latest message on ``stream`` (stderr) in one line, which disappears when ready. Shows nothing if it is
+    no terminal."""
     stream = stream or sys.stderr
     if not stream.isatty():
         return lambda status, message: None

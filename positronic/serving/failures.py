@@ -1,5 +1,8 @@
-"""Errors as text. An exception must not outlive its handling here: its traceback holds the frames that it passed, and
-these the whole observation, until Python's cyclic collector happens to run."""
+"""Errors as text.
+
+An exception must not outlive its handling here. Its traceback holds the frames that it passed, and these hold the whole
+observation, until Python's cyclic collector happens to run.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ def attempt[T, R](function: Callable[[T], R], argument: T, log: bool = True) -> 
 
 
 def failed(error: BaseException) -> Failure:
-    """The error's text, and everything let go that its traceback, or those of its causes, held."""
+    """The error's text. Everything that its traceback, or those of its causes, held is released."""
     reason = describe(error)
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
@@ -47,7 +50,7 @@ def failed(error: BaseException) -> Failure:
 
 
 def describe(error: BaseException) -> str:
-    """A user's mistake in its own words, others with their type."""
+    """A user's mistake in its own words; other errors with their type."""
     try:
         said = str(error)
     except Exception:  # a foreign class may fail at this too

@@ -1,4 +1,4 @@
-"""How the server's processes end: all of them, whatever ends the first."""
+"""How the server's processes end: if one ends, all end."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _forking_pid = 0  # of the process that forks just now
 
 
 def end_on_signals() -> None:
-    """SIGINT and SIGTERM both raise KeyboardInterrupt, once; what follows is not disturbed by more of them.
+    """SIGINT and SIGTERM both raise KeyboardInterrupt, once; further signals do not disturb the shutdown.
 
-    LitServe ends cleanly on KeyboardInterrupt only, and a shell's background job is started with SIGINT ignored.
+    LitServe ends cleanly only on KeyboardInterrupt, and a shell starts its background jobs with SIGINT ignored.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)

@@ -21,8 +21,7 @@ Session = bytes
 
 
 class Request(bytes, Enum):
-    """OPEN: I want this checkpoint. INFER: payload is an observation's frame. CLOSE: the client has gone.
-    ALIVE: are you there?"""
+    """OPEN: I want this checkpoint. INFER: the payload is an observation's frame. CLOSE: the client has gone."""
 
     OPEN = b"open"
     INFER = b"infer"
@@ -31,9 +30,8 @@ class Request(bytes, Enum):
 
 
 class Reply(bytes, Enum):
-    """STATUS: not yet, payload is a status and a message, space between. REFUSED: never, payload says why.
-    READY and ANSWER: payload is the frame for the client. ALIVE: I am. LOST: not the worker's, but put in its place
-    when it is silent; payload says so."""
+    """STATUS: not yet; the payload is a status and a message, with a space between. REFUSED: never; the payload says
+    why. READY and ANSWER: the payload is the frame for the client."""
 
     STATUS = b"status"
     REFUSED = b"refused"
@@ -54,12 +52,12 @@ def ready_frame(meta: dict[str, Any]) -> bytes:
 
 
 def refused_frame(reason: str) -> bytes:
-    """A frame for the client: this session will not be."""
+    """A frame for the client: there will be no session."""
     return serialise({keys.STATUS: keys.ERROR, keys.ERROR: _sendable(reason)})
 
 
 def error_frame(reason: str) -> bytes:
-    """A frame for the client: this observation has no answer; the session goes on."""
+    """A frame for the client: this observation has no answer; the session stays open."""
     return serialise({keys.ERROR: _sendable(reason)})
 
 

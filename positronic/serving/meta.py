@@ -1,7 +1,8 @@
-"""What a session tells its client of the policy behind it.
+"""What a session tells its client about the policy behind it.
 
-The first keys are what clients in the field need (each reads a part of them: the image size three times, the rig-side
-stack, the rate), the others say which policy this is. No times, no random ids: a client that reconnects compares.
+Clients in the field need the first keys (each reads a part of them: the image size three times, the rig-side stack, the
+rate). The others say which policy this is. There are no times and no random ids, because a client that reconnects
+compares.
 """
 
 from __future__ import annotations

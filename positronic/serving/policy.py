@@ -46,14 +46,14 @@ class ServedPolicy:
         return [self.recipe.codec.decode(chunk) for chunk in chunks]
 
     def predict_each(self, encoded: Sequence[dict[str, Any]]) -> list[list[ActionStep] | Failure]:
-        """A chunk for each observation that ``encode`` made; if the model fails for one, only that one's has none."""
+        """A chunk for each observation that ``encode`` made. If the model fails for one, only that one has none."""
         chunks = self._forward(encoded)
         return [item if isinstance(item, Failure) else attempt(self.recipe.codec.decode, item) for item in chunks]
 
     def encode(self, observation: Mapping[str, Any]) -> dict[str, Any]:
         """One raw observation to the model's columns and the task.
 
-        Raises PositronicError, naming the key, for one that is missing or holds what cannot be.
+        Raises PositronicError, naming the key, if one is missing or holds an impossible value.
         """
         if not isinstance(observation, Mapping):
             raise PositronicError(f"Expected an observation as a map, found {type(observation).__name__}.")
@@ -68,8 +68,10 @@ class ServedPolicy:
         return self.recipe.modality.observation(self.recipe.codec.encode(named), task)
 
     def _forward(self, encoded: Sequence[dict[str, Any]]) -> list[NDArray[np.float32] | Failure]:
-        """A chunk or a failure for each. A batch that fails is tried again in halves, so that nobody pays for another's
-        observation: one bad of 16 costs nine forward passes, and a batch that is too large for the memory gets small.
+        """A chunk or a failure for each observation.
+
+        A batch that fails is tried again in halves, so that no robot suffers from another's observation: one bad
+        observation of 16 costs nine forward passes. A batch that is too large for the memory becomes small in this way.
         """
         if not encoded:
             return []
@@ -92,15 +94,15 @@ class ServedPolicy:
 
 @dataclass(frozen=True)
 class Typed:
-    """What somebody typed about the policy, None where the checkpoint is to say it. The two must agree."""
+    """What somebody typed about the policy; None where the checkpoint decides. The two must agree."""
 
     vendor: str | None = None
     recipe: Recipe | None = None
 
     def check(self, checkpoint: Checkpoint, vendor: str, recipe: Recipe) -> None:
-        """Raise ConventionError, both sides printed, when the checkpoint's vendor or codec is another.
+        """Raise ConventionError, both sides printed, if the checkpoint's vendor or codec is another one.
 
-        Codecs agree when their features' conventions do; their columns count when the vendor was typed as well.
+        Codecs agree if the conventions of their features do. Their columns are compared too if the vendor was typed.
         """
         mine, theirs = {}, {}
         if self.vendor is not None:

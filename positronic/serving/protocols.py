@@ -18,11 +18,11 @@ HANDSHAKE_SEC = 10.0  # as long as our client tries
 
 
 class PunctualHTTP(AutoHTTPProtocol):
-    """Closes a connection on which no request comes within ``handshake_sec``, or none after the last was answered, or
-    whose head is longer than ``MAX_HEAD_BYTES``.
+    """Closes a connection if no request comes within ``handshake_sec``, at first or after an answer, or if a head is
+    longer than ``MAX_HEAD_BYTES``.
 
-    Beyond ``MAX_CONNECTIONS`` there are none.
-    Uvicorn keeps one that was opened and left, or that sends a header a byte at a time, for ever, and every header.
+    Uvicorn keeps a connection for ever if it was opened and left, or if it sends a header a byte at a time; and it
+    keeps every header.
     """
 
     handshake_sec: ClassVar[float] = HANDSHAKE_SEC
@@ -61,11 +61,10 @@ class PunctualHTTP(AutoHTTPProtocol):
 
 
 class PatientWebSocket(WebSocketsSansIOProtocol):
-    """A client whose frame is too large can read why: the rest of the frame is thrown away instead of refused.
+    """Lets a client whose frame is too large read why: the rest of the frame is thrown away instead of refused.
 
-    Uvicorn closes at once; then the client's system reports a broken connection before it has read the reason. A
-    message in more than ``MAX_FRAGMENTS`` pieces is too large as well, however small they are. From a client that does
-    not read its answers nothing is read either: else pings, each of which is answered, fill the memory.
+    Uvicorn closes at once; then the client's system reports a broken connection before the client has read the reason.
+    A message in more than ``MAX_FRAGMENTS`` pieces counts as too large too, however small they are.
     """
 
     def handle_ping(self) -> None:

@@ -1,7 +1,7 @@
-"""Threads that decode observations and judge them, so that the thread that answers never does.
+"""Threads that decode and check observations, so that the thread that answers never does.
 
-A frame comes from a stranger. What it costs to read is bounded but can be far more than an honest one costs; meanwhile
-the other sessions are answered, and the model computes.
+A frame comes from a stranger. The cost of reading it is bounded, but can be far more than that of an honest frame.
+Meanwhile the other sessions are answered, and the model computes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ THREADS = 4
 
 @dataclass(frozen=True)
 class Observed:
-    """A session's observation, as the model takes it, or why it cannot be taken."""
+    """A session's observation as the model takes it, or why it cannot be taken."""
 
     session: Session
     policy: ServedPolicy

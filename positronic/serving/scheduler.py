@@ -1,8 +1,8 @@
-"""The inference worker: takes requests from the API process, answers observations in batches.
+"""The inference worker: takes requests from the API process and answers observations in batches.
 
-This is the room for a batching policy. As it stands: whatever is queued for the same policy when the worker is free
-goes through the model together, so a lone robot never waits for company. Frames are read by other threads; those that
-they have at hand are waited for, a moment at most, so that robots that ask together are answered together.
+A batching policy belongs here. Today, everything that is queued for the same policy when the worker is free goes
+through the model together, so a lone robot never waits for company. Other threads read the frames. The worker waits for
+the frames that they are reading, a moment at most, so that robots that ask together are answered together.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ class Scheduler:
         self._store = PolicyStore(load, self._readers.ring)
         self._peers: dict[Session, bytes] = {}
         self._reading: set[Session] = set()
-        self._clumsy: set[Session] = set()  # their last frame was no observation: nobody waits for the next one
+        self._clumsy: set[Session] = (
+            set()
+        )  # their last frame was no observation, so the others do not wait for the next one
         self._queue: dict[Session, Observed] = {}
         self._queued_sec = 0.0
 
@@ -57,7 +59,8 @@ class Scheduler:
         self._store.preload(checkpoint)
 
     def step(self) -> None:
-        """Wait for something to happen, at most ``IDLE_MS``; then take up everything that has, and answer one batch."""
+        """Wait for something to happen, at most ``IDLE_MS``. Then take up everything that has happened, and answer one
+        batch."""
         ready = dict(self._poller.poll(self._patience_ms()))
         if self._readers.fileno() in ready:
             self._take_read(self._readers.collect())
@@ -68,7 +71,7 @@ class Scheduler:
             self._answer_batch()
 
     def _patience_ms(self) -> int:
-        """How long there is nothing better to do than to wait."""
+        """How long the worker can wait because it has nothing better to do."""
         if not self._queue:
             return IDLE_MS
         if len(self._queue) >= MAX_BATCH or not self._reading - self._clumsy:
@@ -78,7 +81,7 @@ class Scheduler:
 
     def _bind(self, address: str) -> zmq.Socket[bytes]:
         socket = self._context.socket(zmq.ROUTER)
-        socket.sndhwm = socket.rcvhwm = 0  # one message a session is in flight: nothing to limit, nothing to lose
+        socket.sndhwm = socket.rcvhwm = 0  # each session has one message in flight: nothing to limit, nothing to lose
         socket.linger = 0
         socket.bind(address)
         return socket
@@ -138,7 +141,7 @@ class Scheduler:
             self._give_up()
 
     def _give_up(self) -> None:
-        """End this process, after the answers have left. The main process then ends the others, with a message."""
+        """End this process after the answers have been sent. The main process then ends the others, with a message."""
         logger.error("The device has failed for good: no further observation can be answered. See the error above.")
         self._socket.close(linger=FLUSH_MS)
         self._context.term()
@@ -154,7 +157,7 @@ class Scheduler:
                 self._send(event.session, Reply.STATUS, f"{event.status} {event.message}".encode())
 
     def _send(self, session: Session, reply: Reply, payload: bytes) -> None:
-        if session in self._peers:  # else its client has gone meanwhile
+        if session in self._peers:  # otherwise its client has left in the meantime
             self._socket.send_multipart([self._peers[session], session, reply, payload])
 
 

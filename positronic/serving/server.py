@@ -1,4 +1,4 @@
-"""From settings to a running server: what can be refused early is, then LitServe takes over."""
+"""From settings to a running server. What can be refused early is refused here; then LitServe takes over."""
 
 from __future__ import annotations
 

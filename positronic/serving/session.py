@@ -1,4 +1,4 @@
-"""A session on the API's side: between one client's websocket and the inference worker."""
+"""A session on the API's side, between one client's websocket and the inference worker."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class GoneError(Exception):
 
 
 class Peer:
-    """One client. Its leaving is noticed at once, whatever is being waited for."""
+    """One client. Its leaving is noticed at once, whatever the session is waiting for."""
 
     def __init__(self, websocket: WebSocket) -> None:
         self._websocket = websocket
@@ -104,14 +104,14 @@ NEXT = {
 
 
 class Conversation:
-    """What is said in one session, in its order. ``state`` says where it is."""
+    """What is said in one session, in order. ``state`` says how far it is."""
 
     def __init__(self, peer: Peer, mailbox: Mailbox) -> None:
         self._peer, self._mailbox = peer, mailbox
         self.state = SessionState.OPENING
 
     async def open(self, checkpoint_id: str) -> bool:
-        """Get the checkpoint; tell the client what it waits for, then that it is ready, or why it never will be."""
+        """Get the checkpoint. Tell the client what it waits for, then that it is ready, or why it never will be."""
         self._require(SessionState.OPENING)
         await self._mailbox.send(Request.OPEN, checkpoint_id)
         reply, payload = await self._await_policy()
@@ -217,9 +217,9 @@ class Sessions:
 
 
 def wanted_checkpoint(path_id: str, query: Sequence[tuple[str, str]]) -> str:
-    """The checkpoint's id that a session's address asks for, in its path or in its query; empty for the default.
+    """The checkpoint's id in a session's address, from its path or its query; empty for the default.
 
-    Raises PositronicError when the query says anything else, or says it twice, or both say different things.
+    Raises PositronicError if the query says anything else or says it twice, or if path and query differ.
     """
     key = keys.QUERY_CHECKPOINT
     for name, _ in query:

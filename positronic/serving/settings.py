@@ -1,4 +1,4 @@
-"""What a server is told, as one value that every one of its processes gets whole."""
+"""What a server is told, as one frozen value that each of its processes gets as a whole."""
 
 from __future__ import annotations
 

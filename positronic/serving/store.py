@@ -1,8 +1,8 @@
-"""Which checkpoint is in memory, who holds it, and who waits for another.
+"""Which checkpoint is in memory, which sessions use it, and which wait for another.
 
-One checkpoint at a time. A session keeps the checkpoint that it was opened with: while it lives, that one is not
-evicted, so nobody is ever answered by another. Sessions on the loaded checkpoint open at once; the first in the queue
-for another gets it when no session is left on the loaded one.
+There is one checkpoint at a time. A session keeps the checkpoint that it was opened with, which stays in memory as long
+as the session lives. So nobody is ever answered by another checkpoint. Sessions on the loaded checkpoint open at once.
+When no session uses it any more, the first in the queue for another one gets that.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class PolicyStore:
         self._begin(checkpoint)
 
     def collect(self) -> list[Event]:
-        """Take up the loads that have ended."""
+        """Take up the loads that have finished."""
         events: list[Event] = []
         while (ended := self._next_ended()) is not None:
             checkpoint, result = ended
@@ -133,7 +133,9 @@ class PolicyStore:
         if wanted == self._loading:
             return Waiting(session, keys.STATUS_LOADING, f"Loading checkpoint {wanted}")
         if self._loading is not None:
-            return Waiting(session, keys.STATUS_WAITING, f"Checkpoint {wanted} waits for {self._loading} to be loaded")
+            return Waiting(
+                session, keys.STATUS_WAITING, f"Checkpoint {wanted} waits until checkpoint {self._loading} is loaded"
+            )
         busy = self._loaded[0] if self._loaded else "another"
         message = f"Checkpoint {wanted} waits until the sessions with checkpoint {busy} have ended"
         return Waiting(session, keys.STATUS_WAITING, message)
@@ -149,7 +151,7 @@ class PolicyStore:
         try:
             result: ServedPolicy | Failure = self._load(checkpoint)
             logger.info("Checkpoint %s is loaded (%.1f s)", checkpoint, time.monotonic() - start_sec)
-        except BaseException as error:  # a thread that ended otherwise would leave its sessions waiting for ever
+        except BaseException as error:  # a thread that ended in another way would leave its sessions waiting for ever
             ours = isinstance(error, PositronicError)
             logger.error(
                 "Checkpoint %s cannot be loaded: %s", checkpoint, describe(error), exc_info=None if ours else error

@@ -17,7 +17,7 @@ UNAUTHORISED_BODY = b'{"detail":"Expected the header Authorization: Bearer <toke
 
 
 def check_token(token: str) -> str:
-    """The token as it is. Raises PositronicError unless it is printable ASCII without spaces, as a header needs it."""
+    """The token unchanged. Raises PositronicError unless it is printable ASCII without spaces, as a header needs it."""
     if not token or not token.isascii() or not token.isprintable() or " " in token:
         raise PositronicError("server.token: expected printable ASCII characters without spaces, or null for no token.")
     return token

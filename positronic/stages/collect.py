@@ -81,7 +81,7 @@ def run(config: Collect) -> None:
 
 
 def _collection(config: Collect, root: Path) -> Collection:
-    """The folder, ready to be recorded into. Raises PositronicError when it is not to be."""
+    """The folder, ready to be recorded into. Raises PositronicError if it must not be."""
     from positronic.raw.layout import require_empty
     from positronic.rollout.collection import Collection
 

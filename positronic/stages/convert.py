@@ -87,7 +87,7 @@ def run(config: Convert) -> None:
 
 
 def next_line_for(dataset: str, vendor: str, codec: str, dataset_format: str) -> str:
-    """What to type after a bake: train, where such datasets are trained here; else look at what was baked."""
+    """What to type after a bake: train if such datasets are trained here, otherwise look at the dataset."""
     from positronic.utils.command_line import next_line
     from positronic.vendors.registry import BACKENDS
 

@@ -40,7 +40,8 @@ class Infer(Parts):
 def run(config: Infer) -> None:
     """Run the episodes, write the report, print the result and where everything is.
 
-    Raises PositronicError when nothing could start, or when an episode was aborted: the report tells of those before.
+    Raises PositronicError when nothing could start, or when an episode was aborted; then the report covers the episodes
+    before.
     """
     from positronic.hardware.factory import open_robot
     from positronic.rollout.campaign import Campaign
@@ -51,7 +52,7 @@ def run(config: Infer) -> None:
     wait_quietly()
     with contextlib.ExitStack() as parts:
         place = config.output_dir
-        if place is not None:  # taken before a server is looked for or a model is loaded
+        if place is not None:  # claimed before a server is called or a model is loaded
             root = parts.enter_context(output_folder(place, config.storage))
         robot = parts.enter_context(contextlib.closing(open_robot(config.hardware)))
         policy = parts.enter_context(contextlib.closing(open_policy(config.policy, robot)))
@@ -65,8 +66,8 @@ def run(config: Infer) -> None:
 
 
 def play(campaign: Campaign, robot: Robot, policy: Policy) -> None:
-    """Run the episodes and report those that were finished, also when Ctrl-C, an aborted episode or a bug ended the
-    run before its time; that is then raised."""
+    """Run the episodes and report the finished ones, also if Ctrl-C, an aborted episode or a bug ended the run early;
+    that is then raised."""
     begin = time.monotonic()
     results, problem = _episodes(campaign, robot, policy)
     if results:
@@ -76,13 +77,14 @@ def play(campaign: Campaign, robot: Robot, policy: Policy) -> None:
 
 
 def named_after(meta: Mapping[str, Any], config: Infer) -> str:
-    """Where rollouts of this policy go when nobody says where."""
+    """Where rollouts of this policy go if no folder is typed."""
     name = meta.get(keys.META_EXPERIMENT) or meta.get(keys.META_TYPE) or config.policy.name
     return f"{config.paths.root}/rollouts/{name}"
 
 
 def free_place(place: str, storage: StorageConfig) -> str:
-    """``place``, or the first of ``place_2``, ``place_3``, ... where nothing is: each evaluation has its own."""
+    """``place``, or the first of ``place_2``, ``place_3``, ... that does not exist: each evaluation has its
+    own folder."""
     from positronic.storage.folder import folder
     from positronic.utils.files import numbered
 
@@ -153,7 +155,9 @@ def _episodes(campaign: Campaign, robot: Robot, policy: Policy) -> tuple[list[Ep
                 results.append(result)
                 show(result)
         return sorted(results, key=lambda one: one.id), campaign.aborted(results)
-    except BaseException as problem:  # Ctrl-C and bugs too: what was finished is reported before they go on their way
+    except (
+        BaseException
+    ) as problem:  # Ctrl-C and bugs too: finished episodes are reported before these are raised again
         return sorted(results, key=lambda one: one.id), problem
 
 
@@ -184,7 +188,7 @@ def _report(
     )
     try:
         publish(rollouts)
-    except OSError:  # a full disk: the number at least is told
+    except OSError:  # on a full disk the number is printed at least
         print(headline(rollouts))
         raise
     chosen = choose(results, campaign.driver.save_videos) if problem is None else []
@@ -197,7 +201,7 @@ def _report(
 
 
 def reason(problem: BaseException | None) -> str | None:
-    """Why the run ended before its time, for the report."""
+    """Why the run ended early, for the report."""
     if isinstance(problem, KeyboardInterrupt):
         return "Interrupted by Ctrl-C."
     return None if problem is None else str(problem) or type(problem).__name__

@@ -41,7 +41,7 @@ def run(config: Serve) -> None:
 
 
 def typed(config: Serve) -> Typed:
-    """What was typed about the policy; the rest is for the checkpoint to say."""
+    """What was typed about the policy. The checkpoint says the rest."""
     from positronic.codecs.build import build
     from positronic.serving.policy import Typed
 

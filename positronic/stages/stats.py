@@ -1,4 +1,4 @@
-"""stage=stats: the statistics of a baked dataset once more, or a report on its numbers."""
+"""stage=stats: compute the statistics of a baked dataset again, or report on its numbers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Stats(Parts):
 
 
 def run(config: Stats) -> None:
-    """Write the statistics anew, or report. Raises PositronicError for what is no whole dataset of ours."""
+    """Write the statistics again, or report. Raises PositronicError if the input is not a complete dataset of ours."""
     if config.report:
         _report(config)
     else:
@@ -42,7 +42,7 @@ def run(config: Stats) -> None:
 
 
 def _recompute(config: Stats) -> None:
-    """Every file of statistics, each replaced in one step and only when it says something else."""
+    """Compute every file of statistics. Each is replaced in one step, and only if its content differs."""
     from rich.console import Console
 
     from positronic.bake.companions import companion_text
@@ -114,7 +114,7 @@ def _say_next(config: Stats, manifest: Manifest) -> None:
 
 
 def _picture(config: Stats) -> Path | None:
-    """Beside the dataset, not in it: a dataset's files depend on nothing but what was recorded."""
+    """Beside the dataset, not in it, because a dataset's files depend only on what was recorded."""
     from positronic.storage import is_remote, local_path
 
     if config.picture is not None:

@@ -173,7 +173,7 @@ def _kept(folder: Path) -> str:
 
 
 def _recipe(config: Train) -> Recipe:
-    """The recipe of the dataset, when there is one and it is what this run asks for."""
+    """The recipe of the dataset, if there is a dataset and it is what this run asks for."""
     from positronic.storage.folder import local_input
     from positronic.training.agreement import agreed_recipe, find_manifest
     from positronic.utils.command_line import instead
