@@ -34,6 +34,7 @@ Floats = NDArray[np.float64]
 GRAINS = 64  # to 1, of a quaternion's elements: samples that are nearer count as one
 MARGIN = 2 / GRAINS  # what holds for rounded samples with so much to spare holds for all
 MAX_ROUNDS = 2000
+DECIDED = 0.5  # three of four, less one of four
 
 
 class Movement(NamedTuple):
@@ -65,7 +66,29 @@ def with_reference_rotations(recipe: Recipe, dataset: Dataset, num_workers: int)
             for name, movement in found.items():
                 movements[name].append(movement)
     references = {name: reference_rotation(parts[name], found) for name, found in movements.items()}
+    _side_by_side(references, movements, parts)
     return recipe.with_reference_rotations({name: value for name, value in references.items() if value})
+
+
+def _side_by_side(
+    references: dict[str, tuple[float, ...] | None], movements: Mapping[str, list[Movement]], parts: Mapping[str, Part]
+) -> None:
+    """Where most samples are of no sign, a command takes that of what is measured, or the other way round: a model that
+    subtracts one from the other then sees a small step."""
+    for name, part in parts.items():
+        command, measured = references.get(name), references.get(part.measured or "")
+        if name == part.measured or not command or not measured or np.dot(command, measured) >= 0:
+            continue
+        for each in (name, part.measured):
+            if len(references[each]) == 4 and _is_undecided(movements[each], references[each]):
+                references[each] = tuple(0.0 - value for value in references[each])
+                break
+
+
+def _is_undecided(movements: Sequence[Movement], reference: Sequence[float]) -> bool:
+    """Whether fewer than three of four quaternions have one sign."""
+    on_one_side = sum(abs(each.continuous @ reference) for each in movements)
+    return abs(sum(each.recorded @ reference for each in movements)) < DECIDED * on_one_side
 
 
 def reference_rotation(part: Part, movements: Sequence[Movement]) -> tuple[float, ...] | None:

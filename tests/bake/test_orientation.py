@@ -180,6 +180,24 @@ def test_live_and_baked_are_equal_and_live_q_is_live_minus_q(turning, recipe, ba
             np.testing.assert_array_equal(live[3:], expected[k])
 
 
+@pytest.mark.parametrize("mixed", [[keys.EE_POSE], [keys.COMMAND_POSE], [keys.EE_POSE, keys.COMMAND_POSE]])
+def test_where_signs_are_mixed_commands_have_that_of_what_is_measured(tmp_path, recipe, baked, mixed):
+    """As most samples are says nothing there; opposite ones would be a large step for a model that subtracts them."""
+    sign = {keys.EE_POSE: pairs, keys.COMMAND_POSE: lambda k: -pairs(k)}
+    with DatasetWriter(tmp_path / "raw").new_episode() as episode:
+        for k in range(31):
+            now = k * 10**9 // 15
+            for name in (keys.EE_POSE, keys.COMMAND_POSE):
+                turned = sign[name](k) if name in mixed else 1
+                episode.append(name, np.append([0.4, 0.01 * k, 0.3], turned * quat(1 + 0.3 * np.sin(k / 5))), now)
+            for name in (keys.GRIP, keys.TARGET_GRIP):
+                episode.append(name, k / 31, now)
+            for name in (keys.IMAGE_WRIST, keys.IMAGE_EXTERIOR):
+                episode.append(name, FRAME + k, now)
+    folder = baked(open_dataset(tmp_path / "raw"), recipe())
+    np.testing.assert_array_equal(rotations(folder), rotations(folder, ACTION))
+
+
 def test_a_policy_s_q_and_minus_q_command_the_same(turning, recipe, baked):
     """Number by number."""
     codec = read_manifest(baked(turning(near_pi), recipe())).load_recipe().codec
