@@ -219,6 +219,7 @@ def install() -> None:
     """Make ``hydra.main`` of this process compose with our loader, and a full disk, on which it writes before a stage
     begins, a sentence. For ``run.py`` only."""
     _refuse_dashes(sys.argv[1:])
+    sys.argv[1:] = _flags_last(sys.argv[1:])
     hydra._internal.hydra.ConfigLoaderImpl = CommandLineLoader
     hydra._internal.utils.run_and_report = _report
 
@@ -241,6 +242,22 @@ def _refuse_dashes(arguments: Sequence[str]) -> None:
         flag, _, value = argument.partition("=")
         if flag.startswith("--") and not any(option.startswith(flag) for option in known):
             raise stop(refusals.with_dashes(flag, value))
+
+
+def _flags_last(arguments: Sequence[str]) -> list[str]:
+    """Flags may stand between overrides; argparse takes overrides only if all of them stand together."""
+    actions = {flag: action for action in get_args_parser()._actions for flag in action.option_strings}
+    overrides, flags, ahead = [], [], list(arguments)
+    while ahead:
+        argument = ahead.pop(0)
+        if not argument.startswith("-"):
+            overrides.append(argument)
+            continue
+        flags.append(argument)
+        found = [actions[flag] for flag in actions if flag == argument or (argument[:2] == "--" and argument in flag)]
+        if ahead and found and (found[0].nargs is None or (found[0].nargs == "?" and ahead[0] in found[0].choices)):
+            flags.append(ahead.pop(0))
+    return [*overrides, *flags]
 
 
 def compose_config(overrides: Sequence[str], conf_dir: Path) -> DictConfig:

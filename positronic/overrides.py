@@ -80,7 +80,8 @@ def check_form(override: str) -> None:
         raise PositronicError(f"'{override}' would take {name} away, and no part can be missing. Type {name}=null.")
     if override[:1] in "\u2010\u2011\u2012\u2013\u2014\u2015\u2212":
         bare = override.lstrip("\u2010\u2011\u2012\u2013\u2014\u2015\u2212-")
-        raise PositronicError(f"Parameters are typed without dashes, and flags with plain ones. Type {bare}.")
+        plain = bare if equals else f"-{bare}" if len(bare) == 1 else f"--{bare}"
+        raise PositronicError(f"Parameters are typed without dashes, and flags with plain ones. Type {plain}.")
     if not equals:
         raise PositronicError(f"Found '{override}', expected key=value{_instead(override)}")
     if key != key.strip() or not key:

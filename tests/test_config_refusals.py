@@ -33,6 +33,7 @@ REFUSALS = {
     " checkpoint, and there is none yet.",
     "stage=train seed": "Found 'seed', expected key=value: no spaces around the =, and quotes around a value that holds"
     " spaces.",
+    "stage=train \u2013m": "Parameters are typed without dashes, and flags with plain ones. Type -m.",
     "stage=x train": "Found 'train', expected key=value. Type stage=train.",
     "stage=convert dataset.path=": f"stage=convert needs dataset.path. Type dataset.path={FOLDER}, or dataset=demo"
     " for the demonstrations of stage=collect.",

@@ -15,7 +15,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
 from hydra.types import RunMode
 
-from positronic import config
+from positronic import composition, config
 from positronic.composition import Loader
 from positronic.errors import PositronicError
 from positronic.stages import infer, train
@@ -127,6 +127,19 @@ def test_dashes_are_refused_with_what_to_type(run_py, trained, typed, instead):
     assert run_py("stage=train", typed) == (1, "", refused)
     assert run_py("stage=train", "--cfg=job", "--res")[0] == 0
     assert trained == []
+
+
+def test_flags_may_stand_between_overrides(run_py, trained, tmp_path):
+    """As people type them; a value of a flag stays beside it."""
+    folder = tmp_path / "more" / "dataset"
+    folder.mkdir(parents=True)
+    (folder / "mine.yaml").write_text("defaults:\n  - local\n  - _self_\n\npath: /mine\n")
+    assert run_py("stage=train", "--config-dir", "more", "dataset=mine", "-r", "seed=3")[0] == 0
+    assert (trained[0].seed, trained[0].input_path) == (3, "data/baked/mine/lerobot/ee/v3.0")
+    assert composition._flags_last(["--info", "defaults", "a=1", "-m", "b=2"]) == [
+        *("a=1", "b=2"),
+        *("--info", "defaults", "-m"),
+    ]
 
 
 def test_a_multirun_s_own_config_is_that_of_its_first_job():
