@@ -93,7 +93,7 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    """The command line; what was not said is filled in, more of it with ``--all``."""
+    """The command line. Missing choices get defaults, and ``--all`` means more of them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--raw", type=Path, help="a raw dataset with both cameras; made when left out")
@@ -136,7 +136,7 @@ def sizes(text: str) -> list[Size]:
 
 
 def quiet() -> None:
-    """Encoders report to stderr each time they close; LeRobot gives them back their voice after each file."""
+    """Silences encoders, which report to stderr each time they close; LeRobot undoes this after each file."""
     logging.disable(logging.WARNING)
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -184,7 +184,7 @@ def warm_up(source: Source, scratch: Path) -> None:
 
 
 def take_turns(turns: Sequence[Turns], rounds: int, scratch: Path) -> list[Turns]:
-    """All of ``turns`` in turns; those that cannot run here are told of and left out."""
+    """Run all of ``turns`` alternately. A contender that cannot run here is named and left out."""
     left = list(turns)
     for round_number in range(1, rounds + 1):
         for turn in list(left):
@@ -227,7 +227,7 @@ def cpu_seconds() -> float:
 
 
 def find(turns: Sequence[Turns], name: str, workers: int | None = None) -> Turns | None:
-    """The first contender of a name, on so many processes if it says."""
+    """The first contender of a name, and of this number of processes if it is given."""
     matching = (turn for turn in turns if turn.contender.name == name)
     return next((turn for turn in matching if workers in (None, turn.contender.workers)), None)
 

@@ -49,7 +49,7 @@ To see a codec's contract with all overrides, type `python run.py stage=convert 
 
 
 def names(directory: Path) -> list[str]:
-    """The choices in a config folder; older names and helpers are not among them."""
+    """The choices in a config folder, without older names and shared bases."""
     stems = sorted(path.stem for path in directory.glob("*.yaml"))
     return [name for name in stems if name[0] != "_" and name != "from_checkpoint" and not name.endswith("_absolute")]
 
@@ -90,8 +90,8 @@ def section(vendor: str) -> Iterator[str]:
         else f"the first {first.action_horizon_sec:g} s of a chunk"
     )
     yield f"\n## {vendor}\n"
-    yield f"`vendor={vendor}` alone takes `codec={default.codec.name}`. Images {images}; instruction as"
-    yield f"`{first.task_key}`; {first.action_fps} steps/s; {horizon} is played.\n"
+    yield f"Without `codec=`, `vendor={vendor}` takes `codec={default.codec.name}`. The images are {images}."
+    yield f"The instruction is in `{first.task_key}`. There are {first.action_fps} steps/s, and {horizon} is played.\n"
     headings = ["codec", "state columns", "action column", "layout", "labels", "robot command"]
     headings += ["GR00T modality"] if vendor == "gr00t" else []
     yield f"| {' | '.join(headings)} |"

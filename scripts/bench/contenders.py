@@ -38,7 +38,7 @@ PUBLISHED_SCRIPT = Path(__file__).with_name("published.py")
 
 
 class CannotRunError(Exception):
-    """A contender that does not run here; the others go on."""
+    """A contender that cannot run here; the others continue."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ Path = tuple[Any, ...]
 
 
 def hostile_frame(number: int, honest: bytes) -> bytes:
-    """The ``number``-th of an endless row, always the same: ``honest``, an observation's frame, spoiled."""
+    """Number ``number`` of an endless, fixed row of frames: ``honest``, an observation's frame, with a fault."""
     rng = random.Random(number)
     if number % HEAVY_EVERY == HEAVY_EVERY - 1:
         return rng.choice(heavy_frames())
