@@ -7,11 +7,12 @@ them is swallowed. hydra-core is pinned exactly and ``tests/test_config_contract
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -200,14 +201,27 @@ def _of_interest(cfg: DictConfig) -> DictConfig:
     names = ["stage", *own_parameters(cfg.stage), *STAGES[cfg.stage].uses, "hydra"]
     nodes = dict(cfg.items_ex(resolve=False))
     template = OmegaConf.to_container(cfg.hydra.help, resolve=False)["template"]
-    cfg.hydra.help.template = f"{template}\n\n== What they mean ==\n{_meanings(cfg.stage)}"
+    cfg.hydra.help.template = f"{template}\n\n== What they mean ==\n{_meanings(cfg)}"
     return OmegaConf.create({name: nodes[name] for name in names})
 
 
-def _meanings(stage: str) -> str:
-    """What each of the stage's own parameters means, within 80 columns."""
-    said = [f"{name}: {fields_of(STAGES[stage])[name].meaning}" for name in own_parameters(stage)]
-    return "\n".join(textwrap.fill(line, 80, initial_indent="  ", subsequent_indent="      ") for line in said)
+def _meanings(cfg: DictConfig) -> str:
+    """What each of the stage's own parameters means, then each value of its parts, within 80 columns."""
+    own = [(name, fields_of(STAGES[cfg.stage])[name].meaning) for name in own_parameters(cfg.stage)]
+    parts = [said for part in STAGES[cfg.stage].uses for said in _meanings_in(cfg, part, part)]
+    lines = [f"{name}: {meaning}" for name, meaning in (*own, *parts)]
+    return "\n".join(textwrap.fill(line, 80, initial_indent="  ", subsequent_indent="      ") for line in lines)
+
+
+def _meanings_in(node: DictConfig, name: str, key: str) -> Iterator[tuple[str, str]]:
+    child = node._get_node(name)
+    schema = OmegaConf.get_type(child)
+    if key in reads.FOLLOWS or not dataclasses.is_dataclass(schema) or not isinstance(child, DictConfig):
+        return
+    for inner, parameter in fields_of(schema).items():
+        if f"{key}.{inner}" not in reads.FOLLOWS and parameter.meaning:
+            yield f"{key}.{inner}", parameter.meaning
+        yield from _meanings_in(child, inner, f"{key}.{inner}")
 
 
 def stop(error: PositronicError) -> BaseException:
