@@ -23,7 +23,7 @@ from positronic.training.trainable import Trainable
 from positronic.utils.memory import available_bytes
 
 PROBES = (2, 4)  # samples
-SELDOM = 1000  # times its arrays, and more than that, is what no sample needs; measured: ACT on 64 pixels about 60
+SELDOM = 1000  # times its own arrays no sample is expected to need: then nothing is measured
 COPIES_OF_WEIGHTS = 3  # gradients and two moments
 KEPT_FREE = 0.9  # of what is free, in the advice
 NO_MEMORY = "can't allocate memory"  # says torch of a CPU's
