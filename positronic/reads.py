@@ -154,7 +154,7 @@ def _does_nothing(
         return PositronicError(
             f"'{key}' does nothing here: it would only help to find {helped}, which is typed as well. Leave one out."
         )
-    belongs = f" It belongs to {' and '.join(f'stage={name}' for name in owners)}." if owners else ""
+    belongs = f" It belongs to stage={listing(owners)}." if owners else ""
     if stage in FOLLOWING_STAGES and part in CHECKPOINT_SAYS:
         return PositronicError(
             f"'{key}' does nothing in stage={stage}, which takes it from the checkpoint as it was trained.{belongs}"

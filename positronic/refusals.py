@@ -152,7 +152,7 @@ def unknown_key(key: str, stage: str, known: Sequence[str]) -> PositronicError:
     elif key.split(".")[0] in PRESETS:
         hint = f" It is a preset, and those take a plus: +{key}=..."
     elif owners and stage not in owners:
-        hint = f" It belongs to {' and '.join(f'stage={name}' for name in owners)}."
+        hint = f" It belongs to stage={listing(owners)}."
     return PositronicError(f"Key '{key}' is not a parameter of stage={stage}.{hint}")
 
 

@@ -41,6 +41,8 @@ def refusal(stage, vendor, codec):
     """The beginning of the sentence that refuses this combination; None when it is a valid one."""
     if codec not in VALID[vendor]:
         return f"codec={codec} has no {vendor} modality. Valid codecs for vendor={vendor}: "
+    if stage == "collect":
+        return "'vendor' does nothing in stage=collect. "
     if codec == "droid" and stage in ("convert", "stats", "train"):
         return f"codec=droid cannot be used with stage={stage}: "
     if vendor in CONVERT_ONLY and stage in ("train", "serve"):

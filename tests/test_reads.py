@@ -132,7 +132,7 @@ def test_every_parameter_says_what_it_means():
         "stage=infer server.port=9000": "It belongs to stage=serve. Here it is policy.port: type policy.port=9000.",
         "stage=serve checkpoints_dir=x modality.action_horizon_sec=0.5": "takes it from the checkpoint as it was",
         "stage=infer codec.switch_grip=true": "takes it from the checkpoint as it was trained",
-        "stage=train hardware=sim_hard": "'hardware' does nothing in stage=train. It belongs to stage=collect and",
+        "stage=train hardware=sim_hard": "'hardware' does nothing in stage=train. It belongs to stage=collect,",
         "stage=train driver.task=x": "'driver.task' does nothing in stage=train. It belongs to stage=infer.",
         "stage=train tracker.project=x": "tracker.project counts only with tracker=wandb.",
         "stage=stats picture=x.png": "picture counts only with report=true.",

@@ -10,13 +10,13 @@ import msgpack
 import numpy as np
 import pytest
 import zmq
-from toy_server import answer_frames, make_recipe, observation
+from toy_server import make_recipe, observation
 from toy_vendor import CHUNK, ToyModel
 
 from positronic.errors import PositronicError
 from positronic.serving.messages import Reply, Request, status_frame
 from positronic.serving.policy import ServedPolicy
-from positronic.serving.scheduler import Scheduler, device_is_lost
+from positronic.serving.scheduler import Scheduler, answer_frames, device_is_lost
 from positronic.serving.store import Opened, PolicyStore, Refused
 from positronic.utils.serialization import deserialise, serialise
 

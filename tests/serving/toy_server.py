@@ -15,9 +15,6 @@ from positronic import keys
 from positronic.client.client import InferenceClient
 from positronic.codecs.build import build
 from positronic.codecs.config import CodecConfig, ModalityConfig
-from positronic.serving.failures import Failure
-from positronic.serving.readers import read
-from positronic.serving.scheduler import answer_frame
 from positronic.training.checkpoints import write_info, writing_checkpoint
 
 HERE = Path(__file__).parent
@@ -51,13 +48,6 @@ def observation(**changes):
         keys.TASK: "stack",
         **changes,
     }
-
-
-def answer_frames(policy, payloads):
-    """What the worker does with frames that come together: each is read alone, the good ones are predicted together."""
-    seen = [read(policy, payload) for payload in payloads]
-    outcomes = iter(policy.predict_each([each for each in seen if not isinstance(each, Failure)]))
-    return [answer_frame(each if isinstance(each, Failure) else next(outcomes)) for each in seen]
 
 
 def free_port():
