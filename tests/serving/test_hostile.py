@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from toy_server import answer_frames, make_checkpoint, make_recipe, observation, running
+from toy_server import make_checkpoint, make_recipe, observation, running
 from toy_vendor import CHUNK, ToyModel
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
@@ -19,6 +19,7 @@ from websockets.sync.client import connect
 from positronic import keys
 from positronic.client.client import InferenceClient
 from positronic.serving.policy import ServedPolicy
+from positronic.serving.scheduler import answer_frames
 from positronic.utils.serialization import deserialise, serialise
 
 sys.path.append(str(Path(__file__).parents[2] / "scripts"))
