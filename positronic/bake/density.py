@@ -11,8 +11,8 @@ from positronic.raw.faults import BadEpisode
 from positronic.raw.video import VideoSignal
 
 EPISODES = 3  # that are looked at
-DENSER = 2.0  # times the fastest signal: beyond it no frame in between holds anything new
-REPEATS = 10.0  # of one picture: commands at 100 Hz beside a camera at 15 Hz are in use, 1000 Hz are a slip
+DENSER = 4.0  # times the fastest signal: recordings at 5 Hz are baked at the default of 15 Hz, 1000 Hz are a slip
+REPEATS = 10.0  # of one picture: commands at 100 Hz beside a camera at 15 Hz are in use
 NS = 10**9
 
 
