@@ -16,6 +16,7 @@ from positronic.conventions import Convention
 from positronic.errors import PositronicError, did_you_mean, listing
 
 MAX_PIXEL = 255
+MAX_SHOWN = 8  # numbers in an error's text
 
 
 @dataclass(frozen=True)
@@ -176,5 +177,6 @@ def _live_vector(observation: Mapping[str, Any], key: str) -> NDArray[np.float64
         raise PositronicError(f"Observation '{key}': expected numbers, found {_named(value)}.")
     vector = numbers.astype(np.float64)
     if not np.all(np.isfinite(vector)):
-        raise PositronicError(f"Observation '{key}': expected finite numbers, found {vector.tolist()}.")
+        some = vector.ravel()[:MAX_SHOWN].tolist()  # the text of millions would stop every other thread for seconds
+        raise PositronicError(f"Observation '{key}': expected finite numbers, found {some}.")
     return vector.reshape(1) if vector.ndim == 0 else vector

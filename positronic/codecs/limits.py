@@ -46,7 +46,7 @@ class Limit(NamedTuple):
         with np.errstate(invalid="ignore", over="ignore"):
             measured = self.measure(rows[:, self.dims].astype(np.float64))
             outside = np.maximum(self.low - measured, measured - self.high)
-        return measured, np.maximum(np.nan_to_num(outside, nan=0.0, posinf=np.inf), 0.0)
+        return measured, np.fmax(outside, 0.0)
 
 
 def itself(rows: Floats) -> Floats:

@@ -1,4 +1,4 @@
-"""Threads that decode and check observations, so that the thread that answers never does.
+"""Threads that decode and check observations that may take long, so that the thread that answers need not.
 
 A frame comes from a stranger. The cost of reading it is bounded, but can be far more than that of an honest frame.
 Meanwhile the other sessions are answered, and the model computes.

@@ -1,8 +1,9 @@
 """The inference worker: takes requests from the API process and answers observations in batches.
 
 A batching policy belongs here. Today, everything that is queued for the same policy when the worker is free goes
-through the model together, so a lone robot never waits for company. Other threads read the frames. The worker waits for
-the frames that they are reading, a moment at most, so that robots that ask together are answered together.
+through the model together, so a lone robot never waits for company. A frame that is quick to read is read here; other
+threads read the others. The worker waits for the frames that they are reading, a moment at most, so that robots that
+ask together are answered together.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from positronic.serving.messages import Reply, Request, Session, error_frame, re
 from positronic.serving.policy import ServedPolicy
 from positronic.serving.readers import Observed, Readers, read
 from positronic.serving.store import Event, Opened, PolicyStore, Refused
+from positronic.serving.weight import is_light
 from positronic.utils.serialization import serialise
 
 logger = logging.getLogger(__name__)
@@ -47,6 +49,7 @@ class Scheduler:
             self._poller.register(source, zmq.POLLIN)
         self._store = PolicyStore(load, self._readers.ring)
         self._peers: dict[Session, bytes] = {}
+        self._seen: list[Observed] = []
         self._reading: set[Session] = set()
         # Their last frame was no observation, so the others do not wait for the next one.
         self._clumsy: set[Session] = set()
@@ -86,6 +89,7 @@ class Scheduler:
         return socket
 
     def _receive(self) -> None:
+        """Take up the requests. No observation is answered meanwhile, so nobody can ask again and again."""
         while self._socket.poll(0):
             peer, session, kind, checkpoint, payload = self._socket.recv_multipart()
             if kind == Request.ALIVE:
@@ -93,12 +97,14 @@ class Scheduler:
                 continue
             self._peers[session] = peer
             self._take(session, Request(kind), checkpoint.decode(), payload)
+        self._take_read(self._seen)
+        self._seen = []
 
     def _take(self, session: Session, request: Request, checkpoint: str, payload: bytes) -> None:
         if request is Request.OPEN:
             self._tell(self._store.open(session, checkpoint))
         elif request is Request.INFER:
-            self._read(session, payload)
+            self._observe(session, payload)
         else:
             self._queue.pop(session, None)
             self._peers.pop(session, None)
@@ -106,13 +112,16 @@ class Scheduler:
             self._clumsy.discard(session)
             self._tell(self._store.close(session))
 
-    def _read(self, session: Session, payload: bytes) -> None:
+    def _observe(self, session: Session, payload: bytes) -> None:
         policy = self._store.policy(session)
         if policy is None:
             self._send(session, Reply.ANSWER, error_frame(NO_POLICY))
             return
         self._reading.add(session)
-        self._readers.ask(session, policy, payload)
+        if is_light(payload):
+            self._seen.append(Observed(session, policy, read(policy, payload)))
+        else:
+            self._readers.ask(session, policy, payload)
 
     def _take_read(self, observed: Sequence[Observed]) -> None:
         for each in observed:

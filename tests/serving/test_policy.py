@@ -60,6 +60,7 @@ def without(key):
         ),
         (observation(grip=[0.1, 0.2]), "'grip': expected 1 number"),
         (observation(grip=float("nan")), "'grip': expected finite"),
+        (observation(grip=np.full(10**6, np.nan)), r"'grip': expected finite numbers, found \[(nan, ){7}nan\]"),
         (observation(grip="open"), "'grip': expected numbers, found str"),
         (observation(**{keys.EE_POSE: np.zeros(7)}), "quaternion of norm 0, expected 1"),
         (observation(grip=100.0), "'grip': gripper at 100, expected 0"),
