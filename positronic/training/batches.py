@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.queues
+import os
 import queue
 import signal
 import threading
@@ -20,11 +22,13 @@ from numpy.typing import NDArray
 from positronic.bake.frame_source import CachedFrames, DecodedFrames
 from positronic.bake.reader import BakedDataset
 from positronic.errors import PositronicError
+from positronic.utils.memory import SHARED_MEMORY, free_shared_bytes
 from positronic.utils.processes import STOPPING, die_with_parent, signals_held
 
 PAD_SUFFIX = "_is_pad"
 PREFETCH = 2  # batches made ahead
 WORKER_DIED = "DataLoader worker"  # begins what torch 2 says of a worker that ended, killed or not
+LEAVE_SEC = 5.0  # for a thread that may be reading from a disk that does not answer
 
 Batch = dict[str, Any]
 """column -> float32 (B, D), actions (B, H, A), images uint8 (B, H, W, 3); ``<action>_is_pad`` bool (B, H); the task."""
@@ -104,7 +108,10 @@ class BatchMaker:
 
 
 def iterate(maker: BatchMaker, start: int, stop: int, num_workers: int) -> Iterator[Batch]:
-    """The batches of steps ``start`` to ``stop``, made ahead: by a thread, or by ``num_workers`` processes."""
+    """The batches of steps ``start`` to ``stop``, made ahead: by a thread, or by ``num_workers`` processes.
+
+    Raises PositronicError when a process ends or cannot hand its batch over.
+    """
     if num_workers:
         yield from _from_processes(maker, start, stop, num_workers)
     else:
@@ -140,7 +147,7 @@ def _from_thread(maker: BatchMaker, start: int, stop: int) -> Iterator[Batch]:
             yield item
     finally:
         closed.set()
-        thread.join()
+        thread.join(LEAVE_SEC)
 
 
 def _from_processes(maker: BatchMaker, start: int, stop: int, num_workers: int) -> Iterator[Batch]:
@@ -168,6 +175,7 @@ def _from_processes(maker: BatchMaker, start: int, stop: int, num_workers: int) 
 
 
 def _next(batches: Iterator[Batch | PositronicError]) -> Batch | PositronicError:
+    """Torch looks every five seconds whether the processes live; a signal's exception passes through."""
     try:
         return next(batches)
     except (RuntimeError, EOFError, ConnectionError) as error:  # the latter two: while it handed over a batch
@@ -214,12 +222,33 @@ class _ForkServer(ForkServerContext):
 
 def _begin_as_worker(number: int) -> None:
     die_with_parent()
+    multiprocessing.queues.Queue._on_queue_feeder_error = staticmethod(_end)  # type: ignore[method-assign]
     for each in STOPPING:  # the fork server may have been started by somebody else, without ``signals_held``
         signal.signal(each, signal.SIG_IGN)
 
 
+def _end(error: Exception, item: object) -> None:
+    """A batch that cannot be handed over would be dropped, and waited for; that a process ended is noticed."""
+    os._exit(1)
+
+
 def _as_tensors(batch: Batch | PositronicError) -> Batch | PositronicError:
-    """Tensors travel between processes in shared memory, arrays are copied through a pipe."""
+    """Tensors travel between processes in shared memory, arrays are copied through a pipe.
+
+    They are moved there now: where the queue would do it, an error is printed and the batch never comes.
+    """
     if isinstance(batch, PositronicError):
         return batch
-    return {name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value for name, value in batch.items()}
+    try:
+        return {name: _shared(value) if isinstance(value, np.ndarray) else value for name, value in batch.items()}
+    except RuntimeError:  # of torch, whose text names a wrong cause
+        free = free_shared_bytes()
+        return PositronicError(
+            f"A process that decodes frames cannot hand over its batch in shared memory: {SHARED_MEMORY} has "
+            f"{'no room' if free is None else f'{free / 1e6:.3g} MB'} left. Type num_workers=0, or give the "
+            "container more: `docker run --shm-size=...`. Training goes on from the last checkpoint with resume=true."
+        )
+
+
+def _shared(array: NDArray[Any]) -> torch.Tensor:
+    return torch.from_numpy(array).share_memory_()

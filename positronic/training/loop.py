@@ -32,7 +32,11 @@ from positronic.utils.processes import STOPPING, outlive_terminal
 
 
 class StoppedError(KeyboardInterrupt):
-    """Ctrl-C, SIGTERM or SIGHUP, after a checkpoint was written."""
+    """Ctrl-C, SIGTERM or SIGHUP; the checkpoint of the last finished step, if there is one, was written."""
+
+
+class _NoBatchNeededError(KeyboardInterrupt):
+    """A signal while no step was under way."""
 
 
 def train(
@@ -56,8 +60,8 @@ def train(
     frames = _open_frames(dataset, settings, console)
     order = SampleOrder(len(dataset), settings.batch_size, settings.seed)
     maker = BatchMaker(dataset, frames, order, trainable.action_offsets, trainable.with_task)
-    require_room(trainable, maker.first_of, settings)
     workers = settings.num_workers if isinstance(frames, DecodedFrames) else 0
+    require_room(trainable, maker.first_of, settings, workers)
     batches = iterate(maker, first, settings.num_train_steps, workers)
     sink = open_tracker(tracker, experiment.folder, experiment.info)
     with (
@@ -77,25 +81,42 @@ def _run(
     settings: TrainSettings,
     experiment: Experiment,
     report: Reporter,
-    stop: threading.Event,
+    stop: _Stop,
 ) -> None:
     clock = _Clock(settings.batch_size)
     for step in range(first + 1, settings.num_train_steps + 1):
-        with clock.waiting():
-            batch = next(batches)
+        try:
+            with stop.interrupting(), clock.waiting():
+                batch = next(batches)
+        except _NoBatchNeededError:
+            raise _stopped_waiting(learner, experiment, step - 1) from None
         learner.step(batch, step)
         clock.steps += 1
         report.step(step)
         last = step == settings.num_train_steps
-        saves = step % settings.save_freq == 0 or last or stop.is_set()
+        saves = step % settings.save_freq == 0 or last or stop.requested
         if saves or step % settings.log_freq == 0:
             learner.check_finite(step, experiment)
         if step % settings.log_freq == 0 or last:
             report.metrics({"step": step, **learner.take_metrics(), **clock.take()})
         if saves:
             save_checkpoint(experiment, step, learner.trainable.save, learner.save_state)
-        if saves and stop.is_set() and not last:
-            raise StoppedError(f"Stopped after step {step}; its checkpoint is in {experiment.folder}.")
+        if saves and stop.requested and not last:
+            raise _stopped(experiment, step)
+
+
+def _stopped_waiting(learner: Learner, experiment: Experiment, step: int) -> StoppedError:
+    """No batch is under way, so that everything is as it was after ``step``: the checkpoint is that of this step."""
+    if step and step not in (checkpoint.step for checkpoint in list_checkpoints(experiment.folder)):
+        learner.check_finite(step, experiment)
+        save_checkpoint(experiment, step, learner.trainable.save, learner.save_state)
+    return _stopped(experiment, step)
+
+
+def _stopped(experiment: Experiment, step: int) -> StoppedError:
+    if not step:
+        return StoppedError("Stopped before the first step; there is no checkpoint yet.")
+    return StoppedError(f"Stopped after step {step}; its checkpoint is in {experiment.folder}.")
 
 
 class Learner:
@@ -200,23 +221,45 @@ def _open_frames(dataset: BakedDataset, settings: TrainSettings, console: Consol
     return frames
 
 
+class _Stop:
+    """The first signal stops the run after the step under way, so that no step is cut in two, or ends a wait between
+    two steps. The second one interrupts at once."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._waits = False
+
+    def request(self, number: int, frame: Any) -> None:
+        """Handle signal ``number``."""
+        outlive_terminal(number)
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+        if self._waits:
+            raise _NoBatchNeededError
+
+    @contextmanager
+    def interrupting(self) -> Iterator[None]:
+        """Inside, the first signal raises _NoBatchNeededError; so does entering after it."""
+        try:
+            self._waits = True  # before the look: a signal between the two is heard
+            if self.requested:
+                raise _NoBatchNeededError
+            yield
+        finally:
+            self._waits = False
+
+
 @contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C or SIGTERM sets, so that no step is cut in two. The second one interrupts."""
-    stop = threading.Event()
+def _stop_signals() -> Iterator[_Stop]:
+    stop = _Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop  # only the main thread may handle signals
         return
 
-    def request(number: int, frame: Any) -> None:
-        outlive_terminal(number)
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
     without_hup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # started with ``nohup``
     ours = [number for number in STOPPING if number != signal.SIGHUP or not without_hup]
-    before = {number: signal.signal(number, request) for number in ours}
+    before = {number: signal.signal(number, stop.request) for number in ours}
     try:
         yield stop
     finally:

@@ -3,11 +3,13 @@
 A process that takes more memory than there is gets killed without a word. What a step keeps for its backward pass is
 measured on batches of two and of four samples, which differ by what two samples need; the weights' gradients and the
 two moments of AdamW are added, and the batches made ahead. The sum is a little less than the peak, never more: a run
-that would fit is not refused.
+that would fit is not refused. Batches that processes make lie in shared memory, whose limit is another.
 """
 
 from __future__ import annotations
 
+import math
+import mmap
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,28 +22,34 @@ from positronic.training.batches import PREFETCH, Batch
 from positronic.training.device import autocast, to_device
 from positronic.training.settings import TrainSettings
 from positronic.training.trainable import Trainable
-from positronic.utils.memory import available_bytes
+from positronic.utils.memory import SHARED_MEMORY, available_bytes, free_shared_bytes
 
 PROBES = (2, 4)  # samples
 SELDOM = 1000  # times its own arrays no sample is expected to need: then nothing is measured
 COPIES_OF_WEIGHTS = 3  # gradients and two moments
+SPARE = 1.5  # times what a run needs of shared memory, in the advice
 KEPT_FREE = 0.9  # of what is free, in the advice
 NO_MEMORY = "can't allocate memory"  # says torch of a CPU's
 
 
-def require_room(trainable: Trainable, batch_of: Callable[[int], Batch], settings: TrainSettings) -> None:
+def require_room(
+    trainable: Trainable, batch_of: Callable[[int], Batch], settings: TrainSettings, workers: int = 0
+) -> None:
     """Raise PositronicError, with a batch size that fits, when a step of ``settings.batch_size`` samples does not.
 
-    ``batch_of``: a batch of so many samples. Weights, buffers and random states stay as they are.
+    ``batch_of``: a batch of so many samples. ``workers``: processes that make batches; with 0 a thread does. Weights,
+    buffers and random states stay as they are.
     """
     batches = [batch_of(size) for size in PROBES]
+    if workers:
+        _require_shared(batches[0], settings.batch_size, workers)
     arrays = _bytes_of(batches[0]) / PROBES[0]
     if settings.batch_size * arrays * SELDOM < available_bytes() and not settings.device.startswith("cuda"):
         return
     sizes = [_kept_for_backward(trainable, batch, settings) for batch in batches]
     on_device = (sizes[1] - sizes[0]) / (PROBES[1] - PROBES[0])
     weights = COPIES_OF_WEIGHTS * sum(each.nbytes for each in trainable.module.parameters() if each.requires_grad)
-    ahead = (PREFETCH + 1) * arrays
+    ahead = _kept_ahead(workers) * arrays
     if settings.device.startswith("cuda"):
         _require(settings, weights, on_device, torch.cuda.mem_get_info(settings.device)[0], "on the GPU")
         _require(settings, 0, ahead, available_bytes(), "of memory")
@@ -65,6 +73,26 @@ def _require(settings: TrainSettings, fixed: float, per_sample: float, free: flo
     raise PositronicError(
         f"batch_size={settings.batch_size}: a step needs about {needed / 1e9:.3g} GB {where} (measured: "
         f"{per_sample / 1e6:.3g} MB a sample), and {free / 1e9:.3g} GB are free. {advice}"
+    )
+
+
+def _kept_ahead(workers: int) -> int:
+    """Batches that exist at once: those made ahead, and the one that is learned from."""
+    return PREFETCH * max(1, workers) + 1
+
+
+def _require_shared(probe: Batch, batch_size: int, workers: int) -> None:
+    """Each array of a batch is a file of whole pages in ``SHARED_MEMORY``."""
+    free = free_shared_bytes()
+    arrays = [value.nbytes * batch_size / PROBES[0] for value in probe.values() if isinstance(value, np.ndarray)]
+    batch = sum(math.ceil(each / mmap.PAGESIZE) * mmap.PAGESIZE for each in arrays)
+    needed = _kept_ahead(workers) * batch
+    if free is None or needed <= free:
+        return
+    raise PositronicError(
+        f"num_workers={workers}: {_kept_ahead(workers)} batches of batch_size={batch_size} need {needed / 1e6:.3g} MB "
+        f"of shared memory, and {free / 1e6:.3g} MB are free in {SHARED_MEMORY}. Type num_workers=0 or a smaller "
+        f"batch_size, or give the container more: `docker run --shm-size={math.ceil(SPARE * needed / 2**20)}m`."
     )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from positronic.utils.cgroups import CGROUPS, MEMBERSHIP, folders
 
 MEMINFO = Path("/proc/meminfo")
+SHARED_MEMORY = Path("/dev/shm")  # of Linux; a container of Docker has 64 MB unless it is told otherwise
 UNLIMITED = 1 << 62
 # Limit, use, and the line of memory.stat with the pages of files that can be dropped: of both versions of cgroups.
 FILES = (
@@ -22,6 +24,15 @@ def available_bytes(meminfo: Path = MEMINFO, cgroups: Path = CGROUPS, membership
     """
     left = (room for folder in folders("memory", cgroups, membership) for room in _rooms(folder))
     return max(0, min(_of_machine(meminfo), *left, UNLIMITED))
+
+
+def free_shared_bytes(folder: Path = SHARED_MEMORY) -> int | None:
+    """What is free of the memory that processes share through files; None where it has no limit of its own."""
+    try:
+        disk = os.statvfs(folder)
+    except OSError:  # there is no such folder on a Mac
+        return None
+    return disk.f_bavail * disk.f_frsize if disk.f_blocks else None  # a tmpfs without a size tells 0
 
 
 def _of_machine(meminfo: Path) -> int:

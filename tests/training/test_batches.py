@@ -1,7 +1,12 @@
 """Which samples make up a step, and what is in a batch."""
 
 import multiprocessing
+import os
 import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +16,7 @@ from hypothesis import strategies as st
 from positronic.bake.frame_source import open_frames
 from positronic.bake.reader import open_baked
 from positronic.errors import PositronicError
+from positronic.training import batches as making
 from positronic.training.batches import BatchMaker, SampleOrder, iterate
 
 CAMERA = "observation.images.side"
@@ -135,9 +141,75 @@ def test_a_decoder_that_is_killed_is_a_sentence(decoding):
 
 def test_leaving_early_ends_the_thread(dataset):
     """A loop that stops does not leave a thread waiting behind a full queue."""
-    import threading
-
     batches = iterate(maker(dataset, np.arange(3), batch_size=4), 0, 1000, num_workers=0)
     next(batches)
     batches.close()
     assert "batches" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_a_disk_that_does_not_answer_is_left(monkeypatch):
+    """The thread that reads from it cannot be ended; nobody waits for it for ever."""
+    monkeypatch.setattr(making, "LEAVE_SEC", 0.0)
+    answered = threading.Event()
+
+    class Hanging:
+        def __getitem__(self, step):
+            return {} if step == 0 or answered.wait() else None
+
+    batches = iterate(Hanging(), 0, 4, num_workers=0)
+    next(batches)
+    batches.close()
+    answered.set()
+
+
+@pytest.fixture
+def with_shared_memory(tmp_path):
+    """``with_shared_memory(code)``: what a script prints where /dev/shm has 256 KB."""
+
+    def run(code):
+        (tmp_path / "script.py").write_text(code)
+        mount = f"mount -t tmpfs -o size=256k none /dev/shm || exit 99; {sys.executable} script.py"
+        done = subprocess.run(
+            ["unshare", "-rm", "sh", "-c", mount],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(Path(making.__file__).parents[2]), "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            timeout=100,
+        )
+        if "unshare" in done.stderr or done.returncode == 99:
+            pytest.skip("no disk of our own can be mounted here")
+        return done.stdout + done.stderr
+
+    return run
+
+
+HANDING_OVER = """
+import numpy
+from positronic.errors import PositronicError
+from positronic.training.batches import iterate
+
+class Made:
+    def __init__(self, *batches):
+        self.batches = batches
+    def __getitem__(self, step):
+        return {"a": numpy.zeros(self.batches[step])} if step < 2 else {"a": (each for each in "a")}
+
+if __name__ == "__main__":
+    for sizes in ((10, 100_000), (10, 10)):
+        try:
+            for batch in iterate(Made(*sizes), 0, 4, num_workers=1):
+                print(batch["a"].shape[0])
+        except PositronicError as error:
+            print(error)
+"""
+
+
+def test_a_batch_that_cannot_be_handed_over_is_a_sentence(with_shared_memory):
+    """Whether shared memory is full, as another program may fill it, or for whatever reason: nobody waits for it."""
+    said = with_shared_memory(HANDING_OVER)
+    first, full, *_, ended = said.splitlines()
+    assert first == "10", said
+    assert full.startswith("A process that decodes frames cannot hand over its batch in shared memory: /dev/shm has ")
+    assert "Type num_workers=0" in full
+    assert ended.startswith("A process that decodes frames ended unexpectedly.")

@@ -1,9 +1,12 @@
 """The loop, with the smallest policy there is."""
 
 import io
+import itertools
 import json
 import os
+import queue
 import signal
+import threading
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ import torch
 from rich.console import Console
 
 from positronic.errors import PositronicError
+from positronic.training import batches
 from positronic.training.checkpoints import find_checkpoint, list_checkpoints
 from positronic.training.config import TrackerConfig
 from positronic.training.experiment import Experiment, make_info, require_free
@@ -139,6 +143,32 @@ def test_ctrl_c_keeps_the_last_finished_step(run, tmp_path, number):
 
     with pytest.raises(StoppedError, match="Stopped after step 7"):
         run(at_step={7: stop})
+    assert [c.step for c in list_checkpoints(tmp_path / "run")] == [7]
+    run(resume=True)
+    run(name="whole")
+    assert losses(tmp_path / "run") == losses(tmp_path / "whole")
+
+
+def test_a_signal_while_a_batch_does_not_come_keeps_the_last_finished_step(run, tmp_path, monkeypatch):
+    """Between two steps everything is whole; resumed, the run gives the losses of one that was not stopped."""
+    monkeypatch.setattr(batches, "LEAVE_SEC", 0.0)
+    answered, make, wait = threading.Event(), batches.BatchMaker.__getitem__, queue.Queue.get
+    waits = itertools.count()
+
+    def hang(maker, step):
+        return answered.wait() if step == 7 else make(maker, step)
+
+    def waiting(*arguments):
+        if next(waits) == 7:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return wait(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(batches.BatchMaker, "__getitem__", hang)
+        patched.setattr(queue.Queue, "get", waiting)
+        with pytest.raises(StoppedError, match="Stopped after step 7; its checkpoint"):
+            run()
+    answered.set()
     assert [c.step for c in list_checkpoints(tmp_path / "run")] == [7]
     run(resume=True)
     run(name="whole")

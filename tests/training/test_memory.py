@@ -41,6 +41,19 @@ def test_measuring_changes_nothing(tiny_act, dataset, little, monkeypatch):
     assert all(torch.equal(value, state[name]) for name, value in trainable.module.state_dict().items())
 
 
+def test_shared_memory_that_is_too_small_is_told_before_a_process_starts(tiny_act, monkeypatch, tmp_path):
+    """Whether what the processes keep there fits; a thread needs none, and neither do frames that are in memory."""
+    monkeypatch.setattr(memory, "free_shared_bytes", lambda: 65_536)
+    few = ["num_train_steps=1", "save_freq=1"]
+    said = (
+        r"num_workers=2: 5 batches of batch_size=3 need 0\.\d+ MB .*0\.0655 MB are free.*num_workers=0.*--shm-size=1m"
+    )
+    with pytest.raises(PositronicError, match=said):
+        run(positronic.compose(tiny_act("run", "num_workers=2", "cache_gb=0", *few)))
+    run(positronic.compose(tiny_act("thread", "num_workers=0", "cache_gb=0", *few)))
+    run(positronic.compose(tiny_act("cached", "num_workers=2", *few)))
+
+
 def test_other_errors_are_not_about_memory():
     """Torch says it in a text when the memory is a CPU's."""
     assert memory.refused_by_memory(RuntimeError("shape mismatch"), 8) is None

@@ -1,8 +1,11 @@
 """How much memory there is."""
 
+import os
+from types import SimpleNamespace
+
 import pytest
 
-from positronic.utils.memory import UNLIMITED, available_bytes
+from positronic.utils.memory import UNLIMITED, available_bytes, free_shared_bytes
 
 
 @pytest.mark.parametrize(
@@ -39,3 +42,12 @@ def test_a_containers_limit_counts(tmp_path, membership, files, expected):
 def test_a_system_that_does_not_tell_has_enough(tmp_path):
     """Nothing is refused on a guess."""
     assert available_bytes(tmp_path / "none", tmp_path, tmp_path / "none") == UNLIMITED
+
+
+def test_shared_memory_without_a_limit_has_none(tmp_path, monkeypatch):
+    """A tmpfs without a size tells 0 blocks, and a Mac has no such folder."""
+    assert free_shared_bytes(tmp_path / "none") is None
+    for blocks, expected in ((0, None), (9, 2 * 4096)):
+        told = SimpleNamespace(f_blocks=blocks, f_bavail=2, f_frsize=4096)
+        monkeypatch.setattr(os, "statvfs", lambda path, told=told: told)
+        assert free_shared_bytes(tmp_path) == expected
