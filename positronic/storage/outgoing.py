@@ -122,6 +122,10 @@ class Sync:
         """Whether there was nothing to upload."""
         return not self._done and not self._sent
 
+    @property
+    def _has_units(self) -> bool:
+        return any(True for _ in self.growing.units(self.work))
+
     def __enter__(self) -> Sync:
         self._thread.start()
         return self
@@ -130,7 +134,8 @@ class Sync:
         self._stop.set()
         try:
             self._thread.join()
-            self.upload(show=True)
+            if kind is None or self._has_units:  # files of a failed start would take the name of the next one
+                self.upload(show=True)
             self.is_complete = True
         except PositronicError as error:
             problem = PositronicError(f"{error}\n{_kept(self.place, self.work)}")

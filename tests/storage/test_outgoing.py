@@ -207,6 +207,22 @@ def test_a_run_that_made_nothing_leaves_nothing(bucket):
     assert bucket.objects() == {}
 
 
+def test_a_start_that_fails_leaves_its_name_free(bucket):
+    """Its loose files are not uploaded: a failed login to a tracker must not cost a name."""
+
+    def start():
+        with synced_output(bucket.uri("out"), GROWING, bucket.config()) as root:
+            (root / "config.json").write_text("{}")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        start()
+    assert bucket.objects() == {}
+    with synced_output(bucket.uri("out"), GROWING, bucket.config()) as root:
+        write_unit(root, 1)
+    assert without_start(bucket) == unit(1)
+
+
 def test_another_machine_goes_on_with_the_newest(bucket, proxy):
     """It fetches that and the loose files, nothing older, and adds to it."""
     with synced_output(bucket.uri("out"), GROWING, bucket.config()) as root:
