@@ -146,6 +146,6 @@ def _meanings(schema: type) -> Iterator[tuple[str, str]]:
 
 
 def _raw(node: Any) -> Any:
-    """A value as it is written; a list's items likewise."""
+    """A value, or each item of a list, as it is written."""
     value = node._value() if isinstance(node, Node) else node
     return [_raw(item) for item in value] if isinstance(value, list) else value
