@@ -19,12 +19,23 @@ IMAGE_PREFIX = "image."
 IMAGE_WRIST = "image.wrist"  # uint8 RGB, height x width x 3
 IMAGE_EXTERIOR = "image.exterior"
 
+# With several arms each has keys of its own: robot_state.left.q, robot_commands.left.joints, grip.left, and on the wire
+# robot_command.left. Those of an only arm are the plain ones.
+ONLY_ARM = "arm"  # how configs call it
+PER_ARM = frozenset(
+    [
+        *(JOINT_POSITION, JOINT_VELOCITY, EE_POSE, COMMAND_POSE, COMMAND_JOINTS, COMMAND_JOINT_DELTAS, COMMAND_RESET),
+        *(GRIP, TARGET_GRIP),
+    ]
+)
+
 # Newer recordings say `robot_command.*`; readers offer them under the older, published name.
 SIGNAL_PREFIX_ALIASES = {"robot_command.": "robot_commands."}
 
 # Statics of an episode.
 TASK = "task"
 JOINT_NAMES = "joint_names"  # of robot_state.q, in order; newer recordings note them
+EMBODIMENT = "embodiment"  # which robot it is: Embodiment.to_dict()
 EVAL_SUCCESS = "eval.success"
 EVAL_SEED = "eval.seed"
 EVAL_OUTCOME = "eval.outcome"
@@ -50,7 +61,7 @@ OBS_TIME_NS = "obs_time_ns"
 WALL_TIME_NS = "wall_time_ns"
 MEASURED_TIMES_NS = "measured_times_ns"  # map: raw signal -> when it was measured, on the clock of obs_time_ns
 
-# One decoded action step on the wire.
+# One decoded action step on the wire; with several arms robot_command.left, target_grip.left, ...
 ROBOT_COMMAND = "robot_command"
 TIMESTAMP = "timestamp"  # float seconds from the start of the chunk
 
@@ -104,3 +115,22 @@ EPISODES_SIDECAR = "meta/positronic_episodes.parquet"  # where each baked episod
 FILE_LIST = "meta/positronic_files.txt"  # size and checksum of each file of a baked dataset
 CHECKPOINT_FILE = "positronic.json"  # in a checkpoint
 UNFINISHED = ".unfinished"  # in a raw episode that is still being written
+
+
+def of_arm(key: str, arm: str) -> str:
+    """The key of one of several arms: ``robot_state.q`` of left is ``robot_state.left.q``, ``grip`` is ``grip.left``.
+
+    An empty ``arm`` is the only one, whose keys are the plain ones.
+    """
+    group, _, quantity = key.partition(".")
+    return ".".join(part for part in (group, arm, quantity) if part)
+
+
+def split_arm(key: str) -> tuple[str, str]:
+    """The inverse, ``(plain key, arm)``. A key that no arm has comes back as it is, with an empty arm."""
+    group, _, rest = key.partition(".")
+    arm, _, quantity = rest.partition(".")
+    plain = ".".join(part for part in (group, quantity) if part)
+    if key in PER_ARM or not arm or plain not in (*PER_ARM, ROBOT_COMMAND):
+        return key, ""
+    return plain, arm

@@ -18,6 +18,7 @@ ROWS = [
     {"utils"},
     {"geometry"},
     {"commands", "conventions", "freshness"},
+    {"embodiments"},
     {"storage"},
     {"raw"},
     {"codecs"},
@@ -42,7 +43,7 @@ HEIGHT = {room: height for height, rooms in enumerate(ROWS) for room in rooms}
 ONLY = {
     "keys": set(),
     "client": {"keys", "errors", "geometry", "commands", "utils"},
-    "hardware": {"keys", "errors", "utils", "geometry", "commands", "conventions", "storage", "raw"},
+    "hardware": {"keys", "errors", "utils", "geometry", "commands", "conventions", "embodiments", "storage", "raw"},
 }
 LATE = {"torch", "lerobot", "mujoco", "litserve", "av", "pyarrow", "matplotlib", "wandb"}
 MAX_FUNCTION, MAX_FILE = 60, 450

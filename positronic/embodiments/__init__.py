@@ -1,0 +1,1 @@
+"""What a robot is: arms, joints, grippers, cameras, by name."""
