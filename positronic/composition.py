@@ -25,6 +25,7 @@ from hydra.core.default_element import ResultDefault
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
 from hydra.errors import HydraException, MissingConfigException
+from hydra.plugins.config_source import ConfigSource
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
@@ -48,6 +49,7 @@ OWN_FOLDER = {"train": "${hydra:runtime.output_dir}", "infer": "${hydra:runtime.
 UNKNOWN = re.compile(r"(In '.*': )?Could not (override|delete) '(?P<key>[^']+)'")
 ALREADY = re.compile(r"An item is already at '(?P<key>[^']+)'")
 NOISE = re.compile(r"\s*(full_key|object_type|reference_type|Search path|provider)\b")
+OWN_FILES = "command-line"  # what Hydra calls the folder of --config-dir
 ASKING = {"--help", "-h", "--shell-completion", "-sc", "--info", "-i"}
 
 
@@ -67,6 +69,7 @@ class Loader(ConfigLoaderImpl):
     ) -> DictConfig:
         if config_name is None:  # `--hydra-help` composes Hydra's own config alone
             return super().load_configuration(None, overrides, run_mode, from_shell, validate_sweep_overrides)
+        self._check_own_files()
         multirun = run_mode == RunMode.MULTIRUN
         overrides = overrides if self._in_grammar else typed_overrides.in_grammar(overrides, multirun)
         parsed = typed_overrides.parse(overrides)
@@ -96,6 +99,17 @@ class Loader(ConfigLoaderImpl):
             return super().load_sweep_config(master_config, sweep_overrides)
         finally:
             self._in_grammar = False
+
+    def _check_own_files(self) -> None:
+        """A file that goes by the name of one of ours would never be read."""
+        sources = self.repository.get_sources()
+        own = [source for source in sources if source.provider == OWN_FILES]
+        ours = next(source for source in sources if source.provider == "main")
+        for folder in own:
+            for group in _groups(ours, ""):
+                both = set(_options(folder, group)) & set(_options(ours, group))
+                if both:
+                    raise refusals.taken_name(folder.path, group, min(both))
 
     def _check_choices(self, parsed: Sequence[Override]) -> None:
         """Of each part one file, by its name; only presets may be several."""
@@ -274,12 +288,20 @@ def _flags_last(arguments: Sequence[str]) -> list[str]:
     return [*overrides, *flags]
 
 
-def compose_config(overrides: Sequence[str], conf_dir: Path) -> DictConfig:
-    """Compose as ``run.py`` would, hydra's own node included. Leaves Hydra's global state as it was."""
+def compose_config(overrides: Sequence[str], conf: Path, own: Path | None = None) -> DictConfig:
+    """Compose as ``run.py`` would, hydra's own node included, from ``conf`` and a folder of ``own`` files beside it.
+
+    Leaves Hydra's global state as it was.
+    """
+    search_path = create_config_search_path(str(conf.resolve()))
+    if own is not None:
+        if not own.is_dir():
+            raise PositronicError(f"conf_dir={own}: there is no such folder of config files.")
+        search_path.prepend(OWN_FILES, f"file://{own.resolve()}", anchor="schema")
     base = version.getbase()
     version.setbase(VERSION_BASE)
     try:
-        loader = Loader(create_config_search_path(str(conf_dir.resolve())))
+        loader = Loader(search_path)
         return loader.load_configuration(CONFIG_NAME, list(overrides), RunMode.RUN, from_shell=False)
     finally:
         version.VersionBase.instance().version_base = base
@@ -306,6 +328,16 @@ def _first_choice(override: Override) -> str:
     if override.is_hydra_override() or not isinstance(override.value(), ChoiceSweep | RangeSweep):
         return override.input_line or ""
     return f"{override.get_key_element()}={next(iter(override.sweep_string_iterator()))}"
+
+
+def _groups(source: ConfigSource, group: str) -> Iterator[str]:
+    yield group
+    for name in source.list(group, ObjectType.GROUP):
+        yield from _groups(source, f"{group}/{name}".lstrip("/"))
+
+
+def _options(source: ConfigSource, group: str) -> list[str]:
+    return source.list(group, ObjectType.CONFIG) if source.is_group(group) else []
 
 
 def _merge_order(default: ResultDefault) -> int:

@@ -12,6 +12,7 @@ import pstats
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,17 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue
+from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue, OmegaConfBaseException
 
+from positronic import values
 from positronic.composition import compose_config, stop
 from positronic.errors import PositronicError
 from positronic.reads import check_references
-from positronic.schemas import SCHEMAS, fields_of
+from positronic.refusals import unknown_key
+from positronic.schemas import SCHEMAS, STAGES, fields_of
 from positronic.stages.base import Parts
 from positronic.storage.uri import LOCAL_SCHEME
+from positronic.utils.command_line import Composed
 from positronic.utils.disk import refused_by_disk
 from positronic.utils.fields import IS_PATH
 from positronic.utils.files import numbered, replace_text
@@ -49,13 +53,39 @@ class StageFailedError(CompactHydraException):
 def compose(overrides: Sequence[str], conf_dir: str | Path | None = None) -> Parts:
     """The typed config that ``python run.py <overrides>`` would run with, e.g. ``compose(["stage=train"])``.
 
-    ``conf_dir``: another folder than the project's ``conf/``. A value that this stage does not need and nobody gave is
-    ``"???"``. May be called anywhere and any number of times; Hydra's global state stays as it is. Raises
-    PositronicError for everything that ``run.py`` refuses.
+    ``conf_dir``: a folder of your own config files beside those of the project, as ``--config-dir``. A value that this
+    stage does not need and nobody gave is ``"???"``. May be called anywhere and any number of times; Hydra's global
+    state stays as it is. Raises PositronicError for everything that ``run.py`` refuses.
     """
     if isinstance(overrides, str):
         raise PositronicError(f"compose() takes a list, one text for each override: compose({overrides.split()}).")
-    return typed(compose_config(overrides, Path(conf_dir) if conf_dir is not None else CONF))
+    own = None if conf_dir is None else Path(conf_dir).expanduser()
+    config = typed(compose_config(overrides, CONF, own))
+    config.composed = Composed(tuple(overrides), None if own is None else str(own)), deepcopy(config)
+    return config
+
+
+def composed_from(config: Parts) -> Composed:
+    """What ``compose`` was given for this config; nothing if it was changed since, or was made in another way."""
+    composed, as_it_was = config.composed or (None, None)
+    return composed if composed is not None and as_it_was == config else Composed(())
+
+
+def check(config: Parts) -> None:
+    """Check a config that was perhaps changed after ``compose``, by the rules of composition.
+
+    Raises PositronicError for an attribute that is no parameter, a value of another kind or outside of its rule, and
+    for one that is missing.
+    """
+    if type(config) is not STAGES.get(config.stage):
+        raise PositronicError(f"stage={config.stage}: found a {type(config).__name__}. Compose that stage's config.")
+    for key, known in _unknown_names(config, ""):
+        raise unknown_key(key, config.stage, known)
+    try:
+        cfg = OmegaConf.structured(config)
+    except OmegaConfBaseException as error:
+        raise PositronicError(f"stage={config.stage}, {error.full_key}: {str(error).splitlines()[0]}") from None
+    values.check(cfg)
 
 
 def typed(cfg: DictConfig) -> Parts:
@@ -78,12 +108,11 @@ def run_stage(cfg: DictConfig) -> None:
     config = typed(cfg)
     folder = Path(hydra.runtime.output_dir)
     try:
-        with interruptible(), _disk_in_a_sentence():
+        with interruptible(), disk_in_a_sentence():
             _hide_secrets(hydra, config)
             _write_provenance(folder, config, OmegaConf.to_container(hydra.overrides.task, resolve=False))
             with _profiled(folder) if config.profile else nullcontext():
-                stage: Callable[[Parts], None] = importlib.import_module(f"positronic.stages.{config.stage}").run
-                stage(config)
+                stage_of(config)(config)
     except KeyboardInterrupt:
         print(f"Interrupted: stage={config.stage}.", file=sys.stderr)
         raise SystemExit(INTERRUPTED) from None
@@ -91,12 +120,17 @@ def run_stage(cfg: DictConfig) -> None:
         raise _refused(hydra, error) from None
 
 
+def stage_of(config: Parts) -> Callable[[Parts], Any]:
+    """The function that runs the config's stage and returns its result."""
+    return importlib.import_module(f"positronic.stages.{config.stage}").run
+
+
 def _refused(hydra: DictConfig, error: PositronicError) -> BaseException:
     return StageFailedError(str(error)) if hydra.mode == RunMode.MULTIRUN else stop(error)
 
 
 @contextmanager
-def _disk_in_a_sentence() -> Iterator[None]:
+def disk_in_a_sentence() -> Iterator[None]:
     """Turns errors of the disk into sentences, because a user can mend them."""
     try:
         yield
@@ -107,6 +141,16 @@ def _disk_in_a_sentence() -> Iterator[None]:
         if refused is None:
             raise
         raise refused from error
+
+
+def _unknown_names(node: Any, path: str) -> Iterator[tuple[str, list[str]]]:
+    """Attributes of a config that are no fields, each with the keys that there are beside it."""
+    fields = [field.name for field in dataclasses.fields(node)]
+    for name, value in vars(node).items():
+        if name not in fields and name != "composed":
+            yield f"{path}{name}", [f"{path}{field}" for field in fields]
+        elif dataclasses.is_dataclass(value):
+            yield from _unknown_names(value, f"{path}{name}.")
 
 
 def _register() -> None:
@@ -144,12 +188,12 @@ def _plain(node: Any) -> Any:
         return [_plain(item) for item in node]
     if not isinstance(node, DictConfig):
         return node
-    values = {str(name): _plain_child(node, name) for name in node if name != "hydra"}
+    plain = {str(name): _plain_child(node, name) for name in node if name != "hydra"}
     schema = OmegaConf.get_type(node)
     if not dataclasses.is_dataclass(schema):
-        return values
+        return plain
     paths = [name for name, field in fields_of(schema).items() if field.metadata.get(IS_PATH)]
-    return schema(**values | {name: _local(values[name]) for name in paths if name in values})
+    return schema(**plain | {name: _local(plain[name]) for name in paths if name in plain})
 
 
 def _local(path: str | None) -> str | None:

@@ -173,6 +173,15 @@ def unknown_choice(group: str, choice: str, options: Iterable[str]) -> Positroni
     return PositronicError(f"{group}={choice} is not known. Valid choices for {group}: {listing(options)}.{hint}")
 
 
+def taken_name(folder: str, group: str, name: str) -> PositronicError:
+    """A folder of own files holds one with the name of one of ours, which is the one that would be read."""
+    file = f"{group}/{name}.yaml".lstrip("/")
+    return PositronicError(
+        f"--config-dir {folder}: {file} has the name of a file of Positronic, which would be read instead. Give yours "
+        f"another name, and choose it by that."
+    )
+
+
 def no_plus(key: str, value: str) -> PositronicError:
     """``+key=value`` was typed for a parameter that is there."""
     return PositronicError(f"{key} is a parameter already, and those take no plus. Type {key}={value}.")

@@ -36,6 +36,7 @@ ROWS = [
     {"values"},
     {"composition"},
     {"config"},
+    {"api"},
     {"__init__"},
 ]
 HEIGHT = {room: height for height, rooms in enumerate(ROWS) for room in rooms}

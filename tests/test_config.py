@@ -1,6 +1,5 @@
 """compose(): what a command line means, as typed objects."""
 
-import shutil
 from dataclasses import asdict
 
 import pytest
@@ -10,6 +9,7 @@ from omegaconf import OmegaConf
 import positronic
 from positronic.codecs.config import FROM_CHECKPOINT
 from positronic.config import CONF
+from positronic.errors import PositronicError
 from positronic.hardware.replay.config import ReplayConfig
 from positronic.hardware.sim.config import SimConfig
 from positronic.rollout.config import LocalPolicyConfig, RemotePolicyConfig
@@ -138,11 +138,31 @@ def test_compose_works_in_any_folder_any_number_of_times(monkeypatch, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_another_conf_folder_can_be_composed(tmp_path):
-    """For a project that brings its own files: everything else is found as usual there."""
-    shutil.copytree(CONF, tmp_path, dirs_exist_ok=True)
-    (tmp_path / "dataset" / "mine.yaml").write_text("# Mine.\ndefaults:\n  - local\n  - _self_\n\npath: /mine\n")
+def own_file(folder, name, *lines):
+    path = folder / f"{name}.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n")
+
+
+def test_own_files_stand_beside_those_of_the_project(tmp_path):
+    """A dataset of one's own goes by its name, and builds on ours."""
+    own_file(tmp_path, "dataset/mine", "defaults:", "  - local", "  - _self_", "path: /mine")
     assert positronic.compose(["stage=convert", "dataset=mine"], conf_dir=tmp_path).dataset.path == "/mine"
+    with pytest.raises(PositronicError, match="Valid choices for dataset: demo, local, mine,.*Did you mean 'mine'"):
+        positronic.compose(["stage=convert", "dataset=mime"], conf_dir=tmp_path)
+
+
+def test_an_own_file_with_a_name_of_ours_is_refused(tmp_path):
+    """Hydra would read ours, and say nothing."""
+    own_file(tmp_path, "codec/ee", "name: ee")
+    with pytest.raises(PositronicError, match=r"codec/ee.yaml has the name of a file of Positronic.*another name"):
+        positronic.compose(["stage=convert"], conf_dir=tmp_path)
+
+
+def test_a_folder_of_own_files_that_is_not_there_is_refused(tmp_path):
+    """By its name."""
+    with pytest.raises(PositronicError, match="conf_dir=.*nowhere: there is no such folder"):
+        positronic.compose(["stage=convert"], conf_dir=tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("path", ["/data/Übung", "/data/cups (1)", "/a=b/c", "/it's/here", "/two words", "a:b", "/1e3"])

@@ -15,6 +15,7 @@ from positronic.rollout.config import DriverConfig, PolicyConfig
 from positronic.serving.config import ServerConfig
 from positronic.storage.config import StorageConfig
 from positronic.training.config import TrackerConfig
+from positronic.utils.command_line import Composed
 from positronic.utils.fields import path
 from positronic.vendors.config import VendorConfig
 
@@ -46,6 +47,7 @@ class Parts:
     choices: ClassVar[tuple[str, ...]] = ()
     ignores: ClassVar[tuple[str, ...]] = ()
     null_takes: ClassVar[Mapping[str, str]] = {}
+    composed: ClassVar[tuple[Composed, Parts] | None] = None  # what compose() was given, and made of it
 
     stage: str = MISSING
     dataset: DatasetConfig = MISSING

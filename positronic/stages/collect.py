@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from positronic.errors import PositronicError
 from positronic.stages.base import Parts
-from positronic.utils.command_line import RUN, again
+from positronic.utils.command_line import again, command
 from positronic.utils.fields import between, path
 
 if TYPE_CHECKING:
@@ -46,7 +45,23 @@ class Collect(Parts):
     resume: bool = False
 
 
-def run(config: Collect) -> None:
+@dataclass(frozen=True)
+class Collected:
+    """The result of stage=collect. ``path``: of the raw dataset, a folder or a URI.
+
+    ``episodes``: how many it holds. ``recorded``, ``failed``: demonstrations of this run that were kept, and that were
+    not; ``frames``: of those that were kept, at the robot's control rate. ``seconds``: how long it took.
+    """
+
+    path: str
+    episodes: int
+    recorded: int
+    failed: int
+    frames: int
+    seconds: float
+
+
+def run(config: Collect) -> Collected:
     """Record ``num_episodes`` demonstrations and say where they are.
 
     Raises PositronicError when the hardware is not the simulator, ``output_dir`` holds episodes already, or those that
@@ -77,7 +92,10 @@ def run(config: Collect) -> None:
     except KeyboardInterrupt:
         print(_interrupted(kept, left, config.output_dir))
         raise
-    print(summary(done, config.hardware.control_fps, config.output_dir, time.monotonic() - begin, there))
+    seconds, good = time.monotonic() - begin, [each for each in done if each.success]
+    print(summary(done, config.hardware.control_fps, config.output_dir, seconds, there))
+    frames = sum(each.frames for each in good)
+    return Collected(config.output_dir, kept, len(good), len(done) - len(good), frames, seconds)
 
 
 def _collection(config: Collect, root: Path) -> Collection:
@@ -105,7 +123,7 @@ def summary(done: list[Demonstration], fps: int, root: str | Path, wall_sec: flo
         *([f"{there} demonstrations were there before"] if there else []),
         *([f"{failed} more failed and were not kept"] if failed else []),
         f"  dataset: {root}",
-        f"  next:    {RUN} stage=convert dataset=local {shlex.quote(f'dataset.path={root}')}",
+        f"  next:    {command('convert', {'dataset': 'local', 'dataset.path': str(root)})}",
     ]
     return "\n".join(lines)
 

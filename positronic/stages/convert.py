@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from positronic import keys
 from positronic.bake.config import VideoConfig
 from positronic.errors import PositronicError
 from positronic.stages.base import Parts
 from positronic.utils.fields import above, between, one_of, path
+from positronic.utils.html import as_html
+
+if TYPE_CHECKING:
+    from positronic.bake.report import BakeReport
 
 
 @dataclass
@@ -45,8 +49,26 @@ class Convert(Parts):
     video: VideoConfig = field(default_factory=VideoConfig)
 
 
-def run(config: Convert) -> None:
-    """Bake ``config.dataset`` into ``config.output_dir``, with a progress bar and a table at the end."""
+@dataclass(frozen=True)
+class Baked:
+    """The result of stage=convert. ``path``: of the baked dataset, a folder or a URI. ``report``: what it holds."""
+
+    path: str
+    report: BakeReport
+
+    def __rich__(self) -> BakeReport:
+        return self.report
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
+
+
+def run(config: Convert) -> Baked:
+    """Bake ``config.dataset`` into ``config.output_dir``, with a progress bar and a table at the end.
+
+    Raises PositronicError for what cannot be baked, and for a bad episode unless it is to be skipped; then there is no
+    dataset.
+    """
     from rich.console import Console
 
     from positronic.bake.convert import BakeOptions, bake
@@ -82,8 +104,10 @@ def run(config: Convert) -> None:
     with local_output(config.output_dir, config.storage, keys.MANIFEST_FILE) as output, Bar(console) as progress:
         extra = companions(config.vendor.name, recipe, config.dataset_format)
         report = bake(dataset, recipe, output, options, provenance(), progress, extra)
-    Console().print(replace(report, output=config.output_dir))
+    report = replace(report, output=config.output_dir)
+    Console().print(report)
     print(next_line_for(config.output_dir, config.vendor.name, config.codec.name, config.dataset_format))
+    return Baked(config.output_dir, report)
 
 
 def next_line_for(dataset: str, vendor: str, codec: str, dataset_format: str) -> str:

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from positronic import keys
 from positronic.stages.base import Parts
 from positronic.utils.fields import between, path
+from positronic.utils.html import as_html
 
 if TYPE_CHECKING:
     from positronic.hardware.robot import Robot
     from positronic.rollout.campaign import Campaign
     from positronic.rollout.policies import Policy
+    from positronic.rollout.report import Rollouts
     from positronic.rollout.results import EpisodeResult
     from positronic.storage.config import StorageConfig
 
@@ -37,7 +39,29 @@ class Infer(Parts):
     seed: int = between(0, default=0)
 
 
-def run(config: Infer) -> None:
+@dataclass(frozen=True)
+class Evaluated:
+    """The result of stage=infer. ``path``: of the rollouts, which are a raw dataset, a folder or a URI; the reports lie
+    beside them. ``rollouts``: every episode's result."""
+
+    path: str
+    rollouts: Rollouts
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """What ``report.json`` holds: times in seconds unless the name says otherwise, rates 0..1."""
+        from positronic.rollout.report import report
+
+        return report(self.rollouts)
+
+    def __rich__(self) -> Rollouts:
+        return self.rollouts
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
+
+
+def run(config: Infer) -> Evaluated:
     """Run the episodes, write the report, print the result and where everything is.
 
     Raises PositronicError when nothing could start, or when an episode was aborted; then the report covers the episodes
@@ -62,18 +86,19 @@ def run(config: Infer) -> None:
             root = parts.enter_context(output_folder(place, config.storage))
         origin = provenance()
         campaign = Campaign(config.hardware, config.policy, config.driver, config.seed, root, origin, place)
-        play(campaign, robot, policy)
+        return Evaluated(place, play(campaign, robot, policy))
 
 
-def play(campaign: Campaign, robot: Robot, policy: Policy) -> None:
+def play(campaign: Campaign, robot: Robot, policy: Policy) -> Rollouts:
     """Run the episodes and report the finished ones, also if Ctrl-C, an aborted episode or a bug ended the run early;
     that is then raised."""
     begin = time.monotonic()
     results, problem = _episodes(campaign, robot, policy)
     if results:
-        _report(campaign, robot, policy, results, problem, time.monotonic() - begin)
+        rollouts = _report(campaign, robot, policy, results, problem, time.monotonic() - begin)
     if problem is not None:
         raise problem
+    return rollouts
 
 
 def named_after(meta: Mapping[str, Any], config: Infer) -> str:
@@ -168,7 +193,7 @@ def _report(
     results: list[EpisodeResult],
     problem: BaseException | None,
     wall_sec: float,
-) -> None:
+) -> Rollouts:
     from positronic.rollout.publish import closing_words, film_all, publish
     from positronic.rollout.report import Rollouts, headline
     from positronic.rollout.video import choose
@@ -198,6 +223,7 @@ def _report(
             publish(rollouts)
     finally:  # the numbers are there, even if filming is interrupted
         print(closing_words(rollouts, campaign.place))
+    return rollouts
 
 
 def reason(problem: BaseException | None) -> str | None:

@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from positronic import keys
-from positronic.errors import PositronicError
+from positronic.errors import PositronicError, listing
 from positronic.stages.base import Parts
 from positronic.utils.fields import one_of, path
+from positronic.utils.html import as_html
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from positronic.bake.inspection import Inspection
     from positronic.bake.manifest import Manifest
 
 
@@ -33,15 +37,40 @@ class Stats(Parts):
     picture: str | None = path(None, report=True)
 
 
-def run(config: Stats) -> None:
+@dataclass(frozen=True)
+class Measured:
+    """The result of stage=stats. ``path``: of the baked dataset, a folder or a URI.
+
+    ``changed``: names of the files of statistics that were written. With ``report=true`` nothing is, and
+    ``inspection`` holds every dimension with what looks wrong; ``picture``: where the histograms are, if they were
+    drawn.
+    """
+
+    path: str
+    changed: tuple[str, ...] = ()
+    inspection: Inspection | None = None
+    picture: Path | None = None
+
+    def __rich__(self) -> RenderableType:
+        """The table of the report, or which files were written."""
+        from rich.text import Text
+
+        from positronic.bake.inspection_table import inspection_table
+
+        if self.inspection is not None:
+            return inspection_table(self.inspection, self.path)
+        return Text(f"{self.path}: {f'{listing(self.changed)} written' if self.changed else 'nothing was different'}.")
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
+
+
+def run(config: Stats) -> Measured:
     """Write the statistics again, or report. Raises PositronicError if the input is not a complete dataset of ours."""
-    if config.report:
-        _report(config)
-    else:
-        _recompute(config)
+    return _report(config) if config.report else _recompute(config)
 
 
-def _recompute(config: Stats) -> None:
+def _recompute(config: Stats) -> Measured:
     """Compute every file of statistics. Each is replaced in one step, and only if its content differs."""
     from rich.console import Console
 
@@ -65,16 +94,19 @@ def _recompute(config: Stats) -> None:
     require_unchanged(root, manifest, require_whole(root, manifest, anew=anew), anew=anew)
     texts = {keys.STATS_FILE: stats_json(root, manifest)}
     texts |= {name: companion_text(companion, root) for name, companion in own.items()}
+    written = []
     for name, text in texts.items():
         was_there = (root / name).exists()
         changed = replace_text(root / name, text)
+        written += [name] if changed else []
         state = "unchanged" if not changed else "was different, written anew" if was_there else "was missing, written"
         console.print(f"{root / name}: {state}", markup=False, highlight=False, soft_wrap=True)
     record_again(root, manifest, anew)
     _say_next(config, manifest)
+    return Measured(config.input_path, tuple(written))
 
 
-def _report(config: Stats) -> None:
+def _report(config: Stats) -> Measured:
     from rich.console import Console
 
     from positronic.bake.inspection import inspect, is_needed
@@ -99,11 +131,11 @@ def _report(config: Stats) -> None:
     picture = _picture(config)
     if picture is None:
         console.print("For the histograms of a dataset in a bucket, type picture=<file>.png.")
-        _say_next(config, manifest)
-        return
-    replace_bytes(picture, inspection_png(inspection, title))
-    console.print(f"Histograms: {picture}", markup=False, highlight=False, soft_wrap=True)
+    else:
+        replace_bytes(picture, inspection_png(inspection, title))
+        console.print(f"Histograms: {picture}", markup=False, highlight=False, soft_wrap=True)
     _say_next(config, manifest)
+    return Measured(config.input_path, inspection=inspection, picture=picture)
 
 
 def _say_next(config: Stats, manifest: Manifest) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, ClassVar
@@ -73,7 +74,21 @@ class Train(Parts):
     resume: bool = False
 
 
-def run(config: Train) -> None:
+@dataclass(frozen=True)
+class Trained:
+    """The result of stage=train. ``path``: of the experiment, a folder or a URI: the ``checkpoints_dir`` of a server.
+
+    ``checkpoint``: id of the last one, written after ``step``. ``metrics``: the last row of metrics.jsonl: step, loss,
+    lr, grad_norm, samples_per_sec, data_wait (share of the time).
+    """
+
+    path: str
+    checkpoint: str
+    step: int
+    metrics: Mapping[str, float]
+
+
+def run(config: Train) -> Trained:
     """Train, or say why not. Raises PositronicError for everything that a user can mend."""
     from positronic.storage import join
     from positronic.storage.folder import local_input
@@ -94,17 +109,27 @@ def run(config: Train) -> None:
             require_free(folder, to_continue)
         with local_input(config.input_path, config.storage) as root:
             _train(config, recipe, root, folder)
-        print(_closing_words(str(place), folder))
+        trained = _result(str(place), folder)
+        print(_closing_words(trained))
+        return trained
 
 
-def _closing_words(place: str, folder: Path) -> str:
-    """Where the checkpoints are, and how to serve them."""
+def _result(place: str, folder: Path) -> Trained:
+    """What is in the experiment's folder."""
     from positronic.training.checkpoints import list_checkpoints
+    from positronic.training.experiment import METRICS_FILE
+
+    last, metrics = list_checkpoints(folder)[-1], folder / METRICS_FILE
+    rows = metrics.read_text().splitlines() if metrics.exists() else []
+    return Trained(place, last.id, last.step, json.loads(rows[-1]) if rows else {})
+
+
+def _closing_words(trained: Trained) -> str:
+    """Where the checkpoints are, and how to serve them."""
     from positronic.utils.command_line import next_line
 
-    last = list_checkpoints(folder)[-1]
-    lines = [f"Trained to step {last.step}.", f"  checkpoint: {last.id} of {place}"]
-    return "\n".join([*lines, next_line("serve", {"checkpoints_dir": place})])
+    lines = [f"Trained to step {trained.step}.", f"  checkpoint: {trained.checkpoint} of {trained.path}"]
+    return "\n".join([*lines, next_line("serve", {"checkpoints_dir": trained.path})])
 
 
 def _train(config: Train, recipe: Recipe, root: Path, folder: Path) -> None:

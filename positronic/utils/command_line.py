@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
+from typing import NamedTuple
 
 SCRIPT = "run.py"
 RUN = f"python {SCRIPT}"
@@ -14,18 +18,45 @@ SHARED = ("+experiment", "+debug", "vendor", "codec", "dataset", "modality", "pa
 NOT_SHARED = ("vendor.policy", "vendor.backend")  # these count for training only
 # Overrides that say where data lie, which a command that names a folder leaves out.
 PLACES = ("dataset", "paths")
+OWN_FILES, OWN_FILES_SHORT = "--config-dir", "-cd"
+ALONE = "stage=serve"  # takes a process of its own: typed in a shell, from wherever
+
+
+class Composed(NamedTuple):
+    """What ``positronic.compose`` was given."""
+
+    overrides: tuple[str, ...]
+    conf_dir: str | None = None
+
+
+_in_python: ContextVar[Composed | None] = ContextVar("in_python", default=None)
+
+
+@contextmanager
+def in_python(composed: Composed) -> Iterator[None]:
+    """Inside, commands are those of a notebook or a script that has composed its config so."""
+    token = _in_python.set(composed)
+    try:
+        yield
+    finally:
+        _in_python.reset(token)
 
 
 def again(*more: str) -> str:
-    """The command of this process with ``more`` overrides. Without a command line, only the additions."""
+    """The command of this process with ``more`` overrides. If it is not known what was typed, only the additions."""
     keys = {_key(each) for each in more}
     typed = [each for each in _typed() if _key(each) not in keys]
-    return " ".join([RUN, *map(shlex.quote, [*typed, *more])]) if typed else f"{RUN} ... {' '.join(more)}"
+    return _spelt([*typed, *more] if typed else ["...", *more])
+
+
+def command(stage: str, last: Mapping[str, str]) -> str:
+    """The command of a stage with these values alone."""
+    return _command(stage, [], {}, last)
 
 
 def instead(stage: str, values: Mapping[str, str], last: Mapping[str, str]) -> str:
     """The command of another stage: the typed overrides that mean the same there, or ``values`` if there are none; then
-    ``last``."""
+    ``last``. Own config files are named again."""
     return _command(stage, [each for each in _typed() if _is_shared(_key(each))], values, last)
 
 
@@ -39,14 +70,23 @@ def next_line(stage: str, last: Mapping[str, str], values: Mapping[str, str] | N
 
 
 def was_typed(key: str) -> bool:
-    """Whether ``key=...`` was typed for ``run.py``; False in a notebook, where it cannot be known."""
+    """Whether ``key=...`` was typed for ``run.py`` or given to ``compose``; False where it cannot be known."""
     return any(_key(argument).lstrip("+") == key for argument in _typed())
 
 
 def _command(stage: str, typed: Sequence[str], values: Mapping[str, str], last: Mapping[str, str]) -> str:
     chosen = typed or [f"{name}={value}" for name, value in values.items()]
-    arguments = [f"stage={stage}", *chosen, *(f"{name}={value}" for name, value in last.items())]
-    return " ".join([RUN, *map(shlex.quote, arguments)])
+    return _spelt([f"stage={stage}", *chosen, *(f"{name}={value}" for name, value in last.items())], _own_files())
+
+
+def _spelt(arguments: Sequence[str], flags: Sequence[str] = ()) -> str:
+    """A line for a shell, or for Python."""
+    composed = _in_python.get()
+    if composed is None or ALONE in arguments:
+        return " ".join([RUN, *(each if each == "..." else shlex.quote(each) for each in [*arguments, *flags])])
+    items = ", ".join(each if each == "..." else json.dumps(each, ensure_ascii=False) for each in arguments)
+    own = f", conf_dir={json.dumps(composed.conf_dir, ensure_ascii=False)}" if composed.conf_dir else ""
+    return f"positronic.run(positronic.compose([{items}]{own}))"
 
 
 def _key(override: str) -> str:
@@ -58,5 +98,22 @@ def _is_shared(key: str) -> bool:
 
 
 def _typed() -> list[str]:
-    """The overrides of ``run.py``; none in a notebook or a test."""
+    """The overrides of ``run.py`` or ``compose``; none where they are not known."""
+    composed = _in_python.get()
+    return _arguments() if composed is None else list(composed.overrides)
+
+
+def _arguments() -> list[str]:
     return sys.argv[1:] if sys.argv and Path(sys.argv[0]).name == SCRIPT else []
+
+
+def _own_files() -> list[str]:
+    """The flag that names a folder of own config files, which every stage needs."""
+    composed, arguments = _in_python.get(), _arguments()
+    if composed is not None:
+        return [OWN_FILES, composed.conf_dir] if composed.conf_dir else []
+    for place, argument in enumerate(arguments):
+        flag, equals, value = argument.partition("=")
+        if flag in (OWN_FILES, OWN_FILES_SHORT):
+            return [OWN_FILES, value if equals else arguments[place + 1]]
+    return []

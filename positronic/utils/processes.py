@@ -63,6 +63,23 @@ def signals_held() -> Iterator[None]:
 
 
 @contextmanager
+def without_main() -> Iterator[None]:
+    """Processes that are started inside do not import this process's script again.
+
+    It would run a second time there unless it stands behind ``if __name__ == "__main__"``. For a process that needs
+    nothing of the script.
+    """
+    main = sys.modules["__main__"].__dict__
+    kept = {name: main[name] for name in ("__file__", "__spec__") if name in main}
+    main.pop("__file__", None)
+    main["__spec__"] = None
+    try:
+        yield
+    finally:
+        main.update(kept)
+
+
+@contextmanager
 def interruptible() -> Iterator[None]:
     """Ctrl-C and SIGTERM raise KeyboardInterrupt inside. Before and after, they end the process, as run.py sets it.
 

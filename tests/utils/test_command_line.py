@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from positronic.utils.command_line import again, instead, next_line
+from positronic.utils.command_line import Composed, again, command, in_python, instead, next_line, was_typed
 
 
 @pytest.fixture
@@ -44,3 +44,44 @@ def test_the_closing_line_of_a_stage_names_the_folder_that_it_made(typed):
     assert next_line("stats", {"input_path": "b"}) == "  next:    python run.py stage=stats input_path=b"
     typed("stage=convert", "dataset=demo")
     assert "vendor=lerobot codec=joints input_path=b" in next_line("train", {"input_path": "b"}, values)
+
+
+def test_a_folder_of_own_config_files_is_named_to_every_stage(typed):
+    """Without it the next stage would not find the codec."""
+    typed("codec=mine", "stage=convert", "--config-dir", "my conf")
+    assert next_line("train", {"input_path": "b"}, {"codec": "x"}) == (
+        "  next:    python run.py stage=train codec=mine input_path=b --config-dir 'my conf'"
+    )
+    typed("stage=convert", "--config-dir=conf")
+    assert command("stats", {}) == "python run.py stage=stats --config-dir conf"
+
+
+def test_in_python_commands_are_lines_of_python(typed):
+    """What compose() was given takes the place of what was typed."""
+    typed("stage=infer", "codec=other")
+    with in_python(Composed(("stage=train", 'exp_name="a"', "codec=joints"), "my conf")):
+        assert again("resume=true") == (
+            'positronic.run(positronic.compose(["stage=train", "exp_name=\\"a\\"", "codec=joints", "resume=true"], '
+            'conf_dir="my conf"))'
+        )
+        assert next_line("stats", {"input_path": "b"}, {"vendor": "x"}) == (
+            '  next:    positronic.run(positronic.compose(["stage=stats", "codec=joints", "input_path=b"], '
+            'conf_dir="my conf"))'
+        )
+        assert was_typed("exp_name")
+    assert again("seed=1") == "python run.py stage=infer codec=other seed=1"
+
+
+def test_in_python_a_server_is_still_started_in_a_shell(typed):
+    """It takes a process of its own."""
+    typed()
+    with in_python(Composed(("stage=train",), "conf")):
+        assert command("serve", {"checkpoints_dir": "c d"}) == (
+            "python run.py stage=serve 'checkpoints_dir=c d' --config-dir conf"
+        )
+
+
+def test_in_python_a_config_that_nobody_composed_has_no_overrides():
+    """Only the additions are known."""
+    with in_python(Composed(())):
+        assert again("resume=true") == 'positronic.run(positronic.compose([..., "resume=true"]))'

@@ -1,0 +1,159 @@
+"""The system without the command line: what ``import positronic`` offers beside ``compose`` and ``open_raw``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+from positronic.bake.reader import BakedDataset
+from positronic.codecs.build import Recipe
+from positronic.codecs.config import CodecConfig, ModalityConfig
+from positronic.config import check, compose, composed_from, disk_in_a_sentence, stage_of
+from positronic.errors import PositronicError, did_you_mean, listing
+from positronic.schemas import fields_of
+from positronic.stages.base import Parts
+from positronic.storage import StorageConfig
+from positronic.utils.command_line import command, in_python
+from positronic.utils.processes import interruptible, without_main
+
+if TYPE_CHECKING:
+    from positronic.rollout.policies import LocalPolicy
+    from positronic.stages.collect import Collect, Collected
+    from positronic.stages.convert import Baked, Convert
+    from positronic.stages.infer import Evaluated, Infer
+    from positronic.stages.stats import Measured, Stats
+    from positronic.stages.train import Train, Trained
+
+
+@overload
+def run(config: Collect) -> Collected: ...
+@overload
+def run(config: Convert) -> Baked: ...
+@overload
+def run(config: Stats) -> Measured: ...
+@overload
+def run(config: Train) -> Trained: ...
+@overload
+def run(config: Infer) -> Evaluated: ...
+@overload
+def run(config: Parts) -> Any: ...
+def run(config: Parts) -> Any:
+    """Run the stage of a config from ``compose``, and return its result: a frozen object with paths, report, metrics.
+
+    The config may have been changed after ``compose``; it is checked again. Progress and tables are printed as on the
+    command line. Ctrl-C (the notebook's stop button) raises KeyboardInterrupt, with the same promises: nothing that
+    looks finished is left, and training keeps its last step. Raises PositronicError for a mistake that a user can mend,
+    and for ``stage=serve``, which takes a process of its own.
+    """
+    if not isinstance(config, Parts):
+        raise PositronicError(
+            f"positronic.run takes a config, found {type(config).__name__}. Type "
+            'positronic.run(positronic.compose(["stage=convert", ...])).'
+        )
+    check(config)
+    _refuse_what_needs_a_process(config)
+    with interruptible(), without_main(), disk_in_a_sentence(), in_python(composed_from(config)):
+        return stage_of(config)(config)
+
+
+def open_baked(path: str | Path, storage: StorageConfig | None = None) -> BakedDataset:
+    """Open a baked dataset of N frames in E episodes, of LeRobot's format v3.0.
+
+    Columns are in memory: ``vectors[column]``, float32 (N, D), in SI units; an episode is the rows ``starts[e]`` to
+    ``ends[e]``. Its ``recipe`` says what each number means. ``path`` may be ``s3://<bucket>/<folder>``, reached as
+    ``storage`` says: all of it is fetched. Raises PositronicError when there is no such dataset, or it is damaged.
+    """
+    from positronic.bake.reader import open_baked as open_local
+    from positronic.storage.folder import fetch
+
+    return open_local(fetch(path, storage))
+
+
+def load_policy(
+    checkpoints_dir: str | Path,
+    checkpoint: str | int | None = None,
+    device: str = "auto",
+    storage: StorageConfig | None = None,
+) -> LocalPolicy:
+    """A checkpoint (None: the latest) of the experiment in ``checkpoints_dir``, a folder or a URI, in this process.
+
+    ``policy.infer(observation)`` answers one observation (raw keys: images uint8 RGB (H, W, 3), joints in rad, poses in
+    m and unit quaternions, scalar first, gripper 0 = open, ``task``) with the next action steps, timestamps in seconds.
+    ``device``: of torch; ``auto`` takes a GPU when there is one. Raises PositronicError when there is no such
+    checkpoint, or it is damaged.
+    """
+    from positronic.rollout.config import LocalPolicyConfig
+    from positronic.rollout.policies import LocalPolicy
+    from positronic.utils.threads import wait_quietly
+
+    wait_quietly()
+    wanted = None if checkpoint is None else str(checkpoint)
+    place = str(Path(checkpoints_dir)) if isinstance(checkpoints_dir, Path) else checkpoints_dir
+    return LocalPolicy(LocalPolicyConfig("local", place, wanted, device, storage or StorageConfig()))
+
+
+def codec(
+    vendor: str = "lerobot",
+    codec: str | None = None,
+    conf_dir: str | Path | None = None,
+    **values: Any,
+) -> Recipe:
+    """What a vendor's policy sees and does: a codec as this vendor uses it, which prints as its contract.
+
+    ``codec``: None takes the vendor's default. ``values``: other values of codec or modality than those of the files,
+    by name: ``codec("gr00t", "ee_quat", image_size=[96, 96], action_fps=10)``. ``conf_dir``: of your own config files.
+
+    ``recipe.codec.encode(observation)`` gives the canonical features of one observation, float32 (D,) and images uint8
+    (H, W, 3); ``recipe.codec.encode_episode(samples)`` those of T sampled times, (T, D); and
+    ``recipe.codec.decode(actions)`` turns a chunk (steps, A) into robot commands. Raises PositronicError for a pair
+    that there is not, a name that is no value, and a value that breaks its rule.
+    """
+    from positronic.codecs.build import build
+
+    chosen = [f"vendor={vendor}", *([] if codec is None else [f"codec={codec}"])]
+    typed = [_override(name, value) for name, value in values.items()]
+    config = compose([f"stage={_stage_for(chosen, conf_dir)}", *chosen, *typed], conf_dir)
+    return build(config.codec, config.modality)
+
+
+def _refuse_what_needs_a_process(config: Parts) -> None:
+    if config.stage == "serve":
+        place = {"checkpoints_dir": config.checkpoints_dir}
+        raise PositronicError(
+            f"stage=serve takes a process of its own. Type in a shell:\n  {command('serve', place)}\nFor the policy in "
+            f"this process: positronic.load_policy({json.dumps(config.checkpoints_dir)})."
+        )
+    if config.profile:
+        raise PositronicError(
+            "profile=true writes into the folder of a run of the command line. Here, profile positronic.run(config) "
+            "with cProfile, or with %prun in a notebook."
+        )
+
+
+def _stage_for(chosen: list[str], conf_dir: str | Path | None) -> str:
+    """A codec that only answers cannot be composed for a stage that bakes."""
+    if not any(each.startswith("codec=") for each in chosen):
+        return "convert"
+    config = compose(["stage=infer", *chosen], conf_dir)
+    return "infer" if config.codec.inference_only else "convert"
+
+
+def _override(name: str, value: Any) -> str:
+    for group, schema in (("codec", CodecConfig), ("modality", ModalityConfig)):
+        if name in fields_of(schema):
+            return f"{group}.{name}={_typed(value)}"
+    known = [*fields_of(CodecConfig), *fields_of(ModalityConfig)]
+    raise PositronicError(f"codec({name}=...): expected one of {listing(known)}.{did_you_mean(name, known)}")
+
+
+def _typed(value: Any) -> str:
+    """A value as a person types it."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{name}:{_typed(item)}" for name, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(_typed, value)) + "]"
+    return json.dumps(value)
