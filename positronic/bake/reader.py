@@ -13,6 +13,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
 
 from positronic import keys
 from positronic.bake import features
@@ -20,9 +23,12 @@ from positronic.bake.columns import rows_of
 from positronic.bake.manifest import Manifest, read_manifest
 from positronic.bake.places import VideoSpan
 from positronic.bake.reading import AGAIN, episode_error
+from positronic.bake.report import SHOWN, TASK_CHARS
 from positronic.bake.whole import Whole, reads_videos, require_unchanged, require_whole
 from positronic.codecs.build import Recipe
-from positronic.errors import PositronicError
+from positronic.codecs.table import contract_table
+from positronic.errors import PositronicError, clipped
+from positronic.utils.html import as_html
 
 Stats = dict[str, dict[str, NDArray[np.float64]]]
 """column -> min, max, mean, std, q01, ... as the bake wrote them; images (3, 1, 1) in 0..1."""
@@ -46,6 +52,18 @@ class BakedDataset:
     tasks: tuple[str, ...]
     task_of: NDArray[np.int64]
     stats: Stats
+
+    def __repr__(self) -> str:
+        manifest = self.manifest
+        codec, episodes = self.recipe.codec.name, len(self.starts)
+        return f"BakedDataset({str(self.root)!r}, {manifest.vendor}, {codec}, {episodes} episodes, {len(self)} frames)"
+
+    def __rich__(self) -> Group:
+        """How much it holds, and what its columns mean."""
+        return Group(_counts(self), contract_table(self.recipe))
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
 
     def __len__(self) -> int:
         return len(self.task_of)
@@ -100,6 +118,18 @@ def open_baked(root: Path, every_byte: bool = False) -> BakedDataset:
         task_of=whole.rows[features.TASK_INDEX].to_numpy(),
         stats=_stats(whole.stats, [column.name for column in modality.columns]),
     )
+
+
+def _counts(dataset: BakedDataset) -> Table:
+    manifest = dataset.manifest
+    table = Table(title=Text(f"Baked dataset {dataset.root}"), show_header=False)
+    rows = {"vendor, codec": f"{manifest.vendor}, {dataset.recipe.codec.name}", "format": manifest.dataset_format}
+    rows |= {"episodes": len(dataset.starts), "frames": f"{len(dataset)} at {dataset.fps} fps"}
+    for number, frames in enumerate(np.bincount(dataset.task_of, minlength=len(dataset.tasks))[:SHOWN]):
+        rows[f"task '{clipped(dataset.tasks[number], TASK_CHARS)}'"] = f"{frames} frames"
+    for name, value in rows.items():
+        table.add_row(Text(name), Text(str(value)))
+    return table
 
 
 def _vectors(whole: Whole, name: str, size: int) -> NDArray[np.float32]:

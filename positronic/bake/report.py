@@ -17,6 +17,7 @@ from positronic.bake.reading import AGAIN, read_object
 from positronic.errors import PositronicError
 from positronic.raw.leftout import NOTHING, LeftOut
 from positronic.utils.bullets import WRONG, bullets
+from positronic.utils.html import as_html
 
 REPORT_FILE = "meta/bake_report.json"
 SHOWN = 20
@@ -87,6 +88,9 @@ class BakeReport:
         notes = [notes_table(self.notes)] if self.notes else []
         rejected = [rejected_table(self.rejected)] if self.rejected else []
         return Group(table, *notes, *rejected, *self._looks_wrong())
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
 
     def _looks_wrong(self) -> list[RenderableType]:
         if not self.findings:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from positronic import conventions
 from positronic.codecs.codec import Codec, Timing
@@ -14,6 +14,10 @@ from positronic.codecs.modality import Modality, build_modality
 from positronic.codecs.parts import ARMS, GRIPPER, MEASURED
 from positronic.errors import PositronicError, did_you_mean, listing
 from positronic.geometry import ROTATION_DIMS
+from positronic.utils.html import as_html
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 LABELS = ("commanded", "measured")
 
@@ -31,6 +35,19 @@ class Recipe:
     codec_config: CodecConfig
     modality_config: ModalityConfig
     reference_rotations: References = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        columns = ", ".join(column.name for column in self.modality.columns)
+        return f"Recipe({self.codec!r}, columns {columns})"
+
+    def __rich__(self) -> Table:
+        """The contract: each column with its signals, shapes and conventions."""
+        from positronic.codecs.table import contract_table
+
+        return contract_table(self)
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
 
     @property
     def contract(self) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +14,10 @@ from positronic.codecs.limits import fault
 from positronic.commands import ActionStep
 from positronic.conventions import Convention
 from positronic.errors import PositronicError, did_you_mean, listing
+from positronic.utils.html import as_html
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 MAX_PIXEL = 255
 MAX_SHOWN = 8  # numbers in an error's text
@@ -47,6 +51,20 @@ class Codec:
     timing: Timing
     switch_grip: bool = False
     inference_only: str | None = None
+
+    def __repr__(self) -> str:
+        seen = ", ".join(feature.name for feature in (*self.state, *self.images))
+        done = ", ".join(feature.name for feature in self.action)
+        return f"Codec({self.name!r}: {seen} -> {done}, {self.timing.fps} Hz)"
+
+    def __rich__(self) -> Table:
+        """Each canonical feature with its signal, shape and convention."""
+        from positronic.codecs.table import codec_table
+
+        return codec_table(self)
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
 
     @property
     def features(self) -> dict[str, Feature]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 
 from positronic.codecs.build import Recipe
+from positronic.codecs.codec import Codec
 
 
 def contract_table(recipe: Recipe, title: str | None = None) -> Table:
@@ -27,4 +28,15 @@ def contract_table(recipe: Recipe, title: str | None = None) -> Table:
         for source in column.sources:
             shape = " x ".join(map(str, source.shape))
             table.add_row(f"  {source.signal}", shape, str(source.convention).replace(",", ", "))
+    return table
+
+
+def codec_table(codec: Codec) -> Table:
+    """The canonical features, whatever a vendor makes of them; below 80 characters as the contract."""
+    table = Table(title=f"codec {codec.name}")
+    for heading in ("feature", "signal", "shape", "convention"):
+        table.add_column(heading, overflow="fold", no_wrap=heading == "feature")
+    for name, feature in codec.features.items():
+        shape = " x ".join(map(str, feature.shape))
+        table.add_row(name, feature.signal, shape, str(feature.convention).replace(",", ", "))
     return table

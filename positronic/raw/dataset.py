@@ -17,8 +17,11 @@ from positronic.raw.layout import episode_paths, is_dir_name, is_finished, subdi
 from positronic.raw.leftout import NOTHING, LeftOut, without_dropped
 from positronic.raw.naming import Naming, naming
 from positronic.storage import StorageConfig, is_remote, local_path
+from positronic.utils.html import as_html
 
 if TYPE_CHECKING:
+    from rich.console import Group
+
     from positronic.storage.folder import RemoteFolder
 
 LOCAL = "local"
@@ -77,6 +80,15 @@ class Dataset(Sequence[Episode]):
 
     def __repr__(self) -> str:
         return f"Dataset({self.name!r}, {len(self)} episodes, {str(self.root)!r})"
+
+    def __rich__(self) -> Group:
+        """What is in it as tables."""
+        from positronic.raw.tables import dataset_table
+
+        return dataset_table(self)
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
 
 
 def open_dataset(

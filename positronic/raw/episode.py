@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Set
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from positronic import keys
-from positronic.errors import did_you_mean, listing
+from positronic.errors import PositronicError, did_you_mean, listing
 from positronic.raw.edits import NO_EDITS, Edits
 from positronic.raw.faults import BadEpisode, MissingSignal
 from positronic.raw.fingerprint import file_digest, fingerprint, replaced
@@ -19,7 +19,13 @@ from positronic.raw.naming import Naming, current_name
 from positronic.raw.plausible import require_one_clock, require_plausible_length, require_plausible_times
 from positronic.raw.signals import VectorSignal
 from positronic.raw.statics import read_statics
+from positronic.raw.timeline import NS_PER_SEC, as_times
 from positronic.raw.video import VideoSignal
+from positronic.utils.html import as_html
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from rich.console import Group
 
 Signal = VectorSignal | VideoSignal
 
@@ -100,6 +106,15 @@ class Episode:
 
     def __repr__(self) -> str:
         return f"Episode({self.id}, {str(self.place)!r})"
+
+    def __rich__(self) -> Group:
+        """Statics and signals as tables."""
+        from positronic.raw.tables import episode_table
+
+        return episode_table(self)
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
 
     def without_cameras(self) -> Episode:
         """The same episode for a reader of vectors: from an object store its videos are not fetched."""
@@ -186,6 +201,48 @@ class Episode:
         """``last_ns - start_ns``, from meta data when it is there."""
         recorded = self.meta.get("duration_ns")
         return recorded if isinstance(recorded, int) else self.last_ns - self.start_ns
+
+    @property
+    def duration_sec(self) -> float:
+        """The same in seconds."""
+        return self.duration_ns / NS_PER_SEC
+
+    def at(
+        self, t: float | None = None, *, time_ns: int | None = None, signals: Iterable[str] | None = None
+    ) -> dict[str, Any]:
+        """What every signal said at a moment, by name: the last sample at or before it, () or (D,) as recorded, a
+        camera's frame as uint8 RGB (H, W, 3). Signals without samples are left out.
+
+        The moment is ``t`` seconds after the episode's start, or the stamp ``time_ns``. ``signals``: only these, so
+        that no other camera is decoded. Raises PositronicError for a moment before a signal's first sample or after
+        the episode's end, and for a signal that is not there.
+        """
+        names = self._sampled() if signals is None else list(signals)
+        moment = self._moment(t, time_ns)
+        return {name: self[name].at(moment) for name in names}
+
+    def plot(self, signals: Iterable[str] | None = None) -> Figure:
+        """A matplotlib figure: a strip of frames of each camera, and every signal of numbers over the same seconds.
+
+        ``signals``: only these. Raises PositronicError without matplotlib, and when there is nothing to draw.
+        """
+        from positronic.raw.episode_plot import episode_figure
+
+        return episode_figure(self, self._sampled() if signals is None else list(signals))
+
+    def _moment(self, t: float | None, time_ns: int | None) -> int:
+        if (t is None) == (time_ns is None):
+            raise PositronicError(
+                "Episode.at takes one moment: at(1.5), in seconds from the start, or at(time_ns=...)."
+            )
+        moment = self.start_ns + round(t * NS_PER_SEC) if time_ns is None else int(as_times(time_ns))
+        if not moment <= self.last_ns or (time_ns is None and t < 0):
+            asked = f"{t} s" if time_ns is None else f"time_ns={time_ns}"
+            raise PositronicError(
+                f"{self.path}: {asked} is not in the episode, which lasts from 0 to "
+                f"{(self.last_ns - self.start_ns) / NS_PER_SEC:.9g} s (time_ns={self.start_ns} to {self.last_ns})."
+            )
+        return moment
 
     def start_of(self, names: Iterable[str]) -> int:
         """When the last of the given signals starts, ns: from here on each of them has a value."""

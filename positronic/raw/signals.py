@@ -46,7 +46,10 @@ class VectorSignal:
         return self.values.shape[1:]
 
     def at(self, times_ns: Any) -> np.ndarray:
-        """Values at or before ``times_ns`` (T,): (T,) or (T, D). Raises PositronicError before the first sample."""
+        """Values at or before ``times_ns`` (T,): (T,) or (T, D); of one time () or (D,).
+
+        Raises PositronicError before the first sample.
+        """
         return self.values[index_at(self.times_ns, times_ns, self.name)]
 
     def window(self, start_ns: int, stop_ns: int) -> tuple[Times, np.ndarray]:

@@ -85,6 +85,16 @@ class VideoSignal:
         """Frame shown at each time (T,): int64 (T,). Raises PositronicError before the first frame."""
         return index_at(self.times_ns, times_ns, self.name)
 
+    def at(self, times_ns: Any) -> np.ndarray:
+        """RGB frames shown at ``times_ns``, uint8: (H, W, 3) for one time, (T, H, W, 3) for T.
+
+        Raises PositronicError before the first frame, and as ``av_frames`` does.
+        """
+        indices = self.index_at(times_ns)
+        if not indices.ndim:
+            return self.frame(int(indices))
+        return np.stack(list(self.frames(indices))) if len(indices) else np.zeros((0, *self.shape), np.uint8)
+
     def window(self, start_ns: int, stop_ns: int) -> tuple[Times, np.ndarray]:
         """Stamps and frame indices in ``[start, stop)``, the frame that shows at ``start`` carried there."""
         return window(self.times_ns, start_ns, stop_ns)

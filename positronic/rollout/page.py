@@ -78,7 +78,7 @@ def page_html(rollouts: Rollouts, plot_png: bytes) -> str:
         title=html.escape(_capitalised(headline(rollouts))),
         task=html.escape(" · ".join(filter(None, [rollouts.task, _policy_name(rollouts.policy), rollouts.robot]))),
         stopped=f'<p class="stopped">{html.escape(rollouts.stopped)}</p>' if rollouts.stopped else "",
-        numbers="".join(_number(value, what) for value, what in _numbers(facts)),
+        numbers="".join(_number(value, what) for value, what in numbers(facts)),
         videos=_videos(rollouts),
         alt=html.escape(headline(rollouts)),
         plot=base64.b64encode(plot_png).decode(),
@@ -98,8 +98,8 @@ def _policy_name(meta: Mapping[str, Any]) -> str:
     return " ".join(str(value) for value in dict.fromkeys(known) if value is not None)
 
 
-def _numbers(facts: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-    """The tiles at the top: value, what it is."""
+def numbers(facts: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    """The tiles at the top: value, what it is. ``facts``: what ``report`` gives."""
     if facts["success_rate"] is not None:
         low, high = facts["interval_95"]
         yield f"{100 * facts['success_rate']:.0f} %", f"success, 95 % interval {100 * low:.0f}-{100 * high:.0f} %"

@@ -13,8 +13,11 @@ from positronic.errors import PositronicError
 from positronic.hardware.robot import Robot
 from positronic.rollout.check import check_policy
 from positronic.rollout.config import LocalPolicyConfig, PolicyConfig, RemotePolicyConfig, ScriptedPolicyConfig
+from positronic.utils.html import as_html
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from positronic.serving.policy import ServedPolicy
 
 SCRIPTED = "scripted"
@@ -82,10 +85,27 @@ class LocalPolicy:
         self._policy: ServedPolicy | None = load_policy(place, config.checkpoint, config.device)
         self.meta: Mapping[str, Any] = self._policy.meta
 
+    def __repr__(self) -> str:
+        said = [self.meta.get(key) for key in (keys.META_VENDOR, keys.META_CODEC, keys.META_CHECKPOINT_ID)]
+        return f"LocalPolicy({', '.join(map(str, said))}{'' if self._policy else ', closed'})"
+
+    def __rich__(self) -> RenderableType:
+        """What the policy sees and does."""
+        from positronic.codecs.table import contract_table
+
+        return contract_table(self._policy.recipe, repr(self)) if self._policy else repr(self)
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
+
     def reset(self) -> None:
         """Nothing to forget: each answer depends on its observation alone."""
 
     def infer(self, observation: Mapping[str, Any]) -> list[ActionStep]:
+        """The next steps, timestamps in seconds from the chunk's start. ``observation``: raw keys and the task.
+
+        Raises PositronicError, naming the key, when one is missing or holds an impossible value.
+        """
         if self._policy is None:
             raise PositronicError("This policy was closed. Open it again.")
         return self._policy.infer([dict(observation)])[0]

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +21,10 @@ from positronic.rollout.results import (
     wilson_interval,
 )
 from positronic.utils.files import replace_text
+from positronic.utils.html import as_html
+
+if TYPE_CHECKING:
+    from rich.console import Group
 
 FORMAT = 1
 ERRORS = {  # metric -> what it is called, unit, factor to that unit
@@ -48,6 +52,18 @@ class Rollouts:
     stopped: str | None = None
     scores: Scores | None = None
     videos: Mapping[int, str] = field(default_factory=dict)  # episode id -> path within root
+
+    def __repr__(self) -> str:
+        return f"Rollouts({str(self.root)!r}: {headline(self)})"
+
+    def __rich__(self) -> Group:
+        """The numbers and the first episodes as tables."""
+        from positronic.rollout.table import rollouts_table
+
+        return rollouts_table(self)
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
 
     @property
     def judged(self) -> list[EpisodeResult]:

@@ -30,14 +30,27 @@ STYLE = {
 
 
 def png(draw: Callable[[type[Figure]], Figure]) -> bytes:
-    """The figure, in our style, that ``draw`` makes of the given class. There is no display and no global state."""
+    """The figure, in our style, that ``draw`` makes of the given class, as PNG. There is no display and no global
+    state."""
+    return as_figure(draw)._repr_png_()
+
+
+def as_figure(draw: Callable[[type[Figure]], Figure]) -> Figure:
+    """The figure itself; a notebook shows it. Raises PositronicError without matplotlib."""
     try:
         import matplotlib
         from matplotlib.figure import Figure  # not pyplot
     except ModuleNotFoundError:
         raise PositronicError("Pictures need matplotlib. Type `uv pip install matplotlib`.") from None
 
+    class Picture(Figure):
+        """What pyplot did not make, a notebook shows as PNG only if it is told how."""
+
+        def _repr_png_(self) -> bytes:
+            buffer = io.BytesIO()
+            with matplotlib.rc_context(STYLE):
+                self.savefig(buffer, format="png", dpi=150)
+            return buffer.getvalue()
+
     with matplotlib.rc_context(STYLE):
-        figure, buffer = draw(Figure), io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=150)
-    return buffer.getvalue()
+        return draw(Picture)
