@@ -12,7 +12,7 @@ import os
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from hydra.plugins.config_source import ConfigSource
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from yaml import YAMLError
 
 from positronic import overrides as typed_overrides
 from positronic import reads, refusals, values
@@ -38,6 +39,7 @@ from positronic.overrides import typed_values
 from positronic.reads import FOLLOWING_STAGES
 from positronic.refusals import PRESETS
 from positronic.schemas import STAGES, fields_of, own_parameters, raw_values
+from positronic.utils.command_line import own_files
 from positronic.utils.disk import refused_by_disk
 
 VERSION_BASE = "1.3"
@@ -46,10 +48,15 @@ CONFIG_NAME = "config"
 OPEN_MAPPINGS = ("vendor.policy", "dataset.aliases", "video.options")
 # Stages whose results a multirun keeps in the job's own folder. The others write data that later stages find by name.
 OWN_FOLDER = {"train": "${hydra:runtime.output_dir}", "infer": "${hydra:runtime.output_dir}/rollouts"}
+NO_FILE = re.compile(r"In '(?P<file>[^']+)': Could not (find|load) '")
+IN_FILE = re.compile(
+    r"In '(?P<file>[^']+)': \w+ raised while composing config:\n(?P<what>.*)\n\s+full_key: (?P<key>\S+)"
+)
 UNKNOWN = re.compile(r"(In '.*': )?Could not (override|delete) '(?P<key>[^']+)'")
 ALREADY = re.compile(r"An item is already at '(?P<key>[^']+)'")
 NOISE = re.compile(r"\s*(full_key|object_type|reference_type|Search path|provider)\b")
 OWN_FILES = "command-line"  # what Hydra calls the folder of --config-dir
+OWN_IN_HOME = re.compile(r"(?<=^--config-dir=)~(?=/|$)")  # which no shell expands
 ASKING = {"--help", "-h", "--shell-completion", "-sc", "--info", "-i"}
 
 
@@ -83,6 +90,7 @@ class Loader(ConfigLoaderImpl):
         values.check_kinds(parsed)
         first = _first_job(parsed) if multirun else overrides
         cfg = self._compose(config_name, first, run_mode, from_shell, validate_sweep_overrides)
+        self._check_own_codec(cfg)
         reads.check_reads(cfg, typed_overrides.parse(first))
         _complete(cfg, typed)
         reads.check_references(cfg)
@@ -100,16 +108,25 @@ class Loader(ConfigLoaderImpl):
         finally:
             self._in_grammar = False
 
+    @property
+    def _own_sources(self) -> list[ConfigSource]:
+        return [source for source in self.repository.get_sources() if source.provider == OWN_FILES]
+
     def _check_own_files(self) -> None:
         """A file that goes by the name of one of ours would never be read."""
-        sources = self.repository.get_sources()
-        own = [source for source in sources if source.provider == OWN_FILES]
-        ours = next(source for source in sources if source.provider == "main")
-        for folder in own:
+        for folder in self._own_sources:
+            ours = next(source for source in self.repository.get_sources() if source.provider == "main")
             for group in _groups(ours, ""):
                 both = set(_options(folder, group)) & set(_options(ours, group))
                 if both:
                     raise refusals.taken_name(folder.path, group, min(both))
+
+    def _check_own_codec(self, cfg: DictConfig) -> None:
+        """Artefacts carry the codec's name, and it is by that name that the file is found again."""
+        chosen = str(cfg.hydra.runtime.choices.codec)
+        name = None if OmegaConf.is_missing(cfg.codec, "name") else cfg.codec.name
+        if name != chosen and any(chosen in _options(source, "codec") for source in self._own_sources):
+            raise refusals.other_name(chosen, name)
 
     def _check_choices(self, parsed: Sequence[Override]) -> None:
         """Of each part one file, by its name; only presets may be several."""
@@ -166,7 +183,13 @@ class Loader(ConfigLoaderImpl):
     def _refusal(self, error: Exception, parsed: Sequence[Override]) -> PositronicError:
         """Hydra's error in our words."""
         if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+            named = NO_FILE.match(str(error))
+            if named and named["file"] != CONFIG_NAME:
+                return self._no_such_default(named["file"], error.missing_cfg_file)
             return self._no_such_file(error.missing_cfg_file, parsed)
+        in_file = IN_FILE.match(str(error))
+        if in_file:
+            return refusals.wrong_in_file(in_file["file"], in_file["key"], in_file["what"])
         there = ALREADY.search(str(error))
         if there:
             return refusals.no_plus(there["key"], typed_values(parsed)[there["key"]])
@@ -176,11 +199,22 @@ class Loader(ConfigLoaderImpl):
         known = list(raw_values(self._from_files)) if self._from_files is not None else []
         return refusals.unknown_key(key, typed_values(parsed)["stage"], known)
 
+    def _no_such_default(self, file: str, missing: str) -> PositronicError:
+        """A file builds on one that is not there; perhaps on a neighbour in a folder that is no group of its own."""
+        group, _, name = missing.rpartition("/")
+        beside = f"{file.rpartition('/')[0]}/{name}"
+        is_beside = beside != missing and self.repository.config_exists(beside)
+        options = self.repository.get_group_options(group)
+        return refusals.missing_default(file, missing, options, f"/{beside}@_here_" if is_beside else None)
+
     def _no_such_file(self, path: str, parsed: Sequence[Override]) -> PositronicError:
         group, _, choice = path.rpartition("/") if not path.startswith("dataset/") else path.partition("/")
         if group != "codec" and not group.startswith("modality/"):
             return refusals.unknown_choice(group, choice, self.get_group_options(group))
-        vendor = group.removeprefix("modality/") if group != "codec" else self._choices(parsed)["vendor"]
+        try:
+            vendor = group.removeprefix("modality/") if group != "codec" else self._choices(parsed)["vendor"]
+        except MissingConfigException:  # a preset chooses it, and no other codec can take its place
+            return refusals.unknown_choice(group, choice, self.get_group_options(group))
         valid = {other: self._codecs(other) for other in self.get_group_options("modality", ObjectType.GROUP)}
         others = [other for other, codecs in valid.items() if choice in codecs and other != vendor]
         return refusals.unknown_pair(vendor, choice, valid.get(vendor, []), others)
@@ -201,13 +235,15 @@ class CommandLineLoader(Loader):
     """The same for ``run.py``: a refusal is one line on stderr and exit code 1, without Hydra's words around it."""
 
     def load_configuration(self, config_name: str | None, overrides: list[str], *how: Any, **named: Any) -> DictConfig:
-        if ASKING.intersection(sys.argv[1:]):  # help about a stage must not depend on what is still to be typed
-            cfg = ConfigLoaderImpl.load_configuration(self, config_name, overrides, *how, **named)
-            return _of_interest(cfg) if config_name is not None else cfg
         try:
+            if ASKING.intersection(sys.argv[1:]):  # help about a stage must not depend on what is still to be typed
+                cfg = ConfigLoaderImpl.load_configuration(self, config_name, overrides, *how, **named)
+                return _of_interest(cfg) if config_name is not None else cfg
             return super().load_configuration(config_name, overrides, *how, **named)
         except PositronicError as error:
             raise stop(error) from None
+        except YAMLError as error:
+            raise stop(refusals.no_yaml(error)) from None
 
 
 def _of_interest(cfg: DictConfig) -> DictConfig:
@@ -247,7 +283,10 @@ def install() -> None:
     """Make ``hydra.main`` of this process compose with our loader, and a full disk, on which it writes before a stage
     begins, a sentence. For ``run.py`` only."""
     _refuse_dashes(sys.argv[1:])
-    sys.argv[1:] = _flags_last(sys.argv[1:])
+    sys.argv[1:] = _flags_last(OWN_IN_HOME.sub(os.path.expanduser("~"), each) for each in sys.argv[1:])
+    own = own_files()
+    if own and not Path(own[1]).is_dir():
+        raise stop(refusals.no_folder(" ".join(own)))
     hydra._internal.hydra.ConfigLoaderImpl = CommandLineLoader
     hydra._internal.utils.run_and_report = _report
 
@@ -272,7 +311,7 @@ def _refuse_dashes(arguments: Sequence[str]) -> None:
             raise stop(refusals.with_dashes(flag, value))
 
 
-def _flags_last(arguments: Sequence[str]) -> list[str]:
+def _flags_last(arguments: Iterable[str]) -> list[str]:
     """Flags may stand between overrides; argparse takes overrides only if all of them stand together."""
     actions = {flag: action for action in get_args_parser()._actions for flag in action.option_strings}
     overrides, flags, ahead = [], [], list(arguments)
@@ -296,13 +335,15 @@ def compose_config(overrides: Sequence[str], conf: Path, own: Path | None = None
     search_path = create_config_search_path(str(conf.resolve()))
     if own is not None:
         if not own.is_dir():
-            raise PositronicError(f"conf_dir={own}: there is no such folder of config files.")
+            raise refusals.no_folder(f"conf_dir={own}")
         search_path.prepend(OWN_FILES, f"file://{own.resolve()}", anchor="schema")
     base = version.getbase()
     version.setbase(VERSION_BASE)
     try:
         loader = Loader(search_path)
         return loader.load_configuration(CONFIG_NAME, list(overrides), RunMode.RUN, from_shell=False)
+    except YAMLError as error:
+        raise refusals.no_yaml(error) from None
     finally:
         version.VersionBase.instance().version_base = base
 

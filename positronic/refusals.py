@@ -19,6 +19,7 @@ from omegaconf.errors import (
     InterpolationToMissingValueError,
     MissingMandatoryValue,
 )
+from yaml import YAMLError
 
 from positronic.errors import PositronicError, did_you_mean, listing
 from positronic.schemas import HYDRA_TEXTS, SCHEMAS, STAGES, fields_of, own_parameters, parameters
@@ -180,6 +181,42 @@ def taken_name(folder: str, group: str, name: str) -> PositronicError:
         f"--config-dir {folder}: {file} has the name of a file of Positronic, which would be read instead. Give yours "
         f"another name, and choose it by that."
     )
+
+
+def other_name(codec: str, name: str | None) -> PositronicError:
+    """An own codec's file goes by another name than it says."""
+    found = f"name: {name}" if name else "no name"
+    return PositronicError(f"codec/{codec}.yaml: expected name: {codec}, as its file is called; found {found}.")
+
+
+def wrong_in_file(file: str, key: str, what: str) -> PositronicError:
+    """A config file has a key that its dataclass does not, or a value of another kind."""
+    parent, _, name = key.rpartition(".")
+    if not re.match(r"Key '.*' (is )?not in", what):
+        return PositronicError(f"{file}.yaml: {name}: {what}")
+    kinds = [kind for parameter in parameters(STAGES, parent) for kind in parameter.kinds]
+    known = [field for kind in kinds if dataclasses.is_dataclass(kind) for field in fields_of(kind)]
+    return PositronicError(f"{file}.yaml: '{name}' is not a parameter of {parent}.{did_you_mean(name, known)}")
+
+
+def no_folder(said: str) -> PositronicError:
+    """``said`` names the folder of own config files."""
+    return PositronicError(f"{said}: there is no such folder. Expected one with files like codec/<name>.yaml.")
+
+
+def missing_default(file: str, missing: str, options: Iterable[str], instead: str | None) -> PositronicError:
+    """The defaults of ``file`` name a file that is not there. ``instead``: how its neighbour is named."""
+    name, options = missing.rpartition("/")[2], list(options)
+    hint = did_you_mean(name, options) or (f" There are: {listing(options)}." if options else "")
+    hint = f" The file beside it is written {instead}." if instead else hint
+    return PositronicError(f"{file}.yaml builds on {missing}.yaml (defaults), and there is no such file.{hint}")
+
+
+def no_yaml(error: YAMLError) -> PositronicError:
+    """A config file is no YAML."""
+    mark = getattr(error, "problem_mark", None)
+    where = f"{mark.name}, line {mark.line + 1}" if mark else "A config file"
+    return PositronicError(f"{where}: expected YAML, found an error in it: {getattr(error, 'problem', None) or error}.")
 
 
 def no_plus(key: str, value: str) -> PositronicError:

@@ -74,9 +74,21 @@ def was_typed(key: str) -> bool:
     return any(_key(argument).lstrip("+") == key for argument in _typed())
 
 
+def own_files() -> list[str]:
+    """The flag that names a folder of own config files, which every stage needs, and the folder; empty without one."""
+    composed, arguments = _in_python.get(), _arguments()
+    if composed is not None:
+        return [OWN_FILES, composed.conf_dir] if composed.conf_dir else []
+    for place, argument in enumerate(arguments):
+        flag, equals, value = argument.partition("=")
+        if flag in (OWN_FILES, OWN_FILES_SHORT):
+            return [OWN_FILES, value if equals else arguments[place + 1]]
+    return []
+
+
 def _command(stage: str, typed: Sequence[str], values: Mapping[str, str], last: Mapping[str, str]) -> str:
     chosen = typed or [f"{name}={value}" for name, value in values.items()]
-    return _spelt([f"stage={stage}", *chosen, *(f"{name}={value}" for name, value in last.items())], _own_files())
+    return _spelt([f"stage={stage}", *chosen, *(f"{name}={value}" for name, value in last.items())], own_files())
 
 
 def _spelt(arguments: Sequence[str], flags: Sequence[str] = ()) -> str:
@@ -105,15 +117,3 @@ def _typed() -> list[str]:
 
 def _arguments() -> list[str]:
     return sys.argv[1:] if sys.argv and Path(sys.argv[0]).name == SCRIPT else []
-
-
-def _own_files() -> list[str]:
-    """The flag that names a folder of own config files, which every stage needs."""
-    composed, arguments = _in_python.get(), _arguments()
-    if composed is not None:
-        return [OWN_FILES, composed.conf_dir] if composed.conf_dir else []
-    for place, argument in enumerate(arguments):
-        flag, equals, value = argument.partition("=")
-        if flag in (OWN_FILES, OWN_FILES_SHORT):
-            return [OWN_FILES, value if equals else arguments[place + 1]]
-    return []
