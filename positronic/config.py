@@ -66,9 +66,12 @@ def compose(overrides: Sequence[str], conf_dir: str | Path | None = None) -> Par
 
 
 def composed_from(config: Parts) -> Composed:
-    """What ``compose`` was given for this config; nothing if it was changed since, or was made in another way."""
-    composed, as_it_was = config.composed or (None, None)
-    return composed if composed is not None and as_it_was == config else Composed(())
+    """What ``compose`` was given for this config, and what was changed since: all, if it was made in another way."""
+    names = [field.name for field in dataclasses.fields(config)]
+    if config.composed is None:
+        return Composed((), changed=frozenset(names))
+    composed, as_it_was = config.composed
+    return composed._replace(changed=frozenset(n for n in names if getattr(config, n) != getattr(as_it_was, n)))
 
 
 def check(config: Parts) -> None:

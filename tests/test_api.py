@@ -101,13 +101,21 @@ def test_a_stage_returns_its_result(tmp_path, capsys):
 
 
 def test_a_config_that_was_changed_runs_as_it_is_now(tmp_path, capsys):
-    """And the next line claims nothing of what compose() was given."""
+    """The next line keeps what compose() was given, as nothing of the codec was changed."""
     config = convert(tmp_path, *SMALL)
     config.task = "another task"
     assert positronic.run(config).report.tasks == {
         "another task": positronic.open_baked(config.output_dir).manifest.frames
     }
-    assert "modality.image_size" not in capsys.readouterr().out.splitlines()[-1]
+    assert '"codec=ee_traj", "modality.image_size=[32,32]", "input_path=' in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_the_next_line_of_a_config_whose_codec_was_changed_has_dots(tmp_path, capsys):
+    """Nobody can say what one would have to give to compose()."""
+    config = convert(tmp_path, *SMALL)
+    config.modality.image_size = [16, 16]
+    assert positronic.run(config).report.episodes == 3
+    assert '"modality.image_size=[32,32]", ..., "input_path=' in capsys.readouterr().out.splitlines()[-1]
 
 
 @pytest.mark.parametrize(

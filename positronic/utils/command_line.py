@@ -23,10 +23,11 @@ ALONE = "stage=serve"  # takes a process of its own: typed in a shell, from wher
 
 
 class Composed(NamedTuple):
-    """What ``positronic.compose`` was given."""
+    """What ``positronic.compose`` was given. ``changed``: which parts and parameters were changed since."""
 
     overrides: tuple[str, ...]
     conf_dir: str | None = None
+    changed: frozenset[str] = frozenset()
 
 
 _in_python: ContextVar[Composed | None] = ContextVar("in_python", default=None)
@@ -46,7 +47,7 @@ def again(*more: str) -> str:
     """The command of this process with ``more`` overrides. If it is not known what was typed, only the additions."""
     keys = {_key(each) for each in more}
     typed = [each for each in _typed() if _key(each) not in keys]
-    return _spelt([*typed, *more] if typed else ["...", *more])
+    return _spelt([*typed, *more] if typed and not _changed() else ["...", *more])
 
 
 def command(stage: str, last: Mapping[str, str]) -> str:
@@ -57,7 +58,7 @@ def command(stage: str, last: Mapping[str, str]) -> str:
 def instead(stage: str, values: Mapping[str, str], last: Mapping[str, str]) -> str:
     """The command of another stage: the typed overrides that mean the same there, or ``values`` if there are none; then
     ``last``. Own config files are named again."""
-    return _command(stage, [each for each in _typed() if _is_shared(_key(each))], values, last)
+    return _command(stage, [*filter(_is_shared, _typed()), *_unknown()], values, last)
 
 
 def next_line(stage: str, last: Mapping[str, str], values: Mapping[str, str] | None = None) -> str:
@@ -65,8 +66,8 @@ def next_line(stage: str, last: Mapping[str, str], values: Mapping[str, str] | N
 
     With ``values`` it keeps the typed overrides that mean the same there; if there are none, it takes ``values``.
     """
-    shared = [each for each in _typed() if _is_shared(_key(each)) and _key(each).partition(".")[0] not in PLACES]
-    return f"  next:    {_command(stage, shared if values else [], values or {}, last)}"
+    shared = [each for each in _typed() if _is_shared(each) and _key(each).partition(".")[0] not in PLACES]
+    return f"  next:    {_command(stage, [*shared, *_unknown(PLACES)] if values else [], values or {}, last)}"
 
 
 def was_typed(key: str) -> bool:
@@ -105,8 +106,19 @@ def _key(override: str) -> str:
     return override.partition("=")[0]
 
 
-def _is_shared(key: str) -> bool:
+def _is_shared(override: str) -> bool:
+    key = _key(override)
     return key.partition(".")[0] in SHARED and not key.startswith(NOT_SHARED)
+
+
+def _changed() -> frozenset[str]:
+    composed = _in_python.get()
+    return composed.changed if composed else frozenset()
+
+
+def _unknown(but: Sequence[str] = ()) -> list[str]:
+    """Dots where a part was changed that means the same to every stage: what one would have to give is not known."""
+    return ["..."] if _changed() & (set(SHARED) - set(but)) else []
 
 
 def _typed() -> list[str]:

@@ -56,13 +56,15 @@ def test_what_is_recorded_does_not_depend_on_the_number_of_workers(tmp_path):
 
 def test_all_episodes_are_reported_in_order(point_robot, approach, tmp_path, capsys):
     """The report counts them, and what is printed says how often it worked and where everything is."""
-    play(campaign(tmp_path, num_episodes=3), point_robot, approach())
+    rollouts = play(campaign(tmp_path, num_episodes=3), point_robot, approach())
     facts = report(tmp_path)
     assert [(one["id"], one["seed"], one["success"]) for one in facts["episodes"]] == [
         (i, 5 + i, True) for i in range(3)
     ]
     printed = capsys.readouterr().out
     assert "reached 3/3 (95 % interval 44-100 %)" in printed
+    assert "reached 3/3" in repr(rollouts)
+    assert all(word in rollouts._repr_html_() for word in ("reached 3/3", "median time to success", "success after, s"))
     for name in ("report.html", "report.json", "report.png"):
         assert str(tmp_path / name) in printed
         assert (tmp_path / name).stat().st_size > 0

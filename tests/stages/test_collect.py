@@ -20,8 +20,11 @@ from positronic.stages.collect import Collect, run
 
 def test_it_records_demonstrations_in_parallel_and_says_what_is_next(sim_config, tmp_path, capsys):
     """Two processes, two finished episodes with pictures of the size asked for, and a summary with a command."""
-    run(Collect(hardware=sim_config, output_dir=str(tmp_path / "demo"), num_episodes=2, num_workers=2))
+    place = str(tmp_path / "demo")
+    result = run(Collect(hardware=sim_config, output_dir=place, num_episodes=2, num_workers=2))
     dataset = open_dataset(tmp_path / "demo")
+    assert (result.path, result.episodes, result.recorded) == (place, 2, 2)
+    assert result.frames == sum(len(episode[keys.GRIP].times_ns) for episode in dataset)
     assert [episode.id for episode in dataset] == [0, 1]
     assert [episode.statics[keys.EVAL_SEED] for episode in dataset] == [100000, 100001]
     camera = dataset[0][keys.IMAGE_EXTERIOR]

@@ -58,7 +58,7 @@ def plain(tmp_path):
 
 
 def stats(folder, *overrides):
-    run(positronic.compose(["stage=stats", f"input_path={folder}", *overrides]))
+    return run(positronic.compose(["stage=stats", f"input_path={folder}", *overrides]))
 
 
 def contents(folder):
@@ -150,3 +150,15 @@ def test_openpi_s_statistics_need_what_its_config_needs(plain):
     with pytest.raises(PositronicError, match=r"expected modality.config_name and modality.action_chunk"):
         stats(plain)
     assert not (plain / STATS).exists()
+
+
+def test_the_result_says_what_was_done(plain):
+    """Which files were written; with a report every dimension, where the picture is, and the table in a notebook."""
+    assert stats(plain).changed == ()
+    (plain / STATS).write_text("{}")
+    assert stats(plain).changed == (STATS,)
+    result = stats(plain, "report=true")
+    assert (result.path, result.changed) == (str(plain), ())
+    assert result.picture.read_bytes().startswith(b"\x89PNG")
+    assert {dimension.column for dimension in result.inspection.dimensions} >= {"action", "observation.state"}
+    assert "observation.state" in result._repr_html_()

@@ -81,7 +81,10 @@ def test_in_python_a_server_is_still_started_in_a_shell(typed):
         )
 
 
-def test_in_python_a_config_that_nobody_composed_has_no_overrides():
-    """Only the additions are known."""
-    with in_python(Composed(())):
+def test_in_python_dots_stand_for_what_is_not_known():
+    """A config that was changed, or that nobody composed."""
+    with in_python(Composed(("stage=train", "codec=ee"), changed=frozenset(["seed"]))):
         assert again("resume=true") == 'positronic.run(positronic.compose([..., "resume=true"]))'
+        assert instead("stats", {}, {}) == 'positronic.run(positronic.compose(["stage=stats", "codec=ee"]))'
+    with in_python(Composed((), changed=frozenset(["codec"]))):
+        assert instead("stats", {}, {}) == 'positronic.run(positronic.compose(["stage=stats", ...]))'
