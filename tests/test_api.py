@@ -54,6 +54,11 @@ def test_every_name_is_there_with_its_docstring(name):
     assert inspect.isclass(found) or ("PositronicError" in found.__doc__ and inspect.signature(found).return_annotation)
 
 
+def test_type_checkers_read_the_annotations():
+    """The marker that PEP 561 asks for."""
+    assert (Path(positronic.__file__).parent / "py.typed").is_file()
+
+
 def test_an_unknown_name_is_an_attribute_error():
     """Late imports hide no misspelling."""
     with pytest.raises(AttributeError, match="no attribute 'open_row'"):

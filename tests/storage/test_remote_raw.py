@@ -52,6 +52,7 @@ def test_opening_lists_and_reads_nothing(bucket, proxy, record):
     dataset = open_dataset(bucket.uri("raw/demo"), storage=bucket.config(proxy.url))
     assert [episode.id for episode in dataset] == [0, 1]
     assert keys.GRIP in dataset[0].signals
+    assert keys.GRIP in dataset._repr_html_()
     assert proxy.gets() == []
 
 
