@@ -129,6 +129,18 @@ def test_train_reads_and_writes_a_bucket(shared_bucket, compose, trained):
         train.run(compose("train", *TRAIN))
 
 
+def test_python_opens_what_is_in_a_bucket(shared_bucket, baked, trained):
+    """Recording, baked dataset and checkpoint by their URIs."""
+    storage = shared_bucket.config()
+    moment = positronic.open_raw(shared_bucket.uri("lab/raw"), storage=storage)[0].at(1.0)
+    data = positronic.open_baked(str(baked), storage)
+    policy = positronic.load_policy(str(trained), 1, storage=storage)
+    steps = policy.infer(moment | {"task": "stack"})
+    assert len(data) == data.manifest.frames == 60
+    assert len(steps) == len(data.recipe.codec.decode(data.vectors["action"][:1])) == 1
+    assert policy.meta["checkpoint_id"] == "000001"
+
+
 def test_another_machine_trains_on(compose, trained):
     """From the last checkpoint; what it adds is beside the others."""
     train.run(compose("train", *TRAIN, "num_train_steps=3", "resume=true", machine="b"))
