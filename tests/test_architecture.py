@@ -21,6 +21,7 @@ ROWS = [
     {"embodiments"},
     {"storage"},
     {"raw"},
+    {"importing"},
     {"codecs"},
     {"bake"},
     {"training"},
@@ -46,7 +47,7 @@ ONLY = {
     "client": {"keys", "errors", "geometry", "commands", "utils"},
     "hardware": {"keys", "errors", "utils", "geometry", "commands", "conventions", "embodiments", "storage", "raw"},
 }
-LATE = {"torch", "lerobot", "mujoco", "litserve", "av", "pyarrow", "matplotlib", "wandb"}
+LATE = {"torch", "lerobot", "mujoco", "litserve", "av", "pyarrow", "matplotlib", "wandb", "h5py", "rosbags"}
 MAX_FUNCTION, MAX_FILE = 60, 450
 
 
