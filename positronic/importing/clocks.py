@@ -63,3 +63,8 @@ def silences(times: Times, start_ns: int, end_ns: int) -> list[tuple[float, floa
     usual = int(np.median(np.diff(times))) if len(times) > 1 else 0
     gaps = np.flatnonzero(np.diff(bounds) > max(SILENCE_NS, SILENT_PERIODS * usual))
     return [tuple(float(bounds[at + step] - start_ns) / NS_PER_SEC for step in (0, 1)) for at in gaps]
+
+
+def grid(count: int, fps: float) -> Times:
+    """Stamps of recordings that have none, from 0 on, each cut to whole ns."""
+    return np.array([int(index * NS_PER_SEC / fps) for index in range(count)], np.int64)
