@@ -19,20 +19,23 @@ SILENCE_NS = NS_PER_SEC
 SILENT_PERIODS = 5  # a signal at 2 Hz is not silent after a second
 
 
-def believed_clock(header: Sequence[int | None], log: Sequence[int]) -> tuple[str, str]:
-    """Which stamps to use unless the mapping says otherwise, and why. ``header``: None where a message has none."""
+def believed_clock(header: Sequence[int | None], log: Sequence[int]) -> tuple[str, str, bool]:
+    """``(clock, why, whether it is sure)``: which stamps to use unless the mapping says otherwise.
+
+    ``header``: None where a message has none. It is sure unless there are headers that seem not to be usable.
+    """
     stamps = [stamp for stamp in header if stamp is not None]
     if not stamps:
-        return LOG, "its messages carry no stamp"
+        return LOG, "its messages carry no stamp", True
     if len(stamps) < len(header):
-        return LOG, f"{len(header) - len(stamps)} of its {len(header)} messages carry no stamp"
+        return LOG, f"{len(header) - len(stamps)} of its {len(header)} messages carry no stamp", False
     header_ns, log_ns = np.array(stamps, np.int64), np.array(log, np.int64)
     away = int(np.median(log_ns - header_ns))
     if abs(away) > SAME_CLOCK_NS:
-        return LOG, f"its headers are {away / NS_PER_SEC:.1f} s away from the recorder's clock"
+        return LOG, f"its headers are {away / NS_PER_SEC:.1f} s away from the recorder's clock", False
     if (np.diff(header_ns) <= 0).any() and (np.diff(log_ns) > 0).all():
-        return LOG, "the stamps in its headers do not increase"
-    return HEADER, "when it was measured"
+        return LOG, "the stamps in its headers do not increase", False
+    return HEADER, "the stamps in its headers say when it was measured", True
 
 
 def without_repeats(times: Times, same: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from positronic.errors import PositronicError
 from positronic.importing.pictures import BGR, RGB, decode, unpack
+from positronic.importing.ros_bag import Message
 
 POSE_NAMES = ("x", "y", "z", "qw", "qx", "qy", "qz")
 NS_PER_SEC = 10**9
@@ -63,19 +64,26 @@ def _raw_image(message: Any, where: str) -> np.ndarray:
     return unpack(message.data, message.height, message.width, message.step, message.encoding, where)
 
 
-SCALARS = ("Bool", *(f"{kind}{bits}" for kind in ("Int", "UInt") for bits in (8, 16, 32, 64)), "Float32", "Float64")
-ARRAYS = tuple(f"{name}MultiArray" for name in SCALARS if name != "Bool")
+NUMERIC = (*(f"{kind}{bits}" for kind in ("Int", "UInt") for bits in (8, 16, 32, 64)), "Float32", "Float64")
+TRAJECTORY = "trajectory_msgs/msg/JointTrajectory"
 NUMBERS: dict[str, Callable[[Any], Iterable[Numbers]]] = {
     "sensor_msgs/msg/JointState": _joint_state,
-    "trajectory_msgs/msg/JointTrajectory": _trajectory,
+    TRAJECTORY: _trajectory,
     "geometry_msgs/msg/PoseStamped": _pose,
     "geometry_msgs/msg/Pose": _pose,
-    **{f"std_msgs/msg/{name}": _data for name in (*SCALARS, *ARRAYS)},
+    **{f"std_msgs/msg/{name}": _data for name in ("Bool", "String", *NUMERIC)},
+    **{f"std_msgs/msg/{name}MultiArray": _data for name in NUMERIC},
 }
 PICTURES: dict[str, Callable[[Any, str], np.ndarray]] = {
     "sensor_msgs/msg/CompressedImage": _compressed,
     "sensor_msgs/msg/Image": _raw_image,
 }
+
+
+def picture(message: Message, where: str) -> np.ndarray:
+    """What a message of one of ``PICTURES`` shows, uint8 RGB (H, W, 3). Raises PositronicError for an encoding that is
+    not known, and for data that is damaged."""
+    return PICTURES[message.type](message.content, where)
 
 
 def channel_order(text: str, where: str) -> str:

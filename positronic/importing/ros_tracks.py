@@ -30,8 +30,9 @@ class Shape(NamedTuple):
 
 @dataclass
 class Track:
-    """A field's samples as they were recorded."""
+    """A field's samples as they were recorded. ``type``: of its messages."""
 
+    type: str
     shape: Shape
     header_ns: list[int | None] = field(default_factory=list)
     log_ns: list[int] = field(default_factory=list)
@@ -56,12 +57,12 @@ class Track:
         return times[kept], values[kept]
 
 
-def chosen_times(header_ns: list[int | None], log_ns: list[int], clock: str, where: str) -> Times:
-    """The stamps of one clock. Raises PositronicError when a message lacks a header's."""
+def chosen_times(header_ns: list[int | None], log_ns: list[int], clock: str, where: str, at: int = 0) -> Times:
+    """The stamps of one clock. Raises PositronicError when a message lacks a header's. ``at``: number of the first."""
     if clock == HEADER and None in header_ns:
         raise PositronicError(
-            f"{where}: message {header_ns.index(None)} has no stamp in its header. Say 'clock: log' in the mapping to "
-            "take the moments of recording."
+            f"{where}: message {at + header_ns.index(None)} has no stamp in its header. Say 'clock: log' in the "
+            "mapping to take the moments of recording."
         )
     return np.array(header_ns if clock == HEADER else log_ns, np.int64)
 
@@ -101,7 +102,7 @@ class Tracks:
         key = (base, _identity(shape))
         track = self._tracks.get(key)
         if track is None:
-            track = self._tracks[key] = Track(self._accepted(key, shape))
+            track = self._tracks[key] = Track(message.type, self._accepted(key, shape))
         if track.shape.size != shape.size:
             raise PositronicError(f"a sample of {shape.size} numbers; those before have {track.shape.size}.")
         track.add(message, _in_order(part, track.shape.names))

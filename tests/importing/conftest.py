@@ -41,9 +41,9 @@ class BagMaker:
         return self.message("Header", stamp=stamp, frame_id="base")
 
     def add(self, topic: str, kind: str, log_ns: int, header_ns: int | None = None, **fields: object) -> None:
-        """A message, with a header if ``header_ns`` is given; 0 leaves it empty. Stamps count from ``START_NS``."""
+        """A message, with a header if ``header_ns`` is given; -1 leaves it empty. Stamps count from ``START_NS``."""
         if header_ns is not None:
-            fields["header"] = self.header(START_NS + header_ns if header_ns else 0)
+            fields["header"] = self.header(0 if header_ns == -1 else START_NS + header_ns)
         message = self.message(kind, **fields)
         self._messages.append((START_NS + log_ns, topic, message.__msgtype__, message))
 
@@ -108,6 +108,12 @@ def aloha(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return make
+
+
+@pytest.fixture
+def frames_of() -> Callable[[int], np.ndarray]:
+    """The frames of each of ALOHA's cameras, by the length of the episode."""
+    return aloha_frames
 
 
 def aloha_frames(length: int) -> np.ndarray:

@@ -27,9 +27,10 @@ def test_headers_count_where_they_are_the_recorders_clock():
 )
 def test_headers_that_cannot_be_used_are_not_believed(header, why):
     """Beside topics on the recorder's clock, one on a clock of its own would be at another time."""
-    clock, reason = believed_clock(header, LOGGED)
+    clock, reason, is_sure = believed_clock(header, LOGGED)
     assert clock == LOG
     assert why in reason
+    assert is_sure == (set(header) == {None})
 
 
 def test_only_a_sample_recorded_twice_is_left_out():

@@ -95,7 +95,7 @@ def trajectory(bag, log_ns, *points):
     zero, none = bag.message("Duration", sec=0, nanosec=0), np.zeros(0)
     rest = {"velocities": none, "accelerations": none, "effort": none, "time_from_start": zero}
     points = [bag.message("JointTrajectoryPoint", positions=np.array(point), **rest) for point in points]
-    bag.add("/plan", "JointTrajectory", log_ns, 0, joint_names=["a", "b"], points=points)
+    bag.add("/plan", "JointTrajectory", log_ns, -1, joint_names=["a", "b"], points=points)
 
 
 def test_a_trajectory_of_one_point_is_a_command(bag):
