@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -21,6 +20,7 @@ from positronic.importing.hdf5_beliefs import with_beliefs
 from positronic.importing.hdf5_file import SUFFIXES, datasets, open_hdf5, require_written, samples
 from positronic.importing.hdf5_pictures import frame_of, picture_encoding
 from positronic.importing.mapping import RGB, ImportMapping
+from positronic.importing.names import natural
 from positronic.importing.source import IMAGE, SCALAR, TEXT, VECTOR, FieldInfo, How, Samples
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Hdf5Source:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.files = [path] if path.is_file() else sorted(_files(path), key=_natural)
+        self.files = [path] if path.is_file() else sorted(_files(path), key=natural)
         if not self.files:
             raise PositronicError(f"{path}: no HDF5 file ({', '.join(SUFFIXES)}) in this folder or below.")
 
@@ -194,11 +194,6 @@ def _said(info: FieldInfo) -> str:
 
 def _files(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.suffix in SUFFIXES and not path.name.startswith(".")]
-
-
-def _natural(path: Path) -> list[tuple[int, str]]:
-    """episode_2 before episode_10."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", str(path))]
 
 
 def _task(holder: h5py.Group) -> str | None:

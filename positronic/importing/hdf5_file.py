@@ -25,7 +25,7 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
     one that is cut off, and for what is no HDF5."""
     h5py = _library()
     try:
-        file = h5py.File(path, "r")
+        file = h5py.File(path, "r", locking="best-effort")  # some network file systems have no locks
     except OSError as error:
         raise PositronicError(f"{path}: {_reason(str(error))}") from None
     with file:

@@ -16,6 +16,7 @@ from positronic.embodiments.embodiment import Embodiment
 from positronic.errors import PositronicError, did_you_mean, listing
 from positronic.importing.clocks import require_increasing
 from positronic.importing.mapping import ImportMapping
+from positronic.importing.names import natural
 from positronic.importing.pictures import in_rgb
 from positronic.importing.ros_bag import SUFFIXES, Bag, is_bag, open_bag
 from positronic.importing.ros_fields import RosField, pictures_of, tracks_of
@@ -29,7 +30,7 @@ class McapSource:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.bags = [path] if is_bag(path) else sorted(filter(is_bag, path.iterdir())) if path.is_dir() else []
+        self.bags = [path] if is_bag(path) else _bags(path)
         if not self.bags:
             raise PositronicError(f"{path}: no ROS 2 bag (a folder with metadata.yaml, {', '.join(SUFFIXES)}) here.")
 
@@ -64,6 +65,10 @@ class McapSource:
             there = {topic_of(name) for name in fields}
             reasons = {topic: _reason(bag, topic) for topic in sorted(bag.types.keys() - there)}
             return fields, reasons | faults | others
+
+
+def _bags(folder: Path) -> list[Path]:
+    return sorted(filter(is_bag, folder.iterdir()), key=natural) if folder.is_dir() else []
 
 
 def _reason(bag: Bag, topic: str) -> str:

@@ -119,6 +119,16 @@ def test_a_folder_of_bags_is_a_dataset_in_the_first_ones_order(recorded, tmp_pat
             assert reading.read("/joint_states.position").values[0].tolist() == expected
 
 
+def test_bags_come_in_the_order_of_their_numbers(bag, tmp_path):
+    """rosbag_2 before rosbag_10."""
+    for number in (10, 2, 1):
+        one = type(bag)(tmp_path / "bags" / f"rosbag_{number}")
+        one.joints(MS, {"a": 0.0})
+        one.write()
+    names = [episode.name for episode in McapSource(tmp_path / "bags").episodes()]
+    assert names == ["rosbag_1", "rosbag_2", "rosbag_10"]
+
+
 def test_a_bag_that_lacks_a_topic_is_refused_by_name(recorded, tmp_path):
     recorded.path = tmp_path / "bags" / "a"
     recorded.write()
