@@ -17,7 +17,15 @@ from positronic.errors import PositronicError, did_you_mean, listing
 from positronic.importing import hdf5_layouts as layouts
 from positronic.importing.clocks import grid
 from positronic.importing.hdf5_beliefs import with_beliefs
-from positronic.importing.hdf5_file import SUFFIXES, datasets, open_hdf5, require_written, samples
+from positronic.importing.hdf5_file import (
+    SUFFIXES,
+    datasets,
+    looking_into,
+    open_hdf5,
+    require_written,
+    samples,
+    telling_damage,
+)
 from positronic.importing.hdf5_pictures import frame_of, picture_encoding
 from positronic.importing.mapping import RGB, ImportMapping
 from positronic.importing.names import natural
@@ -44,7 +52,7 @@ class Hdf5Source:
     @cached_property
     def layout(self) -> str:
         """Of the first file."""
-        with open_hdf5(self.files[0]) as file:
+        with looking_into(self.files[0]) as file:
             return layouts.layout_of(file)
 
     def episodes(self) -> list[Hdf5Episode]:
@@ -62,7 +70,7 @@ class Hdf5Source:
 
     @cached_property
     def _fields(self) -> dict[str, FieldInfo]:
-        with open_hdf5(self.files[0]) as file:
+        with looking_into(self.files[0]) as file:
             place = layouts.places(file)[0]
             there = {name: data for name, data in datasets(file[place.group]).items() if _belongs(name, data, place)}
             found = {name: info for name, data in there.items() if (info := described(data))}
@@ -73,7 +81,7 @@ class Hdf5Source:
         name = path.name if path == self.path else str(path.relative_to(self.path))
         if self.layout != layouts.ROBOMIMIC:
             return [Hdf5Episode(name, path, "/", None, self._fields)]
-        with open_hdf5(path) as file:
+        with looking_into(path) as file:
             fps = layouts.stated_fps(file, self.layout)
             groups = [place.group for place in layouts.places(file)]
         return [Hdf5Episode(f"{name}:{group}", path, group, fps, self._fields) for group in groups]
@@ -92,13 +100,13 @@ class Hdf5Episode:
     @property
     def task(self) -> str | None:
         """What the robot was told, where the file says so under one of the usual names."""
-        with open_hdf5(self.path) as file:
+        with looking_into(self.path) as file:
             return next((text for holder in (file[self.group], file) if (text := _task(holder))), None)
 
     @property
     def statics(self) -> dict[str, Any]:
         """The attributes of the file and of the episode: texts and numbers."""
-        with open_hdf5(self.path) as file:
+        with looking_into(self.path) as file:
             return {key: value for holder in (file, file[self.group]) for key, value in _plain(holder.attrs).items()}
 
     @contextmanager
@@ -106,10 +114,11 @@ class Hdf5Episode:
         """Open it for reading these fields. Raises PositronicError for a field that is missing, not written yet, of
         another length than the episode, or of other samples than in the first episode; and without a rate."""
         with open_hdf5(self.path) as file:
-            there = datasets(file[self.group])
-            length = layouts.length(file[self.group], str(self.path))
-            for name in fields:
-                self._require(name, there, length)
+            with telling_damage(str(self.path)):
+                there = datasets(file[self.group])
+                length = layouts.length(file[self.group], str(self.path))
+                for name in fields:
+                    self._require(name, there, length)
             grids = {name: grid(length, self._fps(how)) for name, how in fields.items()}
             yield Hdf5Reading(str(self.path), {name: there[name] for name in fields}, dict(fields), grids)
 
@@ -148,13 +157,15 @@ class Hdf5Reading:
     def read(self, field: str) -> Samples:
         """All samples of a vector, scalar or text."""
         data = self.data[field]
-        values = data.asstr(errors="replace")[:].tolist() if data.dtype.kind in TEXTS else data[:]
+        with telling_damage(f"{self.where}, '{field}'"):
+            values = data.asstr(errors="replace")[:].tolist() if data.dtype.kind in TEXTS else data[:]
         return Samples(self.times[field], values)
 
     def frames(self, field: str) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """``(time_ns, RGB (H, W, 3))`` one after another."""
         data, channels = self.data[field], self.how[field].channels
-        encoding = picture_encoding(data)
+        with telling_damage(f"{self.where}, '{field}'"):
+            encoding = picture_encoding(data)
         for at, (time_ns, sample) in enumerate(zip(self.times[field].tolist(), samples(data), strict=True)):
             yield time_ns, frame_of(sample, encoding, channels, f"{self.where}, '{field}', sample {at}")
 

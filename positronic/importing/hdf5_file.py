@@ -32,6 +32,24 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
         yield file
 
 
+@contextmanager
+def looking_into(path: Path) -> Iterator[h5py.File]:
+    """The same for a look at what is in the file: what its library says of damaged bytes is a PositronicError, too."""
+    with open_hdf5(path) as file, telling_damage(str(path)):
+        yield file
+
+
+@contextmanager
+def telling_damage(where: str) -> Iterator[None]:
+    """Raise PositronicError for what HDF5's library raises when it meets damaged bytes."""
+    try:
+        yield
+    except (OSError, RuntimeError, LookupError, TypeError, ValueError, MemoryError) as error:
+        raise PositronicError(
+            f"{where}: damaged ({error}). Copy it again, or move the file out of the folder."
+        ) from None
+
+
 def datasets(group: h5py.Group) -> dict[str, h5py.Dataset]:
     """Path below ``group`` -> dataset, in order of the paths."""
     found: dict[str, Any] = {}
@@ -56,7 +74,9 @@ def samples(data: h5py.Dataset, rows: int = 16) -> Iterator[Any]:
     """The dataset's samples, read a few rows at a time, or as many as a chunk has, so that it is decompressed once."""
     rows = data.chunks[0] if data.chunks else rows
     for start in range(0, len(data), rows):
-        yield from data[start : start + rows]
+        with telling_damage(f"{data.file.filename}, '{data.name}'"):
+            block = data[start : start + rows]
+        yield from block
 
 
 def _unwritten(where: str, how_much: str) -> PositronicError:

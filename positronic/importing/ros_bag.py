@@ -6,7 +6,6 @@ to ROS 2 Humble are, and none of a folder's metadata.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
 METADATA = "metadata.yaml"
 SUFFIXES = (".mcap", ".db3")
-FAULTS = (OSError, ValueError, TypeError, IndexError, EOFError, AssertionError, struct.error)  # of what is cut off
 
 
 class Message(NamedTuple):
@@ -63,15 +61,12 @@ class Bag:
             yield from self._decoded(chosen)
 
     def _decoded(self, chosen: list[Connection]) -> Iterator[Message]:
-        from rosbags.rosbag2 import ReaderError
-        from rosbags.serde import SerdeError
-
         types = _types()
         try:
             for connection, log_ns, data in self._reader.messages(connections=chosen):
                 content = types.deserialize_cdr(data, connection.msgtype)
                 yield Message(connection.topic, log_ns, connection.msgtype, content)
-        except (ReaderError, SerdeError, *FAULTS) as error:
+        except Exception as error:  # the reader says a dozen different things of damaged bytes
             raise PositronicError(f"{self._path}: damaged ({error}). Copy it again, or leave it out.") from None
 
 
@@ -109,13 +104,14 @@ def _stray(folder: Path) -> list[Path]:
 
 def _open(path: Path) -> Reader:
     try:
-        from rosbags.rosbag2 import Reader, ReaderError
+        from rosbags.rosbag2 import Reader
     except ModuleNotFoundError:
         raise PositronicError("source=mcap needs the package rosbags: pip install -e '.[import]'") from None
+    storage = storage_of(path)
     try:
-        reader = Reader(storage_of(path))
+        reader = Reader(storage)
         reader.open()
-    except (ReaderError, *FAULTS) as error:
+    except Exception as error:  # see above
         raise PositronicError(
             f"{path}: cannot be read ({error}). A bag that is still recorded, or whose recorder was ended, lacks its "
             "end: wait for it, or mend it with `mcap recover` or `ros2 bag reindex`. Else copy it again."

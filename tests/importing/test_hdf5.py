@@ -132,6 +132,20 @@ def test_an_episode_that_is_being_written_spoils_only_itself(aloha):
         read(second, "action")
 
 
+def test_damaged_bytes_are_refused_wherever_they_are(aloha):
+    """A few hundred zeros in the file's structure, or in compressed numbers."""
+    path = aloha()
+    with h5py.File(path, "a") as file:
+        del file["action"]
+        file.create_dataset("action", data=np.random.default_rng(0).random((24, 14)), compression="gzip")
+        chunk = file["action"].id.get_chunk_info(0).byte_offset
+    episode, whole = only(path), path.read_bytes()
+    for where in (chunk, 800):
+        path.write_bytes(whole[:where] + bytes(400) + whole[where + 400 :])
+        with pytest.raises(PositronicError, match=f"{path}.*damaged"):
+            read(episode, "action")
+
+
 def test_an_episode_without_samples_is_refused(aloha):
     with pytest.raises(PositronicError, match="an episode without samples"):
         Hdf5Source(aloha(length=0)).fields()
