@@ -36,6 +36,7 @@ SIGNAL_PREFIX_ALIASES = {"robot_command.": "robot_commands."}
 TASK = "task"
 JOINT_NAMES = "joint_names"  # of robot_state.q, in order; newer recordings note them
 EMBODIMENT = "embodiment"  # which robot it is: Embodiment.to_dict()
+IMPORTED = "imported"  # of an episode that was recorded elsewhere: its source, its name there, what else it said
 EVAL_SUCCESS = "eval.success"
 EVAL_SEED = "eval.seed"
 EVAL_OUTCOME = "eval.outcome"

@@ -51,7 +51,7 @@ class SignalMapping:
     numbers, in the raw signal's order, by name or by place; None is all. ``unit``: of joints and positions.
     ``rotation``: layout of a pose's rotation. ``open``, ``closed``: what the recording says of a gripper. ``base``:
     pose [x, y, z, qw, qx, qy, qz] of the recording's frame in the robot's base frame. ``clock``, ``channels``: see
-    ``source.How``. A convention may be ``???``: not decided.
+    ``source.How``. A convention may be ``???``: not decided; of ``dims`` and ``base``, that is their only item.
     """
 
     fields: tuple[str, ...]
@@ -67,7 +67,7 @@ class SignalMapping:
     @property
     def undecided(self) -> list[str]:
         """Names of the conventions that are still open."""
-        return [name for name in CONVENTIONS if getattr(self, name) == OPEN]
+        return [name for name in PARAMETERS if getattr(self, name) in (OPEN, (OPEN,))]
 
 
 CONVENTIONS = ("unit", "rotation", "open", "closed", "clock", "channels")
@@ -219,7 +219,7 @@ def _text(value: Any) -> str:
     """In one line of YAML."""
     import yaml
 
-    plain = list(value) if isinstance(value, tuple) else value
+    plain = OPEN if value == (OPEN,) else list(value) if isinstance(value, tuple) else value
     if isinstance(plain, float) and plain.is_integer():
         plain = int(plain)
     return yaml.safe_dump(plain, default_flow_style=True, width=10**6, allow_unicode=True).removesuffix("...\n").strip()

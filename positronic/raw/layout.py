@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ ID_DIGITS = 12
 STATICS_FILE = "static.json"
 META_FILE = "meta.json"
 EDITS_FILE = "edits.jsonl"
+HIDDEN = f".{'[0-9]' * ID_DIGITS}-*"  # an episode that is being made or removed
 
 VECTOR_SUFFIX = ".parquet"
 VIDEO_SUFFIX = ".mp4"
@@ -68,6 +70,14 @@ def episode_paths(root: Path) -> Iterator[Path]:
 def last_episode_id(root: Path) -> int:
     """The highest id in use, unfinished episodes included; -1 when there is none."""
     return max((int(path.name) for path in episode_paths(root)), default=-1)
+
+
+def remove_unfinished(root: Path) -> None:
+    """Remove what a killed run was recording. Only the one process that writes into ``root`` may call it."""
+    left = [path for path in episode_paths(root) if not is_finished(path)]
+    left += [path for block in numbered_subdirs(root) for path in block.glob(HIDDEN)]
+    for path in left:
+        shutil.rmtree(path)
 
 
 def require_empty(root: Path, what: str = "episodes", beside: str | None = None, advice: str = "") -> None:

@@ -16,19 +16,24 @@ ALLOWED = "str, int, float, bool, bytes, lists and dicts with str keys"
 
 
 def encode_static(value: Any, where: str) -> Any:
-    """A JSON value for ``value``. Raises PositronicError for anything but str, int, float, bool, bytes, list, dict."""
+    """A JSON value for ``value``. Raises PositronicError for anything but str, int, float, bool, bytes, list, dict;
+    inside of lists and dicts there may be None."""
     if isinstance(value, bytes):
         return {BYTES_KEY: base64.b64encode(value).decode("ascii")}
     if isinstance(value, list | tuple):
-        return [encode_static(item, where) for item in value]
+        return [_encode_item(item, where) for item in value]
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
-        return {key: encode_static(item, f"{where}.{key}") for key, item in value.items()}
+        return {key: _encode_item(item, f"{where}.{key}") for key, item in value.items()}
     if type(value) in (str, int, float, bool):
         _require_whole_characters(value, where)
         return value
     raise PositronicError(
         f"Static '{where}' holds {type(value).__name__}; statics are {ALLOWED}. Convert it first, e.g. with .item()."
     )
+
+
+def _encode_item(value: Any, where: str) -> Any:
+    return None if value is None else encode_static(value, where)
 
 
 def _require_whole_characters(value: Any, where: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,8 +66,7 @@ class VideoWriter:
             self._container.mux(self._stream.encode(None))
         finally:
             self._container.close()
-        index = pa.table({INDEX_TIME_V1: pa.array(self._times, pa.int64())})
-        pq.write_table(index, self._index_path, write_page_checksum=True)
+        write_index(self._index_path, self._times)
 
     def _open(self, shape: tuple[int, ...]) -> None:
         height, width, _ = shape
@@ -82,3 +82,25 @@ class VideoWriter:
         self._stream.codec_context.gop_size = GOP
         self._stream.codec_context.thread_count = self._options.threads
         self._shape = shape
+
+
+class CopiedVideo:
+    """A camera whose video is in its place already."""
+
+    def __init__(self, name: str, folder: Path, times_ns: Sequence[int]) -> None:
+        self._index_path = folder / f"{name}{INDEX_SUFFIX}"
+        self._times = times_ns
+
+    def append(self, image_hwc: np.ndarray, time_ns: int) -> None:
+        """Raise PositronicError: nothing is added to it."""
+        raise PositronicError(f"{self._index_path.parent}: a video that was copied takes no further frames.")
+
+    def close(self) -> None:
+        """Write the index."""
+        write_index(self._index_path, self._times)
+
+
+def write_index(path: Path, times_ns: Sequence[int]) -> None:
+    """The time of each frame."""
+    index = pa.table({INDEX_TIME_V1: pa.array(times_ns, pa.int64())})
+    pq.write_table(index, path, write_page_checksum=True)

@@ -16,7 +16,8 @@ import platform
 import shutil
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from numbers import Integral
 from pathlib import Path
 from types import TracebackType
@@ -27,11 +28,19 @@ import numpy as np
 from positronic import keys
 from positronic.errors import PositronicError
 from positronic.raw.fingerprint import FILES, describe
-from positronic.raw.layout import INDEX_SUFFIX, META_FILE, STATICS_FILE, VECTOR_SUFFIX, episode_path, last_episode_id
+from positronic.raw.layout import (
+    INDEX_SUFFIX,
+    META_FILE,
+    STATICS_FILE,
+    VECTOR_SUFFIX,
+    VIDEO_SUFFIX,
+    episode_path,
+    last_episode_id,
+)
 from positronic.raw.plausible import MIN_EPISODE_NS, UNIT_HINT
 from positronic.raw.statics import encode_static, write_json
 from positronic.raw.vector_writer import VectorWriter
-from positronic.raw.video_writer import VideoOptions, VideoWriter
+from positronic.raw.video_writer import CopiedVideo, VideoOptions, VideoWriter
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +102,7 @@ class EpisodeWriter:
         self._video = video
         self._meta = dict(meta)
         self._statics: dict[str, Any] = {}
-        self._signals: dict[str, VectorWriter | VideoWriter] = {}
+        self._signals: dict[str, VectorWriter | VideoWriter | CopiedVideo] = {}
         self._spans: dict[str, tuple[int, int]] = {}  # first and last stamp, ns
         self._open = True
 
@@ -119,6 +128,26 @@ class EpisodeWriter:
         signal.append(value, time_ns)
         self._signals[name] = signal
         self._spans[name] = (first, time_ns)
+
+    def copy_video(self, name: str, source: Path, first: int, times_ns: Sequence[int]) -> bool:
+        """Record a camera from an existing video without encoding it again: its frames from number ``first`` on, taken
+        at ``times_ns``.
+
+        Returns False, and records nothing, where the frames cannot be cut out of the file. Raises PositronicError for
+        stamps that do not increase, for a video that cannot be read, and as ``append`` does.
+        """
+        from positronic.raw.remux import copy_frames
+
+        self._check_open()
+        self._check_name(name)
+        stamps = [_whole_ns(name, time_ns) for time_ns in times_ns]
+        if name in self._signals or not stamps or any(b <= a for a, b in pairwise(stamps)):
+            raise PositronicError(f"Signal '{name}': a copied video needs a name of its own, and stamps that increase.")
+        if not copy_frames(source, first, len(stamps), self.path / f"{name}{VIDEO_SUFFIX}"):
+            return False
+        self._signals[name] = CopiedVideo(name, self.path, stamps)
+        self._spans[name] = (stamps[0], stamps[-1])
+        return True
 
     def set_static(self, key: str, value: Any) -> None:
         """Note what is true throughout the episode: str, int, float, bool, bytes, list or dict. Raises PositronicError
@@ -172,6 +201,12 @@ class EpisodeWriter:
             raise PositronicError(f"Episode {self.id} ({self.path}) is closed; start another with new_episode().")
 
     def _new_signal(self, name: str, value: Any) -> VectorWriter | VideoWriter:
+        self._check_name(name)
+        if isinstance(value, np.ndarray) and value.dtype == np.uint8 and value.ndim == 3 and value.shape[2] == 3:
+            return VideoWriter(name, self.path, self._video)
+        return VectorWriter(name, self.path / f"{name}{VECTOR_SUFFIX}")
+
+    def _check_name(self, name: str) -> None:
         if name in self._statics:
             raise PositronicError(f"Signal '{name}': this episode has a static of that name already.")
         if not name or "/" in name or name.startswith(".") or (name + VECTOR_SUFFIX).endswith(INDEX_SUFFIX):
@@ -179,9 +214,6 @@ class EpisodeWriter:
                 f"Signal '{name}': not a name, as it becomes a file's name. Use letters, digits, '_' and inner dots, "
                 "and do not end in '.frames'."
             )
-        if isinstance(value, np.ndarray) and value.dtype == np.uint8 and value.ndim == 3 and value.shape[2] == 3:
-            return VideoWriter(name, self.path, self._video)
-        return VectorWriter(name, self.path / f"{name}{VECTOR_SUFFIX}")
 
     def _files(self) -> dict[str, dict[str, Any]]:
         return describe(path for path in self.path.iterdir() if path.name != keys.UNFINISHED)

@@ -8,20 +8,18 @@ interruption.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from positronic.conventions import differences
 from positronic.errors import PositronicError
-from positronic.raw.layout import ID_DIGITS, episode_paths, is_finished, numbered_subdirs
+from positronic.raw.layout import episode_paths, is_finished, remove_unfinished
 from positronic.rollout.recorder import flat
 from positronic.utils.files import replace_text
 
 COLLECTION_FILE = "collect.json"
 ASKED, FAILED, NUM_EPISODES = "asked", "failed", "num_episodes"
-HIDDEN = f".{'[0-9]' * ID_DIGITS}-*"  # an episode that is being made or removed
 
 
 class Collection:
@@ -97,14 +95,6 @@ class Collection:
     def _write(self) -> None:
         record = {NUM_EPISODES: self.num_episodes, ASKED: self._asked, FAILED: sorted(self._failed)}
         replace_text(self.root / COLLECTION_FILE, json.dumps(record, indent=1) + "\n")
-
-
-def remove_unfinished(root: Path) -> None:
-    """Remove what a killed run was recording. Only the one process that writes into ``root`` may call it."""
-    left = [path for path in episode_paths(root) if not is_finished(path)]
-    left += [path for block in numbered_subdirs(root) for path in block.glob(HIDDEN)]
-    for path in left:
-        shutil.rmtree(path)
 
 
 def _read(path: Path) -> dict[str, Any]:

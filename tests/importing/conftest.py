@@ -7,12 +7,17 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 from PIL import Image
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
+from positronic.embodiments.config import EmbodimentConfig
+from positronic.embodiments.embodiment import Embodiment, build_embodiment
+
 TYPES = get_typestore(Stores.ROS2_HUMBLE)
 START_NS = 1_700_000_000 * 10**9
+EMBODIMENTS = Path(__file__).parents[2] / "conf" / "embodiment"
 CAMERAS = ("cam_high", "cam_left_wrist", "cam_right_wrist")
 
 
@@ -128,3 +133,30 @@ def _rows(frames: np.ndarray) -> np.ndarray:
     files = [jpeg_of(frame[..., ::-1]) for frame in frames]
     longest = max(map(len, files))
     return np.stack([np.pad(file, (0, longest - len(file))) for file in files])
+
+
+@pytest.fixture
+def robot() -> Callable[[str], Embodiment]:
+    """An embodiment of ``conf/embodiment``, by name."""
+
+    def load(name: str) -> Embodiment:
+        values = OmegaConf.load(EMBODIMENTS / f"{name}.yaml")
+        values.pop("defaults", None)
+        return build_embodiment(OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(EmbodimentConfig), values)))
+
+    return load
+
+
+@pytest.fixture
+def teleoperated(aloha: Callable[..., Path]) -> Callable[..., Path]:
+    """Writes one more file of ALOHA's layout, whose grippers close in the course of it; returns the folder."""
+
+    def make(length: int = 30, **changed: np.ndarray) -> Path:
+        numbers = {}
+        for field, ahead in (("observations/qpos", 0.0), ("action", 0.01)):
+            values = np.arange(length)[:, None] / 100 + np.arange(14) / 10 + ahead
+            values[:, [6, 13]] = np.linspace(1, 0, length)[:, None]
+            numbers[field] = values
+        return aloha(length, **numbers | changed).parent
+
+    return make

@@ -326,7 +326,7 @@ STATICS = {
     "rate": 0.5,
     "flag": False,
     "scene": b"\x00\xff",
-    "nested": {"list": [1, 2.5, "x", True, [b"y"]], "dict": {"a": {}}},
+    "nested": {"list": [1, 2.5, "x", True, [b"y"]], "dict": {"a": {}, "none": None}, "nulls": [None]},
 }
 
 
@@ -345,7 +345,7 @@ def test_bytes_are_written_as_published(episode):
     assert json.loads((episode.path / "static.json").read_text()) == {"scene": {"__bytes_b64__": "AAE="}}
 
 
-@pytest.mark.parametrize("value", [None, np.float64(1.0), np.int64(1), np.zeros(2), {1: "x"}, [None], object()])
+@pytest.mark.parametrize("value", [None, np.float64(1.0), np.int64(1), np.zeros(2), {1: "x"}, [object()], object()])
 def test_statics_that_cannot_be_recorded(episode, value):
     """The key and what is accepted are named."""
     assert "Static 'x' holds" in refusal(episode.set_static, "x", value)
