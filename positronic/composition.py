@@ -34,6 +34,7 @@ from yaml import YAMLError
 from positronic import overrides as typed_overrides
 from positronic import reads, refusals, values
 from positronic.codecs.config import FROM_CHECKPOINT
+from positronic.embodiments.config import FROM_DATA
 from positronic.errors import PositronicError
 from positronic.overrides import typed_values
 from positronic.reads import FOLLOWING_STAGES
@@ -175,6 +176,8 @@ class Loader(ConfigLoaderImpl):
     def _hidden(self, group: str, option: str) -> bool:
         if option.startswith("_") or (not group and option in ("schema", CONFIG_NAME)):
             return True
+        if group == "embodiment":
+            return option == FROM_DATA
         if group != "codec" and not group.startswith("modality/"):
             return False
         codec = self.repository.load_config(f"codec/{option}")

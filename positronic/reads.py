@@ -25,12 +25,13 @@ from positronic.stages.base import Parts
 from positronic.utils.fields import WITH
 
 ALWAYS = ("stage", "profile")
-CHECKPOINT_SAYS = ("vendor", "codec", "modality")  # for the stages that run a checkpoint
+CHECKPOINT_SAYS = ("embodiment", "vendor", "codec", "modality")  # for the stages that run a checkpoint
 FOLLOWING_STAGES = ("serve", "infer")
 REFERENCE = re.compile(r"\$\{\s*([A-Za-z_][\w.]*)\s*\}")
 # What a person does not type: it follows from the choice of a file.
 FOLLOWS = {
-    **{f"{name}.name": name for name in ("vendor", "codec", "hardware", "policy", "driver", "tracker")},
+    **{f"{name}.name": name for name in ("embodiment", "vendor", "codec", "hardware", "policy", "driver", "tracker")},
+    "embodiment.description": "embodiment",
     "codec.description": "codec",
     "codec.inference_only": "codec",
     "vendor.convert_only": "vendor",

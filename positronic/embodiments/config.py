@@ -8,6 +8,8 @@ from omegaconf import MISSING
 
 from positronic.utils.fields import above, one_of, some
 
+FROM_DATA = "from_data"  # the embodiment's name when a recording, dataset or checkpoint says which it is
+
 
 @dataclass
 class GripperConfig:

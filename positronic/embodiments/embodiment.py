@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any
 
 from positronic import conventions, keys
-from positronic.embodiments.config import ArmConfig, EmbodimentConfig, GripperConfig
+from positronic.embodiments.config import FROM_DATA, ArmConfig, EmbodimentConfig, GripperConfig
 from positronic.errors import ConventionError, PositronicError, did_you_mean, listing
 
 NAME = re.compile(r"[A-Za-z]\w*")  # of an arm, which becomes a part of keys and columns
@@ -143,22 +143,42 @@ def build_embodiment(config: EmbodimentConfig) -> Embodiment:
     return Embodiment(config.name, arms, dict(config.cameras), config.control_fps, config.description)
 
 
+def typed_embodiment(config: EmbodimentConfig) -> Embodiment | None:
+    """The embodiment that was chosen; None if the data say which it is."""
+    return None if config.name == FROM_DATA else build_embodiment(config)
+
+
+def differing_rows(mine: Mapping[str, str], theirs: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    """``(row, mine, theirs)`` for everything that ``mine`` needs and ``theirs`` does not have or has differently, and
+    for an arm of ``theirs`` that would be told nothing. Both are from ``Embodiment.contract``."""
+    needed = dict.fromkeys([*mine, *(row for row in theirs if row.startswith("arm"))])
+    rows = [(row, mine.get(row, "none"), theirs.get(row, "none")) for row in needed]
+    return [row for row in rows if row[1] != row[2]]
+
+
 def require_same_embodiment(
     mine_name: str, mine: Mapping[str, str], theirs_name: str, theirs: Mapping[str, str], hint: str
 ) -> None:
-    """Raise ConventionError, both sides printed, unless everything that ``mine`` needs is there and the same.
-
-    ``mine``, ``theirs``: from ``Embodiment.contract``. What only ``theirs`` has is a camera that nobody asks for, or an
-    arm that would not be told anything; the latter is refused too.
-    """
-    needed = set(mine) | {row for row in theirs if row.startswith("arm")}
-    rows = [row for row in (*mine, *theirs) if row in needed and mine.get(row) != theirs.get(row)]
+    """Raise ConventionError, both sides printed, when there are ``differing_rows``. ``hint``: what to do next."""
+    rows = differing_rows(mine, theirs)
     if rows:
-        lines = [
-            f"  {row}: {mine_name} has {mine.get(row, 'none')}; {theirs_name} has {theirs.get(row, 'none')}"
-            for row in dict.fromkeys(rows)
-        ]
+        lines = [f"  {row}: {mine_name} has {one}; {theirs_name} has {other}" for row, one, other in rows]
         raise ConventionError("\n".join([f"{mine_name} and {theirs_name} are not the same robot:", *lines, hint]))
+
+
+def require_needed(whose: str, needed: Mapping[str, str], embodiment: Embodiment, hint: str) -> None:
+    """Raise ConventionError, both sides printed, when ``embodiment`` is not what ``whose`` codec needs.
+
+    ``needed``: as ``Codec.robot``: what the codec does not use is not in it, and does not count.
+    """
+    quantities = {row.rpartition(": ")[2] for row in needed}
+    found = embodiment.contract(
+        [row.removeprefix("camera ") for row in needed if row.startswith("camera ")],
+        with_joints="joints" in quantities,
+        with_poses="pose" in quantities,
+        with_gripper="gripper" in quantities,
+    )
+    require_same_embodiment(whose, needed, f"embodiment={embodiment.name}", found, hint)
 
 
 def _build_arm(config: EmbodimentConfig, typed: str, name: str, arm: ArmConfig) -> Arm:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from omegaconf import MISSING
 
 from positronic.codecs.config import CodecConfig, ModalityConfig
+from positronic.embodiments.config import EmbodimentConfig
 from positronic.hardware.config import HardwareConfig
 from positronic.raw.config import DatasetConfig
 from positronic.rollout.config import DriverConfig, PolicyConfig
@@ -50,6 +51,7 @@ class Parts:
     composed: ClassVar[tuple[Composed, Parts] | None] = None  # what compose() was given, and made of it
 
     stage: str = MISSING
+    embodiment: EmbodimentConfig = MISSING
     dataset: DatasetConfig = MISSING
     vendor: VendorConfig = MISSING
     codec: CodecConfig = MISSING
