@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from positronic.rollout.policies import LocalPolicy
     from positronic.stages.collect import Collect, Collected
     from positronic.stages.convert import Baked, Convert
+    from positronic.stages.import_ import Import, Imported
     from positronic.stages.infer import Evaluated, Infer
     from positronic.stages.stats import Measured, Stats
     from positronic.stages.train import Train, Trained
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 @overload
 def run(config: Collect) -> Collected: ...
+@overload
+def run(config: Import) -> Imported: ...
 @overload
 def run(config: Convert) -> Baked: ...
 @overload

@@ -28,7 +28,7 @@ from positronic.composition import compose_config, stop
 from positronic.errors import PositronicError
 from positronic.reads import check_references
 from positronic.refusals import unknown_key
-from positronic.schemas import SCHEMAS, STAGES, fields_of
+from positronic.schemas import SCHEMAS, STAGES, fields_of, module_of
 from positronic.stages.base import Parts
 from positronic.storage.uri import LOCAL_SCHEME
 from positronic.utils.command_line import Composed
@@ -125,7 +125,7 @@ def run_stage(cfg: DictConfig) -> None:
 
 def stage_of(config: Parts) -> Callable[[Parts], Any]:
     """The function that runs the config's stage and returns its result."""
-    return importlib.import_module(f"positronic.stages.{config.stage}").run
+    return importlib.import_module(f"positronic.stages.{module_of(config.stage)}").run
 
 
 def _refused(hydra: DictConfig, error: PositronicError) -> BaseException:

@@ -65,6 +65,8 @@ WANTED = {
     "checkpoints_dir": "<an experiment's folder, the one that holds checkpoints/>",
     "policy.checkpoints_dir": "<an experiment's folder, the one that holds checkpoints/>",
     "hardware.path": "<folder of raw episodes>",
+    "source": "hdf5|lerobot|mcap|rlds",
+    "path": "<folder or file of the recordings>",
 }
 
 

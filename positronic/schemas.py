@@ -7,6 +7,7 @@ YAML.
 from __future__ import annotations
 
 import dataclasses
+import keyword
 import re
 import types
 import typing
@@ -23,6 +24,7 @@ from positronic.rollout.config import LocalPolicyConfig, RemotePolicyConfig, Scr
 from positronic.stages.base import Parts
 from positronic.stages.collect import Collect
 from positronic.stages.convert import Convert
+from positronic.stages.import_ import Import
 from positronic.stages.infer import Infer
 from positronic.stages.serve import Serve
 from positronic.stages.stats import Stats
@@ -31,6 +33,7 @@ from positronic.utils.fields import RULE
 
 STAGES: dict[str, type[Parts]] = {
     "collect": Collect,
+    "import": Import,
     "convert": Convert,
     "stats": Stats,
     "train": Train,
@@ -88,6 +91,11 @@ def parameters(stages: Iterable[str], key: str) -> list[Parameter]:
             return [Parameter(value) for value in values]
         found = [child for parameter in found for child in _children(parameter, name)]
     return found
+
+
+def module_of(stage: str) -> str:
+    """The name of the stage's module in ``positronic.stages``: the stage's own, with a ``_`` where Python has it."""
+    return f"{stage}_" if keyword.iskeyword(stage) else stage
 
 
 def own_parameters(stage: str) -> list[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import positronic
-from positronic.schemas import STAGES
+from positronic.schemas import STAGES, module_of
 from positronic.stages.convert import Baked
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -83,7 +83,7 @@ def test_importing_the_package_imports_nothing_else():
 @pytest.mark.parametrize("stage", sorted(set(STAGES) - {"serve"}))
 def test_every_stage_returns_a_frozen_result_that_says_where_it_is(stage):
     """A typed value with a path; a server returns when it is ended."""
-    module = import_module(f"positronic.stages.{stage}")
+    module = import_module(f"positronic.stages.{module_of(stage)}")
     kind = getattr(module, inspect.signature(module.run).return_annotation)
     assert is_dataclass(kind)
     assert kind.__dataclass_params__.frozen

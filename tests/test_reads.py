@@ -11,10 +11,10 @@ from positronic import overrides, reads
 from positronic.composition import compose_config
 from positronic.config import CONF
 from positronic.errors import PositronicError
-from positronic.schemas import STAGES, fields_of, own_parameters, parameters, raw_values
+from positronic.schemas import STAGES, fields_of, module_of, own_parameters, parameters, raw_values
 
 PACKAGE = Path(positronic.__file__).parent
-NEEDED = {"serve": ["checkpoints_dir=x"]}
+NEEDED = {"serve": ["checkpoints_dir=x"], "import": ["source=hdf5", "path=x"]}
 # Parts whose choice decides which keys there are: each choice is walked too.
 VARIANTS = {
     "infer": (
@@ -46,7 +46,7 @@ def refused(cfg, key):
 @cache
 def reached(stage):
     """Every module of ours that a stage imports, at once or late, but for the configs and what composes them."""
-    ahead, seen = [PACKAGE / "stages" / f"{stage}.py"], set()
+    ahead, seen = [PACKAGE / "stages" / f"{module_of(stage)}.py"], set()
     while ahead:
         path = ahead.pop()
         if path in seen or not path.exists() or (path.parent == PACKAGE and path.stem not in ("keys", "geometry")):

@@ -101,12 +101,20 @@ def read_mapping(path: Path) -> ImportMapping:
     Whether the fields are there is checked with the source (``importing.check``).
     """
     try:
-        content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+        return read_text(path.read_text(), str(path))
     except FileNotFoundError:
         raise PositronicError(f"mapping={path}: there is no such file.") from None
-    except (YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise PositronicError(f"{path}: expected a mapping in YAML ({str(error).strip()}).") from None
-    return from_dict(content, str(path))
+
+
+def read_text(text: str, where: str) -> ImportMapping:
+    """The mapping that is written there. Raises PositronicError as ``read_mapping`` does."""
+    try:
+        content = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
+    except (YAMLError, OmegaConfBaseException, ValueError) as error:
+        raise PositronicError(f"{where}: expected a mapping in YAML ({str(error).strip()}).") from None
+    return from_dict(content, where)
 
 
 def write_mapping(path: Path, mapping: ImportMapping, remarks: Mapping[str, str] | None = None) -> None:

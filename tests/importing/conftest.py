@@ -1,6 +1,7 @@
 """Small recordings in other formats, made with those formats' own writers."""
 
 import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from positronic.embodiments.embodiment import Embodiment, build_embodiment
 TYPES = get_typestore(Stores.ROS2_HUMBLE)
 START_NS = 1_700_000_000 * 10**9
 EMBODIMENTS = Path(__file__).parents[2] / "conf" / "embodiment"
+OSC = {"type": "OSC_POSE", "control_delta": True}
 CAMERAS = ("cam_high", "cam_left_wrist", "cam_right_wrist")
 
 
@@ -160,3 +162,28 @@ def teleoperated(aloha: Callable[..., Path]) -> Callable[..., Path]:
         return aloha(length, **numbers | changed).parent
 
     return make
+
+
+@pytest.fixture
+def robomimic(tmp_path: Path) -> Callable[..., Path]:
+    """Writes robomimic's layout, one file of three episodes, of which the second has another length."""
+    return lambda *arguments: write_robomimic(tmp_path / "image.hdf5", *arguments)
+
+
+def write_robomimic(path: Path, controller: object = OSC, robot: str = "Panda") -> Path:
+    with h5py.File(path, "w") as file:
+        env_args = {"env_name": "Lift", "env_kwargs": {"control_freq": 20, "controller_configs": controller}}
+        env_args["env_kwargs"]["robots"] = [robot]
+        file.create_group("data").attrs.update(total=55, env_args=json.dumps(env_args))
+        for number, length in ((0, 20), (2, 15), (10, 20)):
+            demo = file.create_group(f"data/demo_{number}")
+            demo.attrs.update(num_samples=length, model_file="<mujoco>" + " " * 1000)
+            demo["actions"] = np.full((length, 7), 0.5)
+            demo["states"] = np.zeros((length, 32))
+            demo["obs/robot0_eef_pos"] = np.full((length, 3), number, float)
+            demo["obs/robot0_joint_pos"] = np.zeros((length, 7))
+            demo["obs/robot0_gripper_qpos"] = np.tile([0.04, -0.04], (length, 1))
+            demo["obs/robot0_eef_quat"] = np.tile([0.0, 0.0, 0.0, 1.0], (length, 1))
+            demo["obs/agentview_image"] = np.full((length, 32, 48, 3), number, np.uint8)
+        file["mask/train"] = np.array([b"demo_0", b"demo_2"])
+    return path

@@ -1,6 +1,5 @@
 """HDF5 recordings: ALOHA's and robomimic's layout, and others, field by field as they were written."""
 
-import json
 import pickle
 
 import h5py
@@ -157,34 +156,6 @@ def test_a_damaged_frame_is_named(aloha):
         file[HIGH][7] = 0
     with pytest.raises(PositronicError, match=f"'{HIGH}', sample 7: neither a JPEG nor a PNG"):
         frames(only(path), HIGH)
-
-
-OSC = {"type": "OSC_POSE", "control_delta": True}
-
-
-@pytest.fixture
-def robomimic(tmp_path):
-    """Writes one file of three episodes, of which the second has another length."""
-    return lambda *arguments: write_robomimic(tmp_path / "image.hdf5", *arguments)
-
-
-def write_robomimic(path, controller=OSC, robot="Panda"):
-    with h5py.File(path, "w") as file:
-        env_args = {"env_name": "Lift", "env_kwargs": {"control_freq": 20, "controller_configs": controller}}
-        env_args["env_kwargs"]["robots"] = [robot]
-        file.create_group("data").attrs.update(total=55, env_args=json.dumps(env_args))
-        for number, length in ((0, 20), (2, 15), (10, 20)):
-            demo = file.create_group(f"data/demo_{number}")
-            demo.attrs.update(num_samples=length, model_file="<mujoco>" + " " * 1000)
-            demo["actions"] = np.full((length, 7), 0.5)
-            demo["states"] = np.zeros((length, 32))
-            demo["obs/robot0_eef_pos"] = np.full((length, 3), number, float)
-            demo["obs/robot0_joint_pos"] = np.zeros((length, 7))
-            demo["obs/robot0_gripper_qpos"] = np.tile([0.04, -0.04], (length, 1))
-            demo["obs/robot0_eef_quat"] = np.tile([0.0, 0.0, 0.0, 1.0], (length, 1))
-            demo["obs/agentview_image"] = np.full((length, 32, 48, 3), number, np.uint8)
-        file["mask/train"] = np.array([b"demo_0", b"demo_2"])
-    return path
 
 
 def test_robomimics_demos_are_episodes_at_the_rate_of_their_environment(robomimic):
