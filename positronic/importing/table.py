@@ -20,14 +20,15 @@ def mapping_table(mapping: ImportMapping, fields: Mapping[str, FieldInfo]) -> Ta
     return _table(mapping, fields, {}, {})
 
 
-def proposal_table(proposal: Proposal, fields: Mapping[str, FieldInfo]) -> Group:
-    """A proposal, whose open conventions stand out with what is believed and why."""
-    mapping = proposal.mapping
+def proposal_table(proposal: Proposal, fields: Mapping[str, FieldInfo], unsupported: Mapping[str, str]) -> Group:
+    """A proposal, whose open conventions stand out with what is believed and why. ``unsupported``: what of the
+    recording is no field, and why."""
+    reasons = {field: proposal.reasons.get(field, "") for field in proposal.mapping.left_out} | dict(unsupported)
     left = Table("left out", "why", title="Not imported", title_justify="left")
-    for field in mapping.left_out:
-        left.add_row(field, proposal.reasons.get(field, ""))
-    table = _table(mapping, fields, proposal.beliefs, proposal.reasons)
-    return Group(table, left) if mapping.left_out else Group(table)
+    for name, reason in reasons.items():
+        left.add_row(name, reason)
+    table = _table(proposal.mapping, fields, proposal.beliefs, proposal.reasons)
+    return Group(table, left) if reasons else Group(table)
 
 
 def _table(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from positronic.embodiments.embodiment import Embodiment
     from positronic.importing.mapping import ImportMapping
     from positronic.importing.propose import Proposal
-    from positronic.importing.recording import Recorded, Refused
+    from positronic.importing.recording import Plan, Recorded, Refused
     from positronic.importing.source import Source
 
 SHOWN = 12  # remarks about episodes
@@ -171,7 +171,7 @@ def _agreed(config: Import, source: Source, robot: Embodiment, count: int, conso
     has_task = source.episodes()[0].task is not None
     proposal = propose(config.source, source.fields(), robot, has_task)
     proposal = replace(proposal, mapping=_typed(config, proposal.mapping))
-    console.print(proposal_table(proposal, source.fields()))
+    console.print(proposal_table(proposal, source.fields(), getattr(source, "unsupported", {})))
     if config.agree:
         agreed = proposal.agreed()
         return agreed if not agreed.undecided else _refuse_to_guess(config, replace(proposal, mapping=agreed))
@@ -210,7 +210,7 @@ def _refuse_to_guess(config: Import, proposal: Proposal) -> ImportMapping:
     )
 
 
-def _import(config: Import, source: Source, plan: object, console: Console) -> Imported:
+def _import(config: Import, source: Source, plan: Plan, console: Console) -> Imported:
     from positronic.importing.folder import ImportFolder, imported
     from positronic.raw.upload import RECORDING
     from positronic.storage.outgoing import synced_output
@@ -235,7 +235,7 @@ def _import(config: Import, source: Source, plan: object, console: Console) -> I
 def _record(
     config: Import,
     source: Source,
-    plan: object,
+    plan: Plan,
     root: Path,
     there: dict[str, int],
     done: list[Recorded | Refused],
