@@ -76,3 +76,14 @@ def test_a_made_up_dataset_is_opened_whole(printed):
 def test_a_release_that_does_not_run_is_told_of_and_left_out(printed):
     assert any("ModuleNotFoundError" in line for line in printed)
     assert not any(line.startswith("│ published") for line in printed)
+
+
+def test_the_benchmark_of_the_import_ends_with_its_figures():
+    """Each case against the plain loop."""
+    command = [sys.executable, "scripts/bench_import.py", "--episodes=2", "--seconds=0.4", "--rounds=1", "--size=64x48"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout.splitlines()[-1])
+    for case in ("hdf5", "mcap", "copied_video"):
+        assert figures[f"{case}_mb_s"] > 0
+        assert figures[f"{case}_vs_loop"] > 0
