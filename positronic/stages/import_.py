@@ -96,9 +96,9 @@ def run(config: Import) -> Imported:
     from positronic.storage.folder import fetch
 
     console = Console(stderr=True)  # stdout is for the summary
+    _require_another_folder(config)
     source = open_source(config.source, fetch(config.path, config.storage))
-    robot = _robot(config, source)
-    episodes = source.episodes()
+    robot, episodes = _robot(config, source), source.episodes()
     if not episodes:
         raise PositronicError(f"path={config.path}: it holds no episode.")
     mapping, where = _mapping(config, source, robot, len(episodes), console)
@@ -107,6 +107,15 @@ def run(config: Import) -> Imported:
     Console().print(result)
     print(_next(result))
     return result
+
+
+def _require_another_folder(config: Import) -> None:
+    """The default output is named after the recordings, and they may lie just there."""
+    from positronic.storage import is_remote
+
+    mine, theirs = config.output_dir, config.path
+    if not is_remote(mine) and not is_remote(theirs) and Path(mine).resolve() == Path(theirs).resolve():
+        raise PositronicError(f"{theirs} holds the recordings. Import elsewhere, e.g. output_dir={mine}_raw.")
 
 
 def _robot(config: Import, source: Source) -> Embodiment:
@@ -129,12 +138,18 @@ def _mapping(
 ) -> tuple[ImportMapping, str]:
     """The mapping to import by, and what messages call it: the file that was typed, the one that is saved, what the
     recording states, or what a person has agreed to."""
+    from positronic.importing.mapping import OPEN
     from positronic.importing.table import mapping_table
 
     told = _told(config, source, robot)
     if told is None:
         return _agreed(config, source, robot, count, console), "that was proposed"
     mapping, where = told
+    if mapping.source not in (OPEN, config.source):
+        raise PositronicError(
+            f"The mapping {where} is of source: {mapping.source}, found source={config.source}. Type "
+            f"source={mapping.source}, or another mapping=."
+        )
     mapping = _typed(config, mapping)
     console.print(mapping_table(mapping, source.fields()))
     return mapping, where

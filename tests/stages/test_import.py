@@ -152,6 +152,23 @@ def test_another_mapping_for_the_same_folder_is_refused(recorded):
         run(config(recorded, f"mapping={file}", "task=Pour."))
 
 
+def test_a_mapping_of_another_format_is_refused(recorded):
+    """It may name fields that happen to be there."""
+    file = agreed(recorded)
+    file.write_text(file.read_text().replace("source: hdf5", "source: mcap"))
+    with pytest.raises(PositronicError, match=r"is of source: mcap, found source=hdf5. Type source=mcap"):
+        run(config(recorded, f"mapping={file}"))
+
+
+def test_recordings_are_not_mixed_with_what_becomes_of_them(recorded):
+    """The default output goes by the same name."""
+    kept = [each for each in typed(recorded) if not each.startswith("output_dir")]
+    with pytest.raises(
+        PositronicError, match=rf"holds the recordings. Import elsewhere, e.g. output_dir={recorded}/?_raw"
+    ):
+        run(positronic.compose([*kept, f"output_dir={recorded}/"]))
+
+
 def test_the_robot_is_not_guessed(recorded):
     """The choices are listed."""
     with pytest.raises(PositronicError, match=r"Type embodiment=<name>, one of aloha, .*ur5e or your own"):
