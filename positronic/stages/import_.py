@@ -228,12 +228,14 @@ def _refuse_to_guess(config: Import, proposal: Proposal) -> ImportMapping:
 def _import(config: Import, source: Source, plan: Plan, console: Console) -> Imported:
     from positronic.importing.folder import ImportFolder, imported
     from positronic.raw.upload import RECORDING
+    from positronic.storage import is_remote
     from positronic.storage.outgoing import synced_output
 
     begin, kept, done = time.monotonic(), 0, []
     try:
         with synced_output(config.output_dir, RECORDING, config.storage, resume=True) as root:
-            folder = ImportFolder(root, config.path, plan.mapping, plan.embodiment)
+            where = config.path if is_remote(config.path) else str(Path(config.path).resolve())
+            folder = ImportFolder(root, where, plan.mapping, plan.embodiment)
             there = folder.begin()
             try:
                 _record(config, source, plan, root, there, done, console)

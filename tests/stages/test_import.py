@@ -115,7 +115,8 @@ def test_the_same_command_again_imports_only_what_is_new(recorded):
     """By the saved mapping, without being asked."""
     run(config(recorded, f"mapping={agreed(recorded)}"))
     write(recorded / "take_4.h5", 4)
-    result = run(config(recorded))
+    kept = [each for each in typed(recorded) if not each.startswith("path")]
+    result = run(positronic.compose([*kept, f"path={recorded.parent}/./{recorded.name}"]))  # the same place
     assert [(each.name, each.episode_id) for each in result.recorded] == [("take_4.h5", 4)]
     assert result.episodes == 5
 
