@@ -27,6 +27,11 @@ def require_sound(mapping: ImportMapping, fields: Fields, embodiment: Embodiment
 
 def problems(mapping: ImportMapping, fields: Fields, embodiment: Embodiment) -> list[str]:
     """One sentence for each fault; empty for a mapping that can be used."""
+    if mapping.embodiment not in (OPEN, embodiment.name):
+        return [
+            f"embodiment: {mapping.embodiment}, but embodiment={embodiment.name} is chosen. Type "
+            f"embodiment={mapping.embodiment}, or change the mapping."
+        ]
     found = [
         *_of_all(mapping, fields, embodiment),
         *(sentence for key, signal in mapping.signals.items() for sentence in _of_one(key, signal, fields, embodiment)),
@@ -35,11 +40,6 @@ def problems(mapping: ImportMapping, fields: Fields, embodiment: Embodiment) -> 
 
 
 def _of_all(mapping: ImportMapping, fields: Fields, embodiment: Embodiment) -> Iterator[str]:
-    if mapping.embodiment not in (OPEN, embodiment.name):
-        yield (
-            f"embodiment: {mapping.embodiment}, but embodiment={embodiment.name} is chosen. Type "
-            f"embodiment={mapping.embodiment}, or change the mapping."
-        )
     if not mapping.signals:
         yield f"signals: none. Type for each e.g. '{q.keys_of(embodiment)[0]}: {{from: <field>}}'."
     yield from (

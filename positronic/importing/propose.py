@@ -200,6 +200,8 @@ def _why_left_out(name: str, info: FieldInfo, embodiment: Embodiment) -> str:
         return "a text"
     if info.names and any(word in words(each) for each in info.names for word in ("delta",)):
         return "changes of a pose, which are no command by themselves"
+    if info.names and info.size > 1:
+        return f"its numbers ({listing(info.names, 7)}) are not called like those of embodiment={embodiment.name}"
     return f"no raw signal of embodiment={embodiment.name} by its name and size"
 
 

@@ -57,6 +57,7 @@ def recorder(root: Path, plan: Plan) -> Iterator[Callable[[Task], Recorded | Ref
         try:
             return record(writer, task.episode, task.episode_id, plan)
         except PositronicError as error:
-            return Refused(task.episode.name, str(error))
+            name, reason = task.episode.name, str(error)
+            return Refused(name, reason if name in reason else f"{name}: {reason}")
 
     yield work

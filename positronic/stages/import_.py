@@ -219,6 +219,8 @@ def _refuse_to_guess(config: Import, proposal: Proposal) -> ImportMapping:
     replace_text(file, text)
     undecided, typed = proposal.mapping.undecided, again(f"mapping={file}")
     edit = f"decide what is ??? in {file} (each with what is believed)" if undecided else f"look through {file}"
+    if not proposal.mapping.signals:
+        edit = f"no field goes by a name that this robot knows; write the signals into {file} (docs/importing.md)"
     more = "\nTo take everything that is believed, type agree=true." if undecided and not config.agree else ""
     raise PositronicError(
         f"Nothing is imported until somebody agrees to the mapping: {edit}, and type\n  {typed}{more}"

@@ -120,6 +120,15 @@ def test_of_two_fields_that_could_be_one_signal_none_is_taken(tmp_path, proposal
     assert found.reasons["a/joints"] == "a/joints, b/joints could each be robot_state.q: map the one that is"
 
 
+def test_joints_of_other_names_are_left_out_with_them(bag, proposal):
+    """As many as the robot has, but who knows in which order."""
+    for at in range(3):
+        bag.joints(at * 20 * MS + MS, {f"axis_{place}": 0.0 for place in range(6)})
+    found = proposal(McapSource(bag.write()), "ur5e", "mcap")
+    assert found.mapping.left_out == ("/joint_states.position",)
+    assert "(axis_0, axis_1, axis_2, axis_3, axis_4, axis_5) are not called" in found.reasons["/joint_states.position"]
+
+
 def test_a_robot_whose_recordings_hold_no_poses_gets_none(tmp_path, proposal):
     """SO-101."""
     found = proposal(hdf5(tmp_path, ee_pose=np.zeros((20, 7)), q=np.zeros((20, 5))), "so101")

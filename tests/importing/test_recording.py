@@ -105,6 +105,17 @@ def test_an_episode_that_is_damaged_spoils_only_itself(teleoperated, plan, tmp_p
     assert [(name, result.episode_id) for name, result in again.items()] == [("episode_0.hdf5", 0)]
 
 
+def test_a_refusal_names_the_episode(teleoperated, plan, tmp_path):
+    """Also where the fault was found while it was written."""
+    source = Hdf5Source(teleoperated())
+    with h5py.File(source.files[0], "a") as file:
+        del file["observations/images/cam_high"]
+        file["observations/images/cam_high"] = np.zeros((30, 33, 48, 3), np.uint8)
+    source = Hdf5Source(source.path)
+    refused = run(source, plan(source), tmp_path / "raw")["episode_0.hdf5"]
+    assert refused.reason.startswith("episode_0.hdf5: Camera 'image.cam_high' sends frames of 33 x 48")
+
+
 def test_new_episodes_of_the_source_are_added(teleoperated, plan, tmp_path):
     """Those that are there keep their ids, wherever the new ones stand."""
     teleoperated()

@@ -153,6 +153,16 @@ def test_another_mapping_for_the_same_folder_is_refused(recorded):
         run(config(recorded, f"mapping={file}", "task=Pour."))
 
 
+def test_a_camera_that_the_robot_lacks_is_added_by_what_the_message_says(recorded):
+    """With its role, in the recording's embodiment too."""
+    file = agreed(recorded)
+    file.write_text(file.read_text().replace("image.wrist:", "image.hand:"))
+    with pytest.raises(PositronicError, match=r"'embodiment.cameras=\{hand: <role>\}'"):
+        run(config(recorded, f"mapping={file}"))
+    result = run(config(recorded, f"mapping={file}", "embodiment.cameras={hand: hand}"))
+    assert open_dataset(result.path)[0].statics[keys.EMBODIMENT]["cameras"]["hand"] == "hand"
+
+
 def test_a_mapping_of_another_format_is_refused(recorded):
     """It may name fields that happen to be there."""
     file = agreed(recorded)
