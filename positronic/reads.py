@@ -22,7 +22,7 @@ from positronic.overrides import typed_keys, typed_values
 from positronic.schemas import STAGES, fields_of, parameters, raw_values
 from positronic.schemas import own_parameters as _own
 from positronic.stages.base import Parts
-from positronic.utils.fields import WITH
+from positronic.utils.fields import ANY, WITH
 
 ALWAYS = ("stage", "profile")
 CHECKPOINT_SAYS = ("embodiment", "vendor", "codec", "modality")  # for the stages that run a checkpoint
@@ -69,7 +69,8 @@ def keys_read(stage: str, leaves: Mapping[str, Any]) -> set[str]:
     ``leaves``: every dotted key with its value, references as they stand there.
     """
     schema = STAGES[stage]
-    read = {key for key in leaves if _declared(key, schema)}
+    silent = {key for key in schema.compares if leaves.get(key) is None}  # null agrees with everything
+    read = {key for key in leaves if _declared(key, schema)} - silent
     read |= {other for own, other in schema.null_takes.items() if leaves.get(own) is None}
     return _with_references(read, leaves)
 
@@ -123,7 +124,7 @@ def _declared(key: str, schema: type[Parts]) -> bool:
     if any(key == name or key.startswith(f"{name}.") for name in schema.ignores):
         return False
     own = set(fields_of(schema)) - set(fields_of(Parts))
-    named = (*ALWAYS, *schema.uses, *own)
+    named = (*ALWAYS, *schema.uses, *schema.compares, *own)
     return any(key == name or key.startswith(f"{name}.") for name in named)
 
 
@@ -140,7 +141,9 @@ def _check_company(cfg: DictConfig, key: str) -> None:
     for parameter in parameters([cfg.stage], key):
         for other, wanted in parameter.metadata.get(WITH, {}).items():
             node = OmegaConf.select(cfg, key.rpartition(".")[0]) if "." in key else cfg
-            if node[other] != wanted:
+            if wanted is ANY and node[other] is None:
+                raise PositronicError(f"{key} counts only with {other}=<value>. Type that too, or leave {key} out.")
+            if wanted is not ANY and node[other] != wanted:
                 said = key.split(".")[0] if other == "name" else other
                 value = str(wanted).lower() if isinstance(wanted, bool) else wanted
                 raise PositronicError(f"{key} counts only with {said}={value}. Type that too, or leave {key} out.")

@@ -74,8 +74,7 @@ def take_rest(old: Path, new: Path) -> list[str]:
 
 
 def _settings(manifest: Manifest) -> dict[str, str]:
-    """What must agree beside the recipe's contract. The last three of the modality's values go into the vendor's own
-    files."""
+    """What must agree beside the recipe's contract. Values of the modality go into the vendor's own files."""
     modality = manifest.load_recipe().modality_config
     # Aliases may differ, they only rename; how the gripper was read may not.
     gripper = "open at 1, inverted while reading" if _naming(manifest).inverted_gripper else "0=open 1=closed"
@@ -88,7 +87,12 @@ def _settings(manifest: Manifest) -> dict[str, str]:
         "modality.task_key": modality.task_key,
         "modality.config_name": str(modality.config_name),
         "modality.action_chunk": str(modality.action_chunk),
+        "val_fraction, val_seed": _holdout(manifest),
     }
+
+
+def _holdout(manifest: Manifest) -> str:
+    return "none held out" if manifest.holdout is None else f"{manifest.holdout.fraction}, {manifest.holdout.seed}"
 
 
 def _naming(manifest: Manifest) -> Naming:

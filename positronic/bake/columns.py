@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -55,9 +55,9 @@ class Spool:
 
 
 @contextmanager
-def spooled(root: Path, names: Sequence[str]) -> Iterator[Spool]:
+def spooled(root: Path, names: Sequence[str], leave_out: Collection[int] = ()) -> Iterator[Spool]:
     """The columns, for work that reads them many times: a dataset may be a hundred thousand files, and opening one
-    costs as much as reading it.
+    costs as much as reading it. ``leave_out``: indices of episodes that are not wanted.
 
     The temporary files are in the dataset's folder, if it can be written to.
     """
@@ -66,7 +66,9 @@ def spooled(root: Path, names: Sequence[str]) -> Iterator[Spool]:
         place = root if os.access(root, os.W_OK) else None  # /tmp may be small, or in memory
         files = {name: stack.enter_context(tempfile.TemporaryFile(dir=place)) for name in names}
         kinds: dict[str, tuple[np.dtype, int]] = {}
-        for columns in episode_columns(root, names):
+        for index, columns in enumerate(episode_columns(root, names)):
+            if index in leave_out:
+                continue
             lengths.append(len(columns[names[0]]))
             for name, rows in columns.items():
                 files[name].write(np.ascontiguousarray(rows).data)

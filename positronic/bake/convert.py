@@ -13,12 +13,14 @@ from typing import Any
 from positronic.bake.append import require_appendable, take_rest
 from positronic.bake.companions import Companion
 from positronic.bake.density import require_density
+from positronic.bake.holdout import require_two_sides
 from positronic.bake.manifest import Manifest, read_manifest
 from positronic.bake.orientation import with_reference_rotations
 from positronic.bake.pieces import Pieces
 from positronic.bake.report import BakeReport, write_report
 from positronic.bake.run import BakeOptions, Progress, Run
 from positronic.bake.sampling import require_signals
+from positronic.bake.sidecar import read_sources
 from positronic.codecs.build import Recipe
 from positronic.errors import PositronicError, listing
 from positronic.raw.dataset import Dataset
@@ -92,10 +94,12 @@ def _check(
         )
     require_signals(dataset, codec)
     require_density(dataset, codec.signals, codec.timing.fps)
-    if not options.append:
-        return None
-    before = read_manifest(output)
-    require_appendable(before, planned, output)
+    before = read_manifest(output) if options.append else None
+    if before is not None:
+        require_appendable(before, planned, output)
+    if options.holdout is not None:  # before hours of encoding
+        there = [] if before is None else read_sources(local_path(output), before).uids
+        require_two_sides(options.holdout, [*there, *(episode.without_cameras().uid for episode in dataset)])
     return before
 
 
@@ -122,5 +126,7 @@ def _plan(dataset: Dataset, recipe: Recipe, options: BakeOptions, provenance: Ma
         max_staleness_sec=options.max_staleness_sec,
         max_state_staleness_sec=options.max_state_staleness_sec,
         video=asdict(options.video),
+        choice=dataset.chosen and dataset.chosen.to_dict(),
+        held_out=options.holdout and options.holdout.to_dict([]),
         provenance=dict(provenance),
     )

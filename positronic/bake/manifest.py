@@ -14,6 +14,7 @@ from typing import Any
 
 from positronic import keys
 from positronic.bake.file_list import read_file_list, recorded
+from positronic.bake.holdout import Holdout, holdout
 from positronic.bake.reading import AGAIN
 from positronic.codecs.build import Recipe
 from positronic.errors import PositronicError
@@ -21,6 +22,7 @@ from positronic.raw.layout import episode_paths
 from positronic.storage import local_path, partial_path
 
 FORMAT = 1
+ONLY_IF_SAID = ("choice", "held_out")
 BAKE_HINT = "Bake one with `python run.py stage=convert dataset.path=<raw dataset> vendor=... codec=...`."
 
 
@@ -32,7 +34,9 @@ class Manifest:
     how many episodes it added, and the values of those fields that may differ; the other fields are of the first bake.
     ``file_list``: whether ``meta/positronic_files.txt`` records every file (older bakes did not write it).
     ``joint_names``: in order, if the codec has joints and the recordings note them. ``digest``: sha256 over the source
-    episodes in order, so that equal digests mean equal data under equal recipes.
+    episodes in order, so that equal digests mean equal data under equal recipes. ``choice``: which episodes of the
+    recording were asked for, as ``raw.choice.Chosen`` says; None: all. ``held_out``: which are not to be trained on, as
+    ``Holdout`` says; None: none. These two are only in the file when they say something.
     """
 
     recipe: dict[str, Any]
@@ -52,10 +56,13 @@ class Manifest:
     appended: list[dict[str, Any]] = field(default_factory=list)
     file_list: bool = False
     joint_names: list[str] | None = None
+    choice: dict[str, Any] | None = None
+    held_out: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
-        return {"format": FORMAT} | asdict(self)
+        fields = {"format": FORMAT} | asdict(self)
+        return {name: value for name, value in fields.items() if name not in ONLY_IF_SAID or value is not None}
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Manifest:
@@ -65,6 +72,23 @@ class Manifest:
     def load_recipe(self) -> Recipe:
         """The codec and modality that the data was baked with."""
         return Recipe.from_dict(self.recipe)
+
+    @property
+    def holdout(self) -> Holdout | None:
+        """Which episodes are not to be trained on."""
+        said = self.held_out
+        return said and holdout(said["val_fraction"], said["val_seed"])
+
+    @property
+    def held_out_episodes(self) -> list[int]:
+        """Indices of these, in order."""
+        return [] if self.held_out is None else list(self.held_out["episodes"])
+
+    @property
+    def choices(self) -> list[dict[str, Any]]:
+        """Which episodes each bake into this dataset asked for, by the parameters' names; empty for all."""
+        bakes = [self.choice, *(each.get("choice") for each in self.appended)]
+        return [{} if each is None else each["said"] for each in bakes]
 
 
 def episodes_digest(rows: Iterable[tuple[str, str, int]]) -> str:

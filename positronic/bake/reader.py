@@ -6,7 +6,8 @@ which costs as much as decoding the frames.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from positronic.bake.whole import Whole, reads_videos, require_unchanged, requir
 from positronic.codecs.build import Recipe
 from positronic.codecs.table import contract_table
 from positronic.errors import PositronicError, clipped
+from positronic.raw.choice import in_words
 from positronic.utils.html import as_html
 
 Stats = dict[str, dict[str, NDArray[np.float64]]]
@@ -39,7 +41,8 @@ class BakedDataset:
     """N frames of E episodes, one after another.
 
     ``vectors``: column -> float32 (N, D). ``starts``, ``ends``: int64 (E,), an episode is the rows ``start:end``.
-    ``videos``: image column -> one span per episode. ``task_of``: int64 (N,) into ``tasks``.
+    ``videos``: image column -> one span per episode. ``task_of``: int64 (N,) into ``tasks``. ``numbers``: int64 (E,),
+    which episodes of the dataset on disk these are. ``uids``: of their source episodes.
     """
 
     root: Path
@@ -52,6 +55,8 @@ class BakedDataset:
     tasks: tuple[str, ...]
     task_of: NDArray[np.int64]
     stats: Stats
+    numbers: NDArray[np.int64]
+    uids: tuple[str, ...]
 
     def __repr__(self) -> str:
         manifest = self.manifest
@@ -88,6 +93,25 @@ class BakedDataset:
         """int64 (N,): the episode that each row belongs to."""
         return np.repeat(np.arange(len(self.starts)), self.ends - self.starts)
 
+    def only(self, episodes: Sequence[int], stats: Stats) -> BakedDataset:
+        """These of its episodes, by their places here; ``stats`` become its statistics. Nothing on disk changes."""
+        if list(episodes) == list(range(len(self.starts))):
+            return replace(self, stats=stats)
+        wanted = np.asarray(episodes, np.int64)
+        rows = np.flatnonzero(np.isin(self.episode_of, wanted))
+        ends = (self.ends - self.starts)[wanted].cumsum()
+        return replace(
+            self,
+            vectors={name: values[rows] for name, values in self.vectors.items()},
+            starts=np.append(0, ends[:-1]),
+            ends=ends,
+            videos={name: tuple(spans[k] for k in episodes) for name, spans in self.videos.items()},
+            task_of=self.task_of[rows],
+            stats=stats,
+            numbers=self.numbers[wanted],
+            uids=tuple(self.uids[k] for k in episodes),
+        )
+
 
 def open_baked(root: Path, every_byte: bool = False) -> BakedDataset:
     """Read everything but the frames; videos are asked how many they hold.
@@ -117,6 +141,8 @@ def open_baked(root: Path, every_byte: bool = False) -> BakedDataset:
         tasks=whole.tasks,
         task_of=whole.rows[features.TASK_INDEX].to_numpy(),
         stats=_stats(whole.stats, [column.name for column in modality.columns]),
+        numbers=np.arange(len(whole.uids)),
+        uids=tuple(whole.uids),
     )
 
 
@@ -125,6 +151,10 @@ def _counts(dataset: BakedDataset) -> Table:
     table = Table(title=Text(f"Baked dataset {dataset.root}"), show_header=False)
     rows = {"vendor, codec": f"{manifest.vendor}, {dataset.recipe.codec.name}", "format": manifest.dataset_format}
     rows |= {"episodes": len(dataset.starts), "frames": f"{len(dataset)} at {dataset.fps} fps"}
+    for said in filter(None, manifest.choices):
+        rows["chosen"] = in_words(said)
+    if manifest.held_out_episodes:
+        rows["held out"] = f"{len(manifest.held_out_episodes)} episodes, in no statistics"
     for number, frames in enumerate(np.bincount(dataset.task_of, minlength=len(dataset.tasks))[:SHOWN]):
         rows[f"task '{clipped(dataset.tasks[number], TASK_CHARS)}'"] = f"{frames} frames"
     for name, value in rows.items():

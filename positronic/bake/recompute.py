@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +19,13 @@ from positronic.errors import PositronicError
 
 
 def stats_json(root: Path, manifest: Manifest) -> str:
-    """The text of ``meta/stats.json`` for the whole dataset in ``root``: vectors from the data files, images from the
-    histograms, LeRobot's own columns from the lengths and tasks of the episodes.
+    """The text of ``meta/stats.json`` for the dataset in ``root``, without the episodes that are held out: vectors from
+    the data files, images from the histograms, LeRobot's own columns from the lengths and tasks of the episodes.
 
     Raises PositronicError when a file cannot be read, and for a number that is not finite.
     """
-    ledger = read_ledger(root, manifest)
-    with spooled(root, ledger.vectors) as spool:
+    ledger = read_ledger(root, manifest, manifest.held_out_episodes)
+    with spooled(root, ledger.vectors, ledger.held_out) as spool:
         for name in ledger.vectors:
             if not all(np.isfinite(block).all() for block in spool.blocks(name)):
                 raise PositronicError(
@@ -34,10 +35,12 @@ def stats_json(root: Path, manifest: Manifest) -> str:
         return stats_text(ledger.stats(spool))
 
 
-def read_ledger(root: Path, manifest: Manifest) -> Ledger:
-    """The episodes of the dataset in ``root``, by its sidecar."""
+def read_ledger(root: Path, manifest: Manifest, leave_out: Collection[int] = ()) -> Ledger:
+    """The episodes of the dataset in ``root``, by its sidecar; those of ``leave_out`` are in no statistics."""
     recipe = manifest.load_recipe()
-    ledger = Ledger(lerobot_features(recipe.modality, manifest.fps, VideoConfig(**manifest.video)), manifest.fps)
-    for _, _, length, task, histograms in read_episodes(root, read_sources(root, manifest), ledger):
-        ledger.count(task, length, histograms)
+    described = lerobot_features(recipe.modality, manifest.fps, VideoConfig(**manifest.video))
+    without = frozenset(leave_out)
+    ledger = Ledger(described, manifest.fps, lambda index, uid: index in without)
+    for uid, _, length, task, histograms in read_episodes(root, read_sources(root, manifest), ledger):
+        ledger.count(uid, task, length, histograms)
     return ledger

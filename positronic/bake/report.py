@@ -15,6 +15,7 @@ from rich.text import Text
 from positronic.bake.episode import Duplicate, Rejected
 from positronic.bake.reading import AGAIN, read_object
 from positronic.errors import PositronicError
+from positronic.raw.choice import Chosen
 from positronic.raw.leftout import NOTHING, LeftOut
 from positronic.utils.bullets import WRONG, bullets
 from positronic.utils.html import as_html
@@ -35,8 +36,10 @@ class BakeReport:
     samples whose rotation has the other sign than in the recording. ``left_out``: what else lies in the raw dataset.
     ``notes``: an episode's id and what should be said about it.
 
-    These are not in the file: ``findings``, sentences about numbers of this bake that look wrong; ``added_frames``,
-    those of this bake; ``resumed``, how many of its episodes had been baked before; ``seconds``, how long it took.
+    These are not in the file: ``chosen``, by what this bake's episodes were chosen, and ``held_out``, how many are not
+    to be trained on, which the manifest says; ``findings``, sentences about numbers of this bake that look wrong;
+    ``added_frames``, those of this bake; ``resumed``, how many of its episodes had been baked before; ``seconds``, how
+    long it took.
     """
 
     output: str | Path
@@ -55,6 +58,8 @@ class BakeReport:
     findings: tuple[str, ...] = ()
     left_out: LeftOut = NOTHING
     notes: tuple[tuple[int, str], ...] = ()
+    chosen: Chosen | None = None
+    held_out: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready. Nothing in it depends on time, machine or path."""
@@ -75,6 +80,7 @@ class BakeReport:
             "frames": f"{self.frames} at {self.fps} fps",
             "took": f"{self.seconds:.1f} s, {rate}",
         }
+        rows |= choice_rows(self.chosen, self.held_out, self.episodes)
         rows |= {f"task '{_short(task)}'": f"{frames} frames" for task, frames in list(self.tasks.items())[:SHOWN]}
         rows |= {"bad episodes": len(self.rejected)}
         rows |= {"added": f"{self.added_frames} frames"} if self.added_frames < self.frames else {}
@@ -159,6 +165,16 @@ def duplicates_error(duplicates: Sequence[Duplicate], total: int) -> PositronicE
     head = f"{len(duplicates)} of {total} episodes are already in the dataset; nothing was added:"
     lines = [f"{each.path}: the same content as episode {each.index}" for each in duplicates]
     return _listing(head, lines, "Leave them out with on_duplicate=skip.")
+
+
+def choice_rows(chosen: Chosen | None, held_out: int, episodes: int) -> dict[str, str]:
+    """Label -> text, for a table; empty when all episodes were baked to be trained on."""
+    rows = {}
+    if chosen is not None:
+        rows["chosen"] = str(chosen)
+    if held_out:
+        rows["held out"] = f"{held_out} of {episodes}, not trained on and in no statistics"
+    return rows
 
 
 def _short(task: str) -> str:

@@ -20,6 +20,7 @@ from positronic.bake.episode import BakedEpisode, Duplicate, EpisodeBaker, Rejec
 from positronic.bake.features import dimension_names, lerobot_features
 from positronic.bake.file_list import FileList, measure, recorded, write_file_list
 from positronic.bake.findings import Breaches, near_constant, opposed_signs
+from positronic.bake.holdout import Holdout, holdout, require_two_sides
 from positronic.bake.ledger import Ledger
 from positronic.bake.manifest import Manifest, manifest_bytes, read_manifest, write_manifest
 from positronic.bake.parallel import FrameCounter, Job, bake_in_order
@@ -44,18 +45,26 @@ OF_THIS_BAKE = ("task", "reader", "max_staleness_sec", "max_state_staleness_sec"
 @dataclass(frozen=True)
 class BakeOptions:
     """``task`` replaces every episode's own. ``num_workers`` 0 means one per core. ``vendor`` goes into the manifest.
-    ``append``: add to the existing dataset. ``on_duplicate``: what to do with an episode that is already in it."""
+    ``val_fraction``, ``val_seed``: which episodes are held out. ``append``: add to the existing dataset.
+    ``on_duplicate``: what to do with an episode that is already in it."""
 
     vendor: str
     dataset_format: str = keys.FORMAT_V30
     task: str | None = None
     max_staleness_sec: float | None = 1.0
     max_state_staleness_sec: float | None = 1.0
+    val_fraction: float | None = None
+    val_seed: int = 0
     on_bad_episode: str = STOP
     append: bool = False
     on_duplicate: str = STOP
     num_workers: int = 0
     video: VideoConfig = field(default_factory=VideoConfig)
+
+    @property
+    def holdout(self) -> Holdout | None:
+        """Which episodes are held out."""
+        return holdout(self.val_fraction, self.val_seed)
 
 
 class Progress:
@@ -81,7 +90,7 @@ class Run:
         self.dataset, self.options, self.folder, self.pieces, self.progress = dataset, options, folder, pieces, progress
         for image in codec.images[:1]:  # all cameras have one size and one encoder
             check_encoder(folder / "probe.mp4", image.height, image.width, fps, video)
-        self.ledger = Ledger(lerobot_features(modality, fps, video), fps)
+        self.ledger = Ledger(lerobot_features(modality, fps, video), fps, self._leaves_out)
         self.sidecar = Sidecar(folder, self.ledger.cameras)
         self.baker = EpisodeBaker(
             codec, modality, video, options.task, options.max_staleness_sec, options.max_state_staleness_sec
@@ -136,6 +145,12 @@ class Run:
             problems.append(bad_episodes_error(self.rejected, total, self.unseen))
         if problems:
             raise PositronicError("\n".join(map(str, problems)))
+        if self.options.holdout is not None:  # again, as bad episodes may have been left out
+            require_two_sides(self.options.holdout, self.ledger.uids)
+
+    def _leaves_out(self, index: int, uid: str) -> bool:
+        holdout = self.options.holdout
+        return holdout is not None and holdout.has(uid)
 
     @property
     def _stopped_by_bad(self) -> bool:
@@ -209,8 +224,9 @@ class Run:
         manifest, which must be written last."""
         self.writer.finish(self.ledger)
         for name, companion in companions.items():
-            replace_text(self.folder / name, companion_text(companion, self.folder))
+            replace_text(self.folder / name, companion_text(companion, self.folder, self.ledger.held_out))
         added = {"episodes": self.added} | {name: getattr(this, name) for name in OF_THIS_BAKE}
+        added |= {} if this.choice is None else {"choice": this.choice}
         return replace(
             first,
             episodes=len(self.ledger.lengths),
@@ -218,6 +234,7 @@ class Run:
             digest=self.sidecar.finish(),
             file_list=True,
             joint_names=list(self.joint_names) if self.joint_names else None,
+            held_out=self.options.holdout and self.options.holdout.to_dict(self.ledger.uids),
             appended=first.appended + ([added] if first is not this and self.added else []),
         )
 
@@ -256,4 +273,6 @@ class Run:
             resumed=self.resumed,
             left_out=self.dataset.left_out,
             notes=tuple(self.notes),
+            chosen=self.dataset.chosen,
+            held_out=len(self.ledger.held_out),
         )

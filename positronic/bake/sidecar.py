@@ -54,7 +54,7 @@ class Sidecar:
     def go_on(self, root: Path, sources: Sources, ledger: Ledger) -> None:
         """Begin with the episodes of the dataset in ``root``, and count them in ``ledger``."""
         for uid, fingerprint, length, task, histograms in read_episodes(root, sources, ledger):
-            ledger.count(task, length, histograms)
+            ledger.count(uid, task, length, histograms)
             self.add(uid, fingerprint, length, task, histograms)
 
     def finish(self) -> str:

@@ -52,10 +52,11 @@ MAX_READ_BYTES = 2 * 10**9
 
 @dataclass(frozen=True, eq=False)
 class Whole:
-    """A dataset that agrees with itself. ``tasks``: in the order of ``task_index``. ``rows``: the columns asked for.
-    ``stats``: ``meta/stats.json`` as it is, unless it was left out."""
+    """A dataset that agrees with itself. ``uids``: of its source episodes. ``tasks``: in the order of ``task_index``.
+    ``rows``: the columns asked for. ``stats``: ``meta/stats.json`` as it is, unless it was left out."""
 
     recipe: Recipe
+    uids: list[str]
     places: Places
     tasks: tuple[str, ...]
     rows: pa.Table
@@ -84,9 +85,11 @@ def require_whole(
     if videos:
         for camera, size in cameras.items():
             _require_frames(places, camera, manifest.fps, size)
-    stats = None if keys.STATS_FILE in anew else _stats(root / keys.STATS_FILE, recipe, manifest.frames)
+    held_out = _held_out(root, manifest, sources.uids)
+    trained = manifest.frames - int(sources.lengths[held_out].sum())
+    stats = None if keys.STATS_FILE in anew else _stats(root / keys.STATS_FILE, recipe, trained)
     require_sizes(root, files)  # last: what is found before names the episode too
-    return Whole(recipe, places, tasks, rows, stats)
+    return Whole(recipe, sources.uids, places, tasks, rows, stats)
 
 
 def require_unchanged(
@@ -155,6 +158,19 @@ def _require_same_episodes(root: Path, places: Places, lengths: NDArray[np.int64
         raise PositronicError(
             f"{tables[-1] if tables else root}: {count} episodes are listed, {sidecar} has {len(lengths)}. {AGAIN}"
         )
+
+
+def _held_out(root: Path, manifest: Manifest, uids: Sequence[str]) -> list[int]:
+    """Indices of the episodes that are not to be trained on, as the manifest lists them and their names say."""
+    if manifest.holdout is None:
+        return []
+    expected = manifest.holdout.to_dict(uids)
+    if manifest.held_out != expected:
+        raise PositronicError(
+            f"{root / keys.MANIFEST_FILE}: episodes {manifest.held_out.get('episodes')} are held out, expected "
+            f"{expected['episodes']} by their names and val_seed={manifest.holdout.seed}. {AGAIN}"
+        )
+    return expected["episodes"]
 
 
 def _require_info(path: Path, manifest: Manifest, recipe: Recipe, tasks: int) -> None:

@@ -55,7 +55,7 @@ class WriterV21:
         """Write all meta data."""
         self.close()
         write_json(self.root / keys.INFO_FILE, _info(ledger))
-        with spooled(self.root, ledger.vectors) as spool:
+        with spooled(self.root, ledger.vectors, ledger.held_out) as spool:
             write_stats(self.root, ledger.stats(spool))
         with (self.root / TASKS_FILE).open("w", encoding="utf-8") as file:
             for task, index in ledger.tasks.items():

@@ -63,7 +63,7 @@ class WriterV30:
         self._flush_rows()
         self.close()
         write_json(self.root / keys.INFO_FILE, _info(ledger))
-        with spooled(self.root, ledger.vectors) as spool:
+        with spooled(self.root, ledger.vectors, ledger.held_out) as spool:
             write_stats(self.root, ledger.stats(spool))
         _write_tasks(self.root / TASKS_FILE, list(ledger.tasks))
 

@@ -8,7 +8,7 @@ from omegaconf import MISSING
 
 from positronic.storage.config import StorageConfig
 from positronic.utils import fields
-from positronic.utils.fields import one_of
+from positronic.utils.fields import between, items, one_of, some
 
 
 @dataclass
@@ -20,6 +20,10 @@ class DatasetConfig:
     layout: local is one root, local_all a tree of roots
     gripper_open: what the recording says when the gripper is open: 0 or 1; 1 flips grip and target_grip
     aliases: name to offer -> recorded signal
+    episodes: bake only these, by the numbers of their folders: [0,3,7]; null is all
+    outcome: bake only episodes that ended so: success, failure, or what eval.outcome says; null is any
+    tasks: bake only episodes with one of these recorded tasks; null is any
+    max_episodes: bake the first so many of those chosen; null is all
     storage: how to reach a path that is a URI
     """
 
@@ -28,4 +32,8 @@ class DatasetConfig:
     layout: str = one_of("local", "local_all", default="local")
     gripper_open: float = one_of(0.0, 1.0, default=0.0)
     aliases: dict[str, str] = field(default_factory=dict)
+    episodes: list[int] | None = field(default=None, metadata=items(0))
+    outcome: str | None = some(None, "how an episode ended: success, failure, ...")
+    tasks: list[str] | None = field(default=None, metadata=items())
+    max_episodes: int | None = between(1, default=None)
     storage: StorageConfig = field(default_factory=StorageConfig)

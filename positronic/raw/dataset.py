@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, overload
 
 from positronic import keys
 from positronic.errors import PositronicError, did_you_mean
+from positronic.raw.choice import Choice, Chosen, choose
 from positronic.raw.config import DatasetConfig
 from positronic.raw.edits import Edits, read_edits
 from positronic.raw.episode import Episode
@@ -40,7 +41,8 @@ class EpisodeRef(NamedTuple):
 class Dataset(Sequence[Episode]):
     """Finished episodes by position (ids may have gaps). Episodes are made anew at each access and keep what they read.
 
-    ``name``: for paths and reports; ``root``: the folder that was opened; ``left_out``: what is not among them.
+    ``name``: for paths and reports; ``root``: the folder that was opened; ``left_out``: what is not among them;
+    ``chosen``: by what they were chosen, None when they are all.
     """
 
     def __init__(
@@ -50,11 +52,13 @@ class Dataset(Sequence[Episode]):
         refs: Sequence[EpisodeRef],
         naming: Naming,
         left_out: LeftOut = NOTHING,
+        chosen: Chosen | None = None,
     ) -> None:
         self.name = name
         self.root = root
         self.naming = naming
         self.left_out = left_out
+        self.chosen = chosen
         self._refs = tuple(refs)
 
     def __len__(self) -> int:
@@ -68,9 +72,14 @@ class Dataset(Sequence[Episode]):
 
     def __getitem__(self, index: int | slice) -> Episode | Dataset:
         if isinstance(index, slice):
-            return Dataset(self.name, self.root, self._refs[index], self.naming, self.left_out)
+            return Dataset(self.name, self.root, self._refs[index], self.naming, self.left_out, self.chosen)
         place, edits = self._refs[index]
         return Episode(place, self.naming, edits)
+
+    def only(self, positions: Iterable[int], chosen: Chosen) -> Dataset:
+        """The episodes at these positions, and by what they were chosen."""
+        refs = [self._refs[position] for position in positions]
+        return Dataset(self.name, self.root, refs, self.naming, self.left_out, chosen)
 
     def prefetch(self, index: int) -> None:
         """Begin to fetch an episode that will be read soon, if it is in an object store. An index out of range is
@@ -130,8 +139,9 @@ def open_dataset(
 
 
 def open_from_config(config: DatasetConfig) -> Dataset:
-    """Open what the dataset group names. Raises PositronicError as ``open_dataset`` does."""
-    return open_dataset(config.path, config.layout, config.gripper_open, config.aliases, config.name, config.storage)
+    """Open what the dataset group names and chooses. Raises PositronicError as ``open_dataset`` and ``choose`` do."""
+    values = (config.path, config.layout, config.gripper_open, config.aliases, config.name, config.storage)
+    return choose(open_dataset(*values), Choice.of(config))
 
 
 def _episodes(roots: Iterable[Path]) -> tuple[list[EpisodeRef], LeftOut]:

@@ -9,7 +9,7 @@ from positronic import keys
 from positronic.bake.config import VideoConfig
 from positronic.errors import PositronicError
 from positronic.stages.base import Parts
-from positronic.utils.fields import above, between, one_of, path
+from positronic.utils.fields import ANY, above, between, one_of, path
 from positronic.utils.html import as_html
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ class Convert(Parts):
     output_dir: folder of the baked dataset to write
     dataset_format: LeRobot's format, v3.0 or v2.1
     fps: frames per second; null takes modality.action_fps
+    val_fraction: share of episodes to hold out, baked but in no statistics and not trained on; null holds out none
+    val_seed: which ones; an episode's side follows from its name and this, whatever is added
     task: instruction for all episodes; null takes each one's own
     max_staleness_sec: an older image, or one picture for longer while the robot moves, is a bad episode; null: any age
     max_state_staleness_sec: the same for a state or command that stays while the rest of the episode moves
@@ -39,6 +41,8 @@ class Convert(Parts):
     output_dir: str = path("${paths.root}/baked/${dataset.name}/${vendor.name}/${codec.name}/${dataset_format}")
     dataset_format: str = one_of(keys.FORMAT_V30, keys.FORMAT_V21, default=keys.FORMAT_V30)
     fps: int | None = between(1, default=None)
+    val_fraction: float | None = above(0, 0.9, default=None)
+    val_seed: int = between(0, default=0, val_fraction=ANY)
     task: str | None = None
     max_staleness_sec: float | None = above(0, default=1.0)
     max_state_staleness_sec: float | None = above(0, default=1.0)
@@ -92,6 +96,8 @@ def run(config: Convert) -> Baked:
         vendor=config.vendor.name,
         dataset_format=config.dataset_format,
         task=config.task,
+        val_fraction=config.val_fraction,
+        val_seed=config.val_seed,
         max_staleness_sec=config.max_staleness_sec,
         max_state_staleness_sec=config.max_state_staleness_sec,
         on_bad_episode=config.on_bad_episode,
@@ -101,6 +107,8 @@ def run(config: Convert) -> Baked:
         video=config.video,
     )
     dataset, console = open_from_config(config.dataset), Console(stderr=True)  # stdout is for the table
+    if dataset.chosen is not None:
+        console.print(f"{dataset.chosen}.", highlight=False, soft_wrap=True, markup=False)
     with local_output(config.output_dir, config.storage, keys.MANIFEST_FILE) as output, Bar(console) as progress:
         extra = companions(config.vendor.name, recipe, config.dataset_format)
         report = bake(dataset, recipe, output, options, provenance(), progress, extra)

@@ -93,7 +93,7 @@ def _recompute(config: Stats) -> Measured:
     anew = [keys.STATS_FILE, *own]
     require_unchanged(root, manifest, require_whole(root, manifest, anew=anew), anew=anew)
     texts = {keys.STATS_FILE: stats_json(root, manifest)}
-    texts |= {name: companion_text(companion, root) for name, companion in own.items()}
+    texts |= {name: companion_text(companion, root, manifest.held_out_episodes) for name, companion in own.items()}
     written = []
     for name, text in texts.items():
         was_there = (root / name).exists()

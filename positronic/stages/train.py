@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, ClassVar
 
 from omegaconf import MISSING
@@ -14,16 +14,16 @@ from positronic import keys
 from positronic.errors import PositronicError
 from positronic.stages.base import Parts
 from positronic.utils import fields as rules
-from positronic.utils.fields import above, between, name, one_of, path
+from positronic.utils.fields import ANY, above, between, items, name, one_of, path
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from rich.console import Console
 
-    from positronic.bake.reader import BakedDataset
     from positronic.codecs.build import Recipe
     from positronic.training.checkpoints import Checkpoint
+    from positronic.training.choice import Split, TrainChoice
     from positronic.training.settings import TrainSettings
     from positronic.training.trainable import Trainable
 
@@ -33,6 +33,11 @@ class Train(Parts):
     """A baked dataset into checkpoints.
 
     input_path: the baked dataset
+    episodes: train on these alone, by their numbers in the baked dataset: [0,3,7]; null is all
+    tasks: train on episodes with one of these tasks alone; null is any
+    max_episodes: train on the first so many of those chosen, beside those held out; null is all
+    val_fraction: share of episodes to hold out, for a validation loss; null is what the dataset holds out itself
+    val_seed: which ones; an episode's side follows from its name and this
     output_dir: folder of experiments; results go to output_dir/exp_name
     exp_name: this experiment's name
     num_train_steps: how many steps
@@ -53,10 +58,18 @@ class Train(Parts):
     """
 
     uses: ClassVar[tuple[str, ...]] = ("vendor", "codec", "modality", "tracker", "storage")
+    compares: ClassVar[tuple[str, ...]] = tuple(
+        f"dataset.{name}" for name in ("episodes", "outcome", "tasks", "max_episodes")
+    )
 
     input_path: str = path("${paths.root}/baked/${dataset.name}/${vendor.name}/${codec.name}/" + keys.FORMAT_V30)
     output_dir: str = path("${paths.root}/checkpoints/${vendor.name}")
     exp_name: str = name("${vendor.name}_${codec.name}")
+    episodes: list[int] | None = field(default=None, metadata=items(0))
+    tasks: list[str] | None = field(default=None, metadata=items())
+    max_episodes: int | None = between(1, default=None)
+    val_fraction: float | None = above(0, 0.9, default=None)
+    val_seed: int = between(0, default=0, val_fraction=ANY)
     num_train_steps: int = between(1, default=50000)
     save_freq: int = between(1, default=10000)
     log_freq: int = between(1, default=50)
@@ -79,7 +92,7 @@ class Trained:
     """The result of stage=train. ``path``: of the experiment, a folder or a URI: the ``checkpoints_dir`` of a server.
 
     ``checkpoint``: id of the last one, written after ``step``. ``metrics``: the last row of metrics.jsonl: step, loss,
-    lr, grad_norm, samples_per_sec, data_wait (share of the time).
+    lr, grad_norm, samples_per_sec, data_wait (share of the time); val_loss if episodes are held out.
     """
 
     path: str
@@ -139,6 +152,7 @@ def _train(config: Train, recipe: Recipe, root: Path, folder: Path) -> None:
     from positronic.bake.reader import open_baked
     from positronic.codecs.table import contract_table
     from positronic.storage import join
+    from positronic.training.choice import split
     from positronic.training.device import limit_threads
     from positronic.training.experiment import Experiment, make_info
     from positronic.training.loop import train
@@ -148,12 +162,14 @@ def _train(config: Train, recipe: Recipe, root: Path, folder: Path) -> None:
 
     vendor, console = config.vendor, Console()
     make_trainable = registry.trainable(vendor.name, vendor.backend)
-    dataset = open_baked(root, every_byte=True)
+    sides = split(open_baked(root, every_byte=True), _choice(config))
+    dataset = sides.training
     settings = _settings(config)
     limit_threads()
     seed_everything(settings.seed)
     trainable = make_trainable(recipe, dataset.stats, vendor.policy, settings.device)
-    info = make_info(dataset, settings, vendor.name, vendor.backend, trainable.fields, recipe, provenance())
+    of_policy = (vendor.name, vendor.backend, trainable.fields)
+    info = make_info(dataset, settings, *of_policy, recipe, provenance(), sides.record)
     info["training"]["input_path"] = config.input_path  # not where a copy of it lies
     experiment = Experiment(folder, info)
     start = experiment.continues_from()
@@ -163,9 +179,9 @@ def _train(config: Train, recipe: Recipe, root: Path, folder: Path) -> None:
     if start is None or start.step < config.num_train_steps:
         experiment.prepare(start)
         console.print(contract_table(recipe, f"{vendor.name}: {config.exp_name}"))
-        console.print(_summary(trainable, dataset, settings), highlight=False, soft_wrap=True)
+        console.print(_summary(trainable, sides, settings), highlight=False, soft_wrap=True)
         with _how_to_go_on(folder, console, config.batch_size):
-            train(trainable, dataset, settings, experiment, start, config.tracker, console)
+            train(trainable, dataset, settings, experiment, start, config.tracker, console, sides.held_out)
 
 
 @contextmanager
@@ -199,8 +215,10 @@ def _kept(folder: Path) -> str:
 
 def _recipe(config: Train) -> Recipe:
     """The recipe of the dataset, if there is a dataset and it is what this run asks for."""
+    from positronic.raw.choice import Choice
     from positronic.storage.folder import local_input
     from positronic.training.agreement import agreed_recipe, find_manifest
+    from positronic.training.choice import require_same_choice
     from positronic.utils.command_line import instead
 
     path = "<raw dataset>" if config.dataset.path == MISSING else config.dataset.path
@@ -209,14 +227,23 @@ def _recipe(config: Train) -> Recipe:
     needs, hint = keys.MANIFEST_FILE, f"Make it with:\n  {convert}"
     with local_input(config.input_path, config.storage, needs, lambda name: name == needs, hint) as root:
         manifest = find_manifest(root, convert)
+    require_same_choice(Choice.of(config.dataset), manifest, config.input_path, convert)
     return agreed_recipe(config.codec, config.modality, manifest, config.input_path, convert)
 
 
-def _summary(trainable: Trainable, dataset: BakedDataset, settings: TrainSettings) -> str:
+def _choice(config: Train) -> TrainChoice:
+    from positronic.training.choice import TrainChoice
+
+    values = {each.name: getattr(config, each.name) for each in fields(TrainChoice)}
+    return TrainChoice(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+
+def _summary(trainable: Trainable, sides: Split, settings: TrainSettings) -> str:
+    dataset = sides.training
     millions = sum(parameter.numel() for parameter in trainable.module.parameters()) / 1e6
     return (
         f"{trainable.fields['type']}, {millions:.1f} M parameters, on {settings.device} in {settings.precision}; "
-        f"{len(dataset.starts)} episodes, {len(dataset)} frames, {dataset.fps} fps; batch {settings.batch_size}."
+        f"{sides}, {len(dataset)} frames, {dataset.fps} fps; batch {settings.batch_size}."
     )
 
 
@@ -237,7 +264,7 @@ def _settings(config: Train) -> TrainSettings:
     from positronic.training.device import resolve_device, resolve_precision
     from positronic.training.settings import TrainSettings
 
-    values = {field.name: getattr(config, field.name) for field in fields(TrainSettings)}
+    values = {each.name: getattr(config, each.name) for each in fields(TrainSettings)}
     device = resolve_device(config.device)
     precision = resolve_precision(config.precision, device, min(config.modality.image_size))
     return TrainSettings(**values | {"device": device, "precision": precision})

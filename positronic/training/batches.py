@@ -80,13 +80,14 @@ class BatchMaker:
         self._with_task = with_task
 
     def __getitem__(self, step: int) -> Batch:
-        return self._of(self._order.rows(step))
+        return self.of(self._order.rows(step))
 
     def first_of(self, count: int) -> Batch:
         """A batch of the dataset's first ``count`` rows; the last one again when there are not so many."""
-        return self._of(np.minimum(np.arange(count), len(self._dataset) - 1))
+        return self.of(np.minimum(np.arange(count), len(self._dataset) - 1))
 
-    def _of(self, rows: NDArray[np.int64]) -> Batch:
+    def of(self, rows: NDArray[np.int64]) -> Batch:
+        """The batch of these rows (B,) of the dataset."""
         modality = self._dataset.recipe.modality
         batch: Batch = {}
         for column in modality.observation_columns:

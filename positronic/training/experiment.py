@@ -21,6 +21,7 @@ from positronic.training.checkpoints import (
     write_info,
     writing_checkpoint,
 )
+from positronic.training.choice import identity
 from positronic.training.settings import KEPT, TrainSettings
 from positronic.utils.files import replace_text
 
@@ -86,8 +87,10 @@ def make_info(
     fields: Mapping[str, Any],
     recipe: Recipe,
     provenance: Mapping[str, Any],
+    choice: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What ``positronic.json`` holds, except step and format. ``fields``: those of the policy, all resolved."""
+    """What ``positronic.json`` holds, except step and format. ``dataset``: what is trained on. ``fields``: those of the
+    policy, all resolved. ``choice``: as of ``Split.record``."""
     training = {
         **asdict(settings),
         "backend": backend,
@@ -96,6 +99,7 @@ def make_info(
         "frames": len(dataset),
         "episodes": len(dataset.starts),
     }
+    training |= {} if choice is None else {"choice": dict(choice)}
     return {
         "vendor": vendor,
         "recipe": recipe.to_dict(),
@@ -141,6 +145,7 @@ def _identity(info: Mapping[str, Any]) -> dict[str, Any]:
     contract |= {f"reference rotation of {name}": value for name, value in references.items()}
     same = {"vendor": info["vendor"], "vendor.backend": training["backend"]}
     same |= {"dataset digest": info["dataset_digest"][:16], "dataset fps": info["manifest"]["fps"]}
+    same |= identity(training.get("choice"))
     return same | contract | {name: training[name] for name in KEPT} | policy
 
 

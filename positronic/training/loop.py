@@ -28,6 +28,7 @@ from positronic.training.reporting import Reporter, counting, open_tracker
 from positronic.training.settings import TrainSettings
 from positronic.training.state import load_state, save_state
 from positronic.training.trainable import Trainable
+from positronic.training.validation import Validation
 from positronic.utils.processes import STOPPING, outlive_terminal
 
 
@@ -47,8 +48,10 @@ def train(
     start: Checkpoint | None,
     tracker: TrackerConfig,
     console: Console,
+    held_out: BakedDataset | None = None,
 ) -> None:
-    """Train from ``start`` (None: from scratch) to ``settings.num_train_steps``.
+    """Train from ``start`` (None: from scratch) to ``settings.num_train_steps``. ``held_out``: episodes whose loss is
+    told at each checkpoint.
 
     Raises PositronicError when the loss is not finite, and StoppedError after Ctrl-C or SIGTERM. Then the checkpoint of
     the last finished step is on disk.
@@ -58,6 +61,7 @@ def train(
         learner.restore(start)
     first = start.step if start else 0
     frames = _open_frames(dataset, settings, console)
+    validation = held_out and _validation(trainable, held_out, settings, frames, dataset.decoded_bytes)
     order = SampleOrder(len(dataset), settings.batch_size, settings.seed)
     maker = BatchMaker(dataset, frames, order, trainable.action_offsets, trainable.with_task)
     workers = settings.num_workers if isinstance(frames, DecodedFrames) else 0
@@ -69,7 +73,7 @@ def train(
         _stop_signals() as stop,
     ):
         try:
-            _run(learner, batches, first, settings, experiment, report, stop)
+            _run(learner, batches, first, settings, experiment, report, stop, validation)
         finally:
             batches.close()
 
@@ -82,6 +86,7 @@ def _run(
     experiment: Experiment,
     report: Reporter,
     stop: _Stop,
+    validation: Validation | None,
 ) -> None:
     clock = _Clock(settings.batch_size)
     for step in range(first + 1, settings.num_train_steps + 1):
@@ -97,12 +102,19 @@ def _run(
         saves = step % settings.save_freq == 0 or last or stop.requested
         if saves or step % settings.log_freq == 0:
             learner.check_finite(step, experiment)
-        if step % settings.log_freq == 0 or last:
-            report.metrics({"step": step, **learner.take_metrics(), **clock.take()})
+        row = _validated(validation, stop) if saves else {}
+        if step % settings.log_freq == 0 or last or row:
+            report.metrics({"step": step, **learner.take_metrics(), **row, **clock.take()})
         if saves:
             save_checkpoint(experiment, step, learner.trainable.save, learner.save_state)
         if saves and stop.requested and not last:
             raise _stopped(experiment, step)
+
+
+def _validated(validation: Validation | None, stop: _Stop) -> dict[str, float]:
+    """The loss of the held-out episodes, unless there are none or somebody waits for the run to stop."""
+    loss = None if validation is None else validation.loss(lambda: stop.requested)
+    return {} if loss is None else {"val_loss": loss}
 
 
 def _stopped_waiting(learner: Learner, experiment: Experiment, step: int) -> StoppedError:
@@ -219,6 +231,18 @@ def _open_frames(dataset: BakedDataset, settings: TrainSettings, console: Consol
             soft_wrap=True,
         )
     return frames
+
+
+def _validation(
+    trainable: Trainable,
+    held_out: BakedDataset,
+    settings: TrainSettings,
+    frames: CachedFrames | DecodedFrames,
+    taken_bytes: int,
+) -> Validation:
+    """Its frames stay in memory beside those of the training if both fit."""
+    left = settings.cache_gb - taken_bytes / 1e9 if isinstance(frames, CachedFrames) else 0
+    return Validation(trainable, held_out, open_frames(held_out, left), settings)
 
 
 class _Stop:

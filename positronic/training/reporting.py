@@ -137,13 +137,15 @@ class Reporter:
             file.write(json.dumps(dict(metrics)) + "\n")
         self._tracker.log(metrics)
         step = int(metrics["step"])
-        values = f"loss {metrics['loss']:.4f}  lr {metrics['lr']:.2e}  {1 / self._seconds_per_step(step):.2f} steps/s"
+        held_out = f"  val loss {metrics['val_loss']:.4f}" if "val_loss" in metrics else ""
+        values = f"loss {metrics['loss']:.4f}{held_out}  lr {metrics['lr']:.2e}  "
+        values += f"{1 / self._seconds_per_step(step):.2f} steps/s"
         self._progress.update(self._task, completed=step, values=values)
-        self._line(step, values)
+        self._line(step, values, bool(held_out))
 
-    def _line(self, step: int, values: str) -> None:
+    def _line(self, step: int, values: str, matters: bool) -> None:
         now = time.perf_counter()
-        due = now - self._last_line >= LINE_INTERVAL_SEC or step == self._total
+        due = matters or now - self._last_line >= LINE_INTERVAL_SEC or step == self._total
         if due and not self._console.is_terminal:
             self._last_line = now
             self.say(f"step {step}/{self._total}  {values}  {self._seconds_left(step) / 60:.1f} min left")

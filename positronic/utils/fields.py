@@ -14,6 +14,7 @@ from typing import Any
 
 RULE = "rule"
 WITH = "with"  # {another field: the value that it must have for this one to do something}
+ANY = ...  # in WITH: any value but null
 IS_PATH = "path"
 PIXELS = 8192  # at most, at a side
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/|(s3|gs|file|https?|hf):", re.IGNORECASE)
@@ -51,11 +52,22 @@ def names(*options: Any) -> dict[str, Rule]:
     return {RULE: Rule(lambda value: value in options, f"one of {', '.join(map(str, options))}", texts)}
 
 
-def between(low: float, high: float | None = None, *, default: Any) -> Any:
+def between(low: float, high: float | None = None, *, default: Any, **company: Any) -> Any:
     """A number from ``low`` to ``high``, both included; ``high`` None means no upper end that a user would reach."""
     expected = f"a number from {low} to {high}" if high is not None else f"a number from {low} on"
     rule = Rule(lambda value: low <= value <= (MOST if high is None else high), expected, remark=_about_size)
-    return _field(default, rule)
+    return _field(default, rule, **_with(company))
+
+
+def items(low: float | None = None) -> dict[str, Rule]:
+    """Metadata of a list that is null or not empty, without repetitions: of texts, or of numbers from ``low`` on."""
+    what = "texts" if low is None else f"whole numbers from {low} on"
+    rule = Rule(
+        lambda value: low is None or low <= value <= MOST,
+        f"a list of {what}, each once, or null",
+        together=lambda values: len(values) > 0 and len(values) == len(set(values)),
+    )
+    return {RULE: rule}
 
 
 def above(low: float, high: float | None = None, *, default: Any) -> Any:

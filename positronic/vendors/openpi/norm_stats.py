@@ -10,7 +10,7 @@ frames.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,9 +41,10 @@ class NormStats:
     action: str
     chunk: int
 
-    def text(self, root: Path) -> str:
-        """For the dataset in ``root``. Rows are summed episode by episode, so no format changes a bit."""
-        with spooled(root, [self.state, self.action]) as spool:
+    def text(self, root: Path, held_out: Collection[int] = ()) -> str:
+        """For the dataset in ``root`` but for the episodes ``held_out``. Rows are summed episode by episode, so no
+        format changes a bit."""
+        with spooled(root, [self.state, self.action], held_out) as spool:
             stats = {
                 "state": statistics.of_blocks(lambda: (columns[self.state] for columns in spool.episodes())),
                 "actions": statistics.of_blocks(lambda: action_rows(spool, self.state, self.action, self.chunk)),
