@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from positronic.api import codec, load_policy, open_baked, run
+    from positronic.api import codec, load_policy, open_baked, record, run
     from positronic.config import compose
     from positronic.errors import PositronicError
     from positronic.raw.dataset import open_dataset as open_raw
@@ -24,6 +24,7 @@ _PLACES = {
     "load_policy": "positronic.api:load_policy",
     "open_baked": "positronic.api:open_baked",
     "open_raw": "positronic.raw.dataset:open_dataset",
+    "record": "positronic.api:record",
     "run": "positronic.api:run",
 }
 
@@ -35,6 +36,7 @@ __all__ = [
     "load_policy",
     "open_baked",
     "open_raw",
+    "record",
     "run",
 ]
 

@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING, Any, overload
 from positronic.bake.reader import BakedDataset
 from positronic.codecs.build import Recipe
 from positronic.codecs.config import CodecConfig, ModalityConfig
-from positronic.config import check, compose, composed_from, disk_in_a_sentence, stage_of
+from positronic.config import check, compose, composed_from, disk_in_a_sentence, read_embodiment, stage_of
+from positronic.embodiments.embodiment import Embodiment
 from positronic.errors import PositronicError, did_you_mean, listing
 from positronic.schemas import fields_of
 from positronic.stages.base import Parts
-from positronic.storage import StorageConfig
+from positronic.storage import StorageConfig, is_remote
 from positronic.utils.command_line import command, in_python
 from positronic.utils.processes import interruptible, without_main
 
 if TYPE_CHECKING:
+    from positronic.raw.video_writer import VideoOptions
+    from positronic.recording.recorder import Recorder
     from positronic.rollout.policies import LocalPolicy
     from positronic.stages.collect import Collect, Collected
     from positronic.stages.convert import Baked, Convert
@@ -59,6 +62,42 @@ def run(config: Parts) -> Any:
     _refuse_what_needs_a_process(config)
     with interruptible(), without_main(), disk_in_a_sentence(), in_python(composed_from(config)):
         return stage_of(config)(config)
+
+
+def record(
+    path: str | Path,
+    embodiment: str | Path | Embodiment,
+    cameras: Mapping[str, tuple[int, int]] | None = None,
+    task: str | None = None,
+    signals: Mapping[str, tuple[int, ...]] | None = None,
+    video: VideoOptions | None = None,
+    frames_held: int = 30,
+) -> Recorder:
+    """A recorder of episodes into the raw dataset in the folder ``path``, for a collection script of your own.
+
+    ``with record(...) as recorder``, ``with recorder.episode() as episode``, and in the control loop
+    ``episode.append({"robot_state.q": q, "grip": grip, "image.wrist": frame}, time_ns=time.monotonic_ns())``, which
+    copies and returns; frames are encoded by a process for each camera.
+
+    ``embodiment``: a name of ``conf/embodiment``, a YAML file, or the value: which robot it is. ``cameras``: name, as
+    the embodiment has it -> (height, width), both even. ``task``: of all episodes, unless ``episode(task=...)`` says
+    another. ``signals``: further ones of your own -> shape of a sample, () or (D,). ``frames_held``: frames of each
+    camera that may wait to be encoded; one more is refused.
+
+    Raises PositronicError for a robot that is not known, a camera that it does not have, a size that H.264 cannot hold,
+    a path in an object store, and, when recording begins, for a folder that holds recordings of another robot.
+    """
+    from positronic.recording.recorder import Recorder, restricted
+    from positronic.recording.rules import Rules
+
+    if is_remote(path):
+        raise PositronicError(
+            f"record({str(path)!r}): a control loop cannot wait for a network. Record into a local folder, and copy it."
+        )
+    robot = embodiment if isinstance(embodiment, Embodiment) else read_embodiment(embodiment)
+    robot = restricted(robot, cameras or {})
+    rules = Rules(robot, cameras or {}, signals)
+    return Recorder(Path(path).expanduser(), robot, rules, task, video, frames_held)
 
 
 def open_baked(path: str | Path, storage: StorageConfig | None = None) -> BakedDataset:

@@ -22,10 +22,13 @@ from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue, OmegaConfBaseException
+from yaml import YAMLError
 
 from positronic import values
 from positronic.composition import compose_config, stop
-from positronic.errors import PositronicError
+from positronic.embodiments.config import EmbodimentConfig
+from positronic.embodiments.embodiment import Embodiment, build_embodiment
+from positronic.errors import PositronicError, did_you_mean, listing
 from positronic.reads import check_references
 from positronic.refusals import unknown_key
 from positronic.schemas import SCHEMAS, STAGES, fields_of, module_of
@@ -63,6 +66,28 @@ def compose(overrides: Sequence[str], conf_dir: str | Path | None = None) -> Par
     config = typed(compose_config(overrides, CONF, own))
     config.composed = Composed(tuple(overrides), None if own is None else str(own)), deepcopy(config)
     return config
+
+
+def read_embodiment(place: str | Path) -> Embodiment:
+    """The robot of a name in ``conf/embodiment``, or of a YAML file of one's own.
+
+    Raises PositronicError for a name that is not there, and for a file that describes no robot.
+    """
+    path = Path(place).expanduser()
+    if path.suffix not in (".yaml", ".yml"):
+        known = sorted(found.stem for found in (CONF / "embodiment").glob("*.yaml"))
+        if str(place) not in known:
+            raise PositronicError(
+                f"embodiment='{place}': expected one of {listing(known)}, or a YAML file of your own."
+                f"{did_you_mean(str(place), known)}"
+            )
+        path = CONF / "embodiment" / f"{place}.yaml"
+    try:
+        config = OmegaConf.merge(OmegaConf.structured(EmbodimentConfig(name=path.stem)), OmegaConf.load(path))
+        values.check_part(config, "embodiment.")
+        return build_embodiment(_plain(config))
+    except (OSError, YAMLError, OmegaConfBaseException) as error:
+        raise PositronicError(f"{path} describes no embodiment: {error}") from None
 
 
 def composed_from(config: Parts) -> Composed:

@@ -134,6 +134,11 @@ def check_workers(cfg: DictConfig, typed: Collection[str]) -> None:
             )
 
 
+def check_part(node: DictConfig, path: str) -> None:
+    """Raise PositronicError when a value of one part, read from a file of its own, breaks its field's rule."""
+    _check_fields(node, node, path)
+
+
 def _check_simulator(cfg: DictConfig) -> None:
     """The expert knows where the cubes are in the simulator alone."""
     expert = "stage=collect" if cfg.stage == "collect" else "policy=scripted"

@@ -20,7 +20,7 @@ from positronic.stages.convert import Baked
 ROOT = Path(__file__).resolve().parents[1]
 PUBLISHED = ROOT / "tests" / "data" / "raw_v1"
 SMALL = ["codec=ee_traj", "fps=1", "modality.image_size=[32,32]", "num_workers=1"]
-NAMES = {"PositronicError", "__version__", "codec", "compose", "load_policy", "open_baked", "open_raw", "run"}
+NAMES = {"PositronicError", "__version__", "codec", "compose", "load_policy", "open_baked", "open_raw", "record", "run"}
 # A script as people write them: nothing stands under ``if __name__ == "__main__"``.
 SCRIPT = """
 import sys

@@ -21,7 +21,7 @@ ROWS = [
     {"embodiments"},
     {"storage"},
     {"raw"},
-    {"importing"},
+    {"importing", "recording"},
     {"codecs"},
     {"bake"},
     {"training"},

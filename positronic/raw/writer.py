@@ -16,12 +16,12 @@ import platform
 import shutil
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from numbers import Integral
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 
@@ -49,19 +49,42 @@ DISTRIBUTION = "positronic-hydra"
 UNFINISHED_TEXT = "unfinished"
 
 
+class SignalWriter(Protocol):
+    """Writes one signal into an episode's folder."""
+
+    def append(self, value: Any, time_ns: int, /) -> None:
+        """Add a sample."""
+        ...
+
+    def close(self) -> None:
+        """Write what is left. It may be called again."""
+        ...
+
+
+CameraFactory = Callable[[str, Path, VideoOptions], SignalWriter]  # of a signal's name and the episode's folder
+VectorFactory = Callable[[str, Path], SignalWriter]  # of a signal's name and its file
+
+
 class DatasetWriter:
     """Adds episodes to the dataset at ``root``, which is made if missing. Ids are never given twice.
 
-    ``video``: how cameras are encoded; ``git``: commit, branch, dirty, noted in each episode's meta data.
+    ``video``: how cameras are encoded; ``git``: commit, branch, dirty, noted in each episode's meta data. ``camera``,
+    ``vector``: who writes a signal's file.
     """
 
     def __init__(
-        self, root: str | Path, video: VideoOptions | None = None, git: Mapping[str, Any] | None = None
+        self,
+        root: str | Path,
+        video: VideoOptions | None = None,
+        git: Mapping[str, Any] | None = None,
+        camera: CameraFactory = VideoWriter,
+        vector: VectorFactory = VectorWriter,
     ) -> None:
         self.root = Path(root).expanduser()
         self.root.mkdir(parents=True, exist_ok=True)
         self._video = video or VideoOptions()
         self._git = git
+        self._camera, self._vector = camera, vector
         self._next_id = last_episode_id(self.root) + 1
 
     def new_episode(self, episode_id: int | None = None) -> EpisodeWriter:
@@ -76,7 +99,7 @@ class DatasetWriter:
             path = episode_path(self.root, candidate)
             if _reserve(path):
                 self._next_id = max(self._next_id, candidate + 1)
-                return EpisodeWriter(path, self._video, self._meta(path, created_ns))
+                return EpisodeWriter(path, self._video, self._meta(path, created_ns), self._camera, self._vector)
         raise PositronicError(
             f"Episode {episode_id} exists already: {path}. Delete that folder to record it again, or leave out "
             "episode_id to take the next free one."
@@ -97,12 +120,19 @@ class DatasetWriter:
 class EpisodeWriter:
     """Records one episode; a context manager: leaving it finishes the episode, an exception removes it."""
 
-    def __init__(self, path: Path, video: VideoOptions, meta: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        video: VideoOptions,
+        meta: Mapping[str, Any],
+        camera: CameraFactory,
+        vector: VectorFactory,
+    ) -> None:
         self.path = path
-        self._video = video
+        self._video, self._camera, self._vector = video, camera, vector
         self._meta = dict(meta)
         self._statics: dict[str, Any] = {}
-        self._signals: dict[str, VectorWriter | VideoWriter | CopiedVideo] = {}
+        self._signals: dict[str, SignalWriter] = {}
         self._spans: dict[str, tuple[int, int]] = {}  # first and last stamp, ns
         self._open = True
 
@@ -118,7 +148,7 @@ class EpisodeWriter:
         increase, when shape or type change, and when a static has that name.
         """
         self._check_open()
-        time_ns = _whole_ns(name, time_ns)
+        time_ns = whole_ns(name, time_ns)
         signal = self._signals.get(name) or self._new_signal(name, value)
         first, last = self._spans.get(name, (time_ns, None))
         if last is not None and time_ns <= last:
@@ -140,7 +170,7 @@ class EpisodeWriter:
 
         self._check_open()
         self._check_name(name)
-        stamps = [_whole_ns(name, time_ns) for time_ns in times_ns]
+        stamps = [whole_ns(name, time_ns) for time_ns in times_ns]
         if name in self._signals or not stamps or any(b <= a for a, b in pairwise(stamps)):
             raise PositronicError(f"Signal '{name}': a copied video needs a name of its own, and stamps that increase.")
         if not copy_frames(source, first, len(stamps), self.path / f"{name}{VIDEO_SUFFIX}"):
@@ -200,11 +230,11 @@ class EpisodeWriter:
         if not self._open:
             raise PositronicError(f"Episode {self.id} ({self.path}) is closed; start another with new_episode().")
 
-    def _new_signal(self, name: str, value: Any) -> VectorWriter | VideoWriter:
+    def _new_signal(self, name: str, value: Any) -> SignalWriter:
         self._check_name(name)
         if isinstance(value, np.ndarray) and value.dtype == np.uint8 and value.ndim == 3 and value.shape[2] == 3:
-            return VideoWriter(name, self.path, self._video)
-        return VectorWriter(name, self.path / f"{name}{VECTOR_SUFFIX}")
+            return self._camera(name, self.path, self._video)
+        return self._vector(name, self.path / f"{name}{VECTOR_SUFFIX}")
 
     def _check_name(self, name: str) -> None:
         if name in self._statics:
@@ -231,7 +261,7 @@ class EpisodeWriter:
         return {"duration_ns": max(lasts) - max(firsts)}
 
 
-def _whole_ns(name: str, time_ns: Any) -> int:
+def whole_ns(name: str, time_ns: Any) -> int:
     """A stamp as int. Floats are refused, not cut: most are seconds, and nanoseconds in a float have lost digits."""
     if isinstance(time_ns, Integral) and not isinstance(time_ns, bool) and abs(int(time_ns)) < 1 << 63:
         return int(time_ns)

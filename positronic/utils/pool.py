@@ -20,7 +20,7 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 from positronic.errors import PositronicError
-from positronic.utils.processes import die_with_parent, hear, never_ignored, signals_held
+from positronic.utils.processes import hear, never_ignored, obey_parent, signals_held
 from positronic.utils.threads import available_cores
 
 STOP_TIMEOUT_SEC = 10.0
@@ -134,9 +134,7 @@ def _start(setup: Setup, args: tuple[Any, ...]) -> tuple[Connection, multiproces
 
 
 def _work(connection: Connection, setup: Setup, args: tuple[Any, ...]) -> None:
-    die_with_parent()
-    for number in (signal.SIGINT, signal.SIGHUP):  # a terminal sends them to all; the parent decides
-        signal.signal(number, signal.SIG_IGN)
+    obey_parent()
     signal.signal(signal.SIGTERM, _leave)
     never_ignored(SystemExit, signal.SIGTERM)
     hear()

@@ -141,6 +141,14 @@ def hear() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
 
 
+def obey_parent() -> None:
+    """To be called first of all in a child that works for its parent: it dies with it, and what a terminal sends to
+    them all, Ctrl-C and its closing, is for the parent alone."""
+    die_with_parent()
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+
+
 def _replace_handlers(arrived: list[int]) -> dict[int, signal.Handlers | object]:
     if threading.current_thread() is not threading.main_thread():
         return {}  # only the main thread may
