@@ -87,3 +87,13 @@ def test_the_benchmark_of_the_import_ends_with_its_figures():
     for case in ("hdf5", "mcap", "copied_video"):
         assert figures[f"{case}_mb_s"] > 0
         assert figures[f"{case}_vs_loop"] > 0
+
+
+def test_the_recorders_figures_are_beside_those_of_encoding_in_the_loop():
+    """One row each; how large the figures are is not looked at."""
+    command = [sys.executable, "scripts/bench_record.py", "--seconds=0.5", "--cameras=1", "--no-lerobot"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert [line.split("│")[1].strip() for line in lines if line.startswith("│")] == ["positronic", "naive"]
+    assert json.loads(lines[-1]).keys() == {"p99_ms", "vs_naive"}

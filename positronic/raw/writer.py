@@ -263,6 +263,8 @@ class EpisodeWriter:
 
 def whole_ns(name: str, time_ns: Any) -> int:
     """A stamp as int. Floats are refused, not cut: most are seconds, and nanoseconds in a float have lost digits."""
+    if type(time_ns) is int and abs(time_ns) < 1 << 63:  # nearly all are, and asking an abstract class takes long
+        return time_ns
     if isinstance(time_ns, Integral) and not isinstance(time_ns, bool) and abs(int(time_ns)) < 1 << 63:
         return int(time_ns)
     raise PositronicError(

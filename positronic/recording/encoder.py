@@ -86,8 +86,8 @@ class CameraEncoder:
             raise PositronicError(
                 f"Camera '{self.name}': its encoder is {waiting} frames behind, as many as are held, and this frame is "
                 f"refused rather than left out. The machine is too busy for {height} x {width} (height x width) at "
-                "this rate: record smaller or fewer pictures, give video=VideoOptions(preset='ultrafast'), or hold more: "
-                "frames_held=..."
+                "this rate: record smaller or fewer pictures, give video=VideoOptions(preset='ultrafast'), or hold "
+                "more: frames_held=..."
             )
 
     def put(self, image_hwc: NDArray[np.uint8], time_ns: int) -> None:
@@ -170,12 +170,20 @@ def _encode(connection: Connection, name: str, ring: Ring, options: VideoOptions
     """What the process does until the other end of the pipe is closed."""
     obey_parent()
     hear()
-    os.nice(NICENESS)
+    _give_way()
     encoding = _Encoding(connection, name, ring, options)
     connection.send(0)
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
             encoding.take(connection.recv_bytes())
+
+
+def _give_way() -> None:
+    """A process that wakes for a frame would otherwise take the control loop's core from it, in the middle of the call
+    that woke it."""
+    os.nice(NICENESS)
+    if hasattr(os, "SCHED_BATCH"):  # on a Mac there is none
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 class _Encoding:

@@ -5,6 +5,7 @@ It is checked when it is recorded, as nobody can mend it later.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ POSE_KEYS = (keys.EE_POSE, keys.COMMAND_POSE)
 GRIP_KEYS = (keys.GRIP, keys.TARGET_GRIP)
 STATICS = (keys.TASK, keys.EMBODIMENT, keys.JOINT_NAMES)
 NAME = re.compile(r"[A-Za-z]\w*(\.\w+)*(?<!\.frames)")
+UINT8 = np.dtype(np.uint8)  # with the type itself, a comparison would take ten times as long
 BEYOND_LIMITS = np.pi / 2  # rad; calibrations differ by less, and degrees are soon further away
 
 
@@ -48,7 +50,7 @@ class Picture:
     def take(self, value: Any) -> np.ndarray:
         """The frame itself."""
         image = np.asarray(value)
-        if (image.dtype, image.shape) == (np.uint8, self.shape):
+        if image.dtype == UINT8 and image.shape == self.shape:
             return image
         turned = image.ndim == 3 and image.shape == (self.shape[1], self.shape[0], 3)
         hint = " Height comes first, in cameras={<name>: (height, width)} too." if turned else ""
@@ -86,7 +88,8 @@ class Joints:
         return row
 
     def _require_rad(self, row: np.ndarray) -> None:
-        for name, angle, lower, upper in zip(self.arm.joints, row, self.arm.lower, self.arm.upper, strict=True):
+        limits = zip(self.arm.joints, row.tolist(), self.arm.lower, self.arm.upper, strict=True)
+        for name, angle, lower, upper in limits:
             if lower is None or upper is None or lower - BEYOND_LIMITS <= angle <= upper + BEYOND_LIMITS:
                 continue
             raise RefusedError(
@@ -235,15 +238,16 @@ def _finite(value: Any, shape: tuple[int, ...], what: str) -> np.ndarray:
         row = np.array(value)
     except ValueError:
         raise RefusedError(f"expected {what}; got a ragged list.") from None
-    if row.dtype.kind not in "biuf":
+    kind = row.dtype.kind
+    if kind not in "biuf":
         raise RefusedError(f"expected {what}; got {type(value).__name__}, which is no number.")
     if row.shape != shape:
         raise RefusedError(f"expected {what} (shape {shape}); got shape {row.shape}.")
-    if row.dtype.kind == "f" and not np.isfinite(row).all():
+    if kind == "f" and not all(map(math.isfinite, row.ravel().tolist())):
         raise RefusedError(f"{row} is not finite. A reading that failed is not recorded: leave this sample out.")
     return row if row.dtype.isnative else row.astype(row.dtype.newbyteorder("="))  # of a robot's network protocol
 
 
 def _floats(row: np.ndarray) -> np.ndarray:
     """Whole numbers as floating point, too: a list of zeros is one of joints at zero."""
-    return row if row.dtype in (np.float32, np.float64) else row.astype(np.float64)
+    return row if row.dtype.char in "fd" else row.astype(np.float64)
