@@ -183,7 +183,7 @@ def _agreed(config: Import, source: Source, robot: Embodiment, count: int, conso
     from positronic.importing.propose import propose
     from positronic.importing.table import proposal_table
 
-    has_task = source.episodes()[0].task is not None
+    has_task = config.task is not None or source.episodes()[0].task is not None
     proposal = propose(config.source, source.fields(), robot, has_task)
     proposal = replace(proposal, mapping=_typed(config, proposal.mapping))
     console.print(proposal_table(proposal, source.fields(), getattr(source, "unsupported", {})))
