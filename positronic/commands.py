@@ -137,31 +137,68 @@ def command_from_wire(wire: Mapping[Any, Any]) -> Command:
 
 
 @dataclass(frozen=True, eq=False)
+class ArmAction:
+    """What one arm is told. ``target_grip``: 0 = open, 1 = closed; None for an arm without a gripper."""
+
+    command: Command
+    target_grip: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class ActionStep:
     """One step of an action chunk.
 
-    ``target_grip``: 0 = open, 1 = closed. ``timestamp``: seconds from the start of the chunk.
+    ``arms``: by name; the only arm of a robot has the empty name. ``timestamp``: seconds from the start of the chunk.
     """
 
-    command: Command
-    target_grip: float
+    arms: Mapping[str, ArmAction]
     timestamp: float = 0.0
 
+    @classmethod
+    def of_one(cls, command: Command, target_grip: float | None, timestamp: float = 0.0) -> ActionStep:
+        """A step of a robot with one arm."""
+        return cls({"": ArmAction(command, target_grip)}, timestamp)
+
+    @property
+    def only(self) -> ArmAction:
+        """What the only arm is told. Raises PositronicError for a robot with several."""
+        if len(self.arms) != 1:
+            raise PositronicError(f"Expected a step for one arm, found {listing(self.arms)}: ask for step.arms.")
+        return next(iter(self.arms.values()))
+
+    @property
+    def command(self) -> Command:
+        """The only arm's command. Raises PositronicError for a robot with several."""
+        return self.only.command
+
+    @property
+    def target_grip(self) -> float | None:
+        """The only arm's gripper, 0 = open, 1 = closed. Raises PositronicError for a robot with several."""
+        return self.only.target_grip
+
     def to_wire(self) -> dict[str, Any]:
-        return {
-            keys.ROBOT_COMMAND: self.command.to_wire(),
-            keys.TARGET_GRIP: float(self.target_grip),
-            keys.TIMESTAMP: float(self.timestamp),
-        }
+        wire: dict[str, Any] = {}
+        for arm, action in self.arms.items():
+            wire[keys.of_arm(keys.ROBOT_COMMAND, arm)] = action.command.to_wire()
+            if action.target_grip is not None:
+                wire[keys.of_arm(keys.TARGET_GRIP, arm)] = float(action.target_grip)
+        return wire | {keys.TIMESTAMP: float(self.timestamp)}
 
     @classmethod
     def from_wire(cls, wire: Mapping[str, Any]) -> ActionStep:
-        """Raises PositronicError when ``robot_command`` or ``target_grip`` is missing, or means nothing."""
+        """Raises PositronicError when no arm is told anything, or it means nothing, and when a gripper has no arm."""
         if not isinstance(wire, Mapping):
             raise PositronicError(f"An action step is a map, found {type(wire).__name__}.")
-        for key in (keys.ROBOT_COMMAND, keys.TARGET_GRIP):
-            if key not in wire:
-                raise PositronicError(f"An action step needs '{key}'. Found: {listing(map(str, wire))}.")
-        timestamp = _number(wire.get(keys.TIMESTAMP, 0.0), keys.TIMESTAMP)
-        grip = _number(wire[keys.TARGET_GRIP], keys.TARGET_GRIP)
-        return cls(command_from_wire(wire[keys.ROBOT_COMMAND]), grip, timestamp)
+        told = [str(key) for key in wire if keys.split_arm(str(key))[0] == keys.ROBOT_COMMAND]
+        arms = {keys.split_arm(key)[1]: _arm_from_wire(wire, key) for key in told}
+        grippers = [str(key) for key in wire if keys.split_arm(str(key))[0] == keys.TARGET_GRIP]
+        homeless = [key for key in grippers if keys.split_arm(key)[1] not in arms]
+        if not arms or homeless:
+            needed = keys.of_arm(keys.ROBOT_COMMAND, keys.split_arm(homeless[0])[1]) if homeless else keys.ROBOT_COMMAND
+            raise PositronicError(f"An action step needs '{needed}'. Found: {listing(map(str, wire))}.")
+        return cls(arms, _number(wire.get(keys.TIMESTAMP, 0.0), keys.TIMESTAMP))
+
+
+def _arm_from_wire(wire: Mapping[str, Any], key: str) -> ArmAction:
+    gripper = keys.of_arm(keys.TARGET_GRIP, keys.split_arm(key)[1])
+    return ArmAction(command_from_wire(wire[key]), _number(wire[gripper], gripper) if gripper in wire else None)

@@ -16,6 +16,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from positronic.embodiments.config import FROM_DATA
 from positronic.errors import PositronicError, did_you_mean
 from positronic.hardware.sim.config import SimConfig
 from positronic.refusals import WANTED, missing_value, unknown_key
@@ -109,6 +110,7 @@ def check(cfg: DictConfig) -> None:
     _check_fields(cfg, cfg, "")
     _check_horizon(cfg)
     _check_simulator(cfg)
+    _check_robot(cfg)
     if cfg.stage == "train":
         registry.require_trainable(cfg.vendor.name, cfg.vendor.policy)
     missing = missing_value(cfg)
@@ -148,6 +150,17 @@ def _check_simulator(cfg: DictConfig) -> None:
             f"{expert} needs the simulator, where the expert knows where the cubes are; found hardware="
             f"{cfg.hardware.name}. Type hardware=sim."
         )
+
+
+def _check_robot(cfg: DictConfig) -> None:
+    """A robot that was chosen must be one that this codec can be built for and this vendor's model can take."""
+    if cfg.stage not in DATASET_STAGES or cfg.embodiment.name == FROM_DATA:
+        return
+    from positronic.codecs.build import build  # here: it imports numpy, and composing should stay quick
+    from positronic.embodiments.embodiment import build_embodiment
+
+    codec, modality, robot = (OmegaConf.to_object(cfg[name]) for name in ("codec", "modality", "embodiment"))
+    build(codec, modality, embodiment=build_embodiment(robot))
 
 
 def _check_horizon(cfg: DictConfig) -> None:

@@ -80,10 +80,8 @@ def row(vendor: str, codec: str) -> str:
 def section(vendor: str) -> Iterator[str]:
     codecs = names(MODALITIES / vendor)
     default = positronic.compose(["stage=convert", f"vendor={vendor}"])
-    first = default.modality
-    images = ", ".join(
-        f"`{column}` from {source[0]}" for column, source in first.columns.items() if source[0][:5] == "image"
-    )
+    first, recipe = default.modality, build(default.codec, default.modality)
+    images = ", ".join(f"`{column.name}` from {column.sources[0].name}" for column in recipe.modality.image_columns)
     horizon = (
         "the whole chunk"
         if first.action_horizon_sec is None

@@ -18,14 +18,15 @@ VENDORS = ("lerobot", "gr00t", "openpi")
 CODECS = sorted(
     path.stem for path in (CONF / "codec").glob("*.yaml") if path.stem[0] != "_" and path.stem != "from_checkpoint"
 )
+COMMANDED_JOINTS = ("joints_cmd", "ee_joints_cmd")
 VALID = {
-    "lerobot": {"ee", "joints", "ee_traj", "joints_traj", "eepose_absolute", "joints_absolute"},
+    "lerobot": {"ee", "joints", "ee_traj", "joints_traj", *COMMANDED_JOINTS, "eepose_absolute", "joints_absolute"},
     "gr00t": {
         *("ee_quat", "ee_rot6d", "ee_quat_joints", "ee_rot6d_joints"),
         *("ee_quat_traj", "ee_rot6d_traj", "ee_quat_joints_traj", "ee_rot6d_joints_traj", "joints_traj"),
-        *("ee_rot6d_rel", "ee_rot6d_joints_rel"),
+        *("ee_rot6d_rel", "ee_rot6d_joints_rel", *COMMANDED_JOINTS),
     },
-    "openpi": {"ee", "ee_joints", "ee_traj", "ee_joints_traj", "joints_traj", "droid"},
+    "openpi": {"ee", "ee_joints", "ee_traj", "ee_joints_traj", "joints_traj", *COMMANDED_JOINTS, "droid"},
 }
 CONVERT_ONLY = {"gr00t", "openpi"}
 ONE_OF_EACH_KIND = ("train", "infer")  # the default codec is the vendor's; or the checkpoint's

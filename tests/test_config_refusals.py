@@ -14,7 +14,7 @@ from positronic.config import CONF
 from positronic.errors import PositronicError
 from positronic.stages.convert import Convert
 
-CODECS = "Valid codecs for vendor=lerobot: ee, ee_traj, joints, joints_traj."
+CODECS = "Valid codecs for vendor=lerobot: ee, ee_joints_cmd, ee_traj, joints, joints_cmd, joints_traj."
 FOLDER = "<folder of raw episodes>"
 EXPERIMENT = "<an experiment's folder, the one that holds checkpoints/>"
 

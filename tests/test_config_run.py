@@ -34,7 +34,8 @@ sys.meta_path.insert(0, Finder())
 ROOT = Path(__file__).resolve().parents[1]
 WRONG = {
     "codec=droid": "codec=droid has no lerobot modality."
-    " Valid codecs for vendor=lerobot: ee, ee_traj, joints, joints_traj. (droid works with vendor=openpi.)",
+    " Valid codecs for vendor=lerobot: ee, ee_joints_cmd, ee_traj, joints, joints_cmd, joints_traj."
+    " (droid works with vendor=openpi.)",
     "learning_rat=1": "Key 'learning_rat' is not a parameter of stage=train. Did you mean 'learning_rate'?",
     "dataset_root=x": "'dataset_root' is called 'input_path' here. Type input_path=x.",
     "dataset=local": "stage=train needs dataset.path. Type dataset.path=<folder of raw episodes>, or dataset=demo for"
@@ -320,7 +321,7 @@ def test_tab_completion_offers_the_choices(run_py, monkeypatch):
     """The same lists as help."""
     monkeypatch.setenv("COMP_LINE", "python run.py stage=train codec=j")
     _, words, _ = run_py("-sc", "query=bash")
-    assert words.split() == ["codec=joints", "codec=joints_traj"]
+    assert words.split() == ["codec=joints", "codec=joints_cmd", "codec=joints_traj"]
 
 
 def test_composing_imports_nothing_heavy():

@@ -76,6 +76,9 @@ def names_read(stage):
     return found
 
 
+NAMED_BY_USERS = ("modality.columns", "modality.cameras", "embodiment.arms", "embodiment.cameras")
+
+
 @pytest.mark.parametrize(("stage", "more"), WALKS, ids=str)
 def test_every_key_of_every_stage_takes_effect_or_is_refused(stage, more):
     """A key that is taken is one that the stage's own modules read; each other one is refused by its name."""
@@ -85,7 +88,7 @@ def test_every_key_of_every_stage_takes_effect_or_is_refused(stage, more):
     for key in leaves:
         if key in ("stage", "profile", "stages") or key.startswith("vendor.policy."):
             continue
-        key = "modality.columns" if key.startswith("modality.columns.") else key  # the names below are the user's
+        key = next((each for each in NAMED_BY_USERS if key.startswith(f"{each}.")), key)
         sentence = refused(cfg, key)
         if sentence is not None:
             assert key in sentence

@@ -16,6 +16,7 @@ from positronic.bake.findings import Breach, breaches
 from positronic.bake.frames import FramePreparer, Histogram, empty_histogram
 from positronic.bake.freshness import require_arm_to_the_end, require_fresh_vectors, require_moving_picture
 from positronic.bake.pieces import Piece, file_name
+from positronic.bake.robot import require_robot
 from positronic.bake.sampling import camera_indices, episode_grid, sample_vectors
 from positronic.bake.video import piece_writer
 from positronic.codecs.codec import Codec
@@ -135,6 +136,7 @@ def _rejected(episode: Episode, error: PositronicError) -> Rejected:
 
 def _plan(baker: EpisodeBaker, episode: Episode) -> _Plan:
     codec = baker.codec
+    require_robot(episode, codec)
     episode.validate(codec.signals)
     times = episode_grid(episode, codec.signals, codec.timing.fps)
     frames = {

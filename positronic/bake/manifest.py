@@ -17,6 +17,7 @@ from positronic.bake.file_list import read_file_list, recorded
 from positronic.bake.holdout import Holdout, holdout
 from positronic.bake.reading import AGAIN
 from positronic.codecs.build import Recipe
+from positronic.embodiments.published import with_joints
 from positronic.errors import PositronicError
 from positronic.raw.layout import episode_paths
 from positronic.storage import local_path, partial_path
@@ -71,7 +72,7 @@ class Manifest:
 
     def load_recipe(self) -> Recipe:
         """The codec and modality that the data was baked with."""
-        return Recipe.from_dict(self.recipe)
+        return Recipe.from_dict(self.recipe, with_joints(self.joint_names) if self.joint_names else None)
 
     @property
     def holdout(self) -> Holdout | None:

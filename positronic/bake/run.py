@@ -169,8 +169,6 @@ class Run:
         return Job(number, self.dataset[number], self._has_failed)
 
     def _take(self, number: int, result: BakedEpisode | Duplicate | Rejected | None) -> None:
-        if isinstance(result, BakedEpisode):
-            result = self._unless_other_joints(number, result)
         if isinstance(result, BakedEpisode) and self.options.append:
             result = self._unless_added(number, result)
         self.unseen += result is None  # only checked, as the bake stops anyway
@@ -180,19 +178,10 @@ class Run:
             self.duplicates.append(result)
         elif isinstance(result, BakedEpisode) and not self._has_failed:
             self._add(result)
+            self.joint_names = self.joint_names or result.joint_names
             self.notes += [(self.dataset[number].id, note) for note in result.notes]
         if isinstance(result, Rejected | Duplicate):  # an earlier bake's word on them is replaced by this one's
             self.seen.add(result.uid)
-
-    def _unless_other_joints(self, number: int, episode: BakedEpisode) -> BakedEpisode | Rejected:
-        """Joints in another order have the same shape; only their names show the difference."""
-        names, first = episode.joint_names, self.joint_names
-        self.joint_names = first or names
-        if names is None or first is None or names == first:
-            return episode
-        there = self.dataset[number]
-        reason = f"its joints are {', '.join(names)}; those of the episodes before are {', '.join(first)}."
-        return Rejected(there.id, episode.source.uid, str(there.place), reason)
 
     def _unless_added(self, number: int, episode: BakedEpisode) -> BakedEpisode | Duplicate:
         """One append may contain an episode twice, which no worker can know."""

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from positronic import keys
 from positronic.codecs.features import GRIP_THRESHOLD, Feature, ImageFeature, VectorFeature
 from positronic.codecs.limits import fault
-from positronic.commands import ActionStep
+from positronic.codecs.parts import EePose, JointDeltas, JointPositions
+from positronic.commands import ActionStep, ArmAction, Command
 from positronic.conventions import Convention
+from positronic.embodiments.embodiment import Embodiment
 from positronic.errors import PositronicError, did_you_mean, listing
 from positronic.utils.html import as_html
 
@@ -40,11 +43,12 @@ class Timing:
 class Codec:
     """Observation x action x timing. It is frozen; the same object bakes episodes and encodes live observations.
 
-    ``state`` and ``images`` make the observation, ``action`` the label. The first feature of ``action`` moves the arm;
-    the second, ``action.grip``, moves the gripper, and ``switch_grip`` turns it into a switch.
+    ``state`` and ``images`` make the observation, ``action`` the label. Of each arm in turn, ``action`` has a feature
+    that moves the arm, then one that moves the gripper if there is one; ``switch_grip`` turns that into a switch.
     """
 
     name: str
+    embodiment: Embodiment
     state: tuple[VectorFeature, ...]
     images: tuple[ImageFeature, ...]
     action: tuple[VectorFeature, ...]
@@ -74,6 +78,26 @@ class Codec:
     @property
     def conventions(self) -> dict[str, Convention]:
         return {name: feature.convention for name, feature in self.features.items()}
+
+    @property
+    def robot(self) -> dict[str, str]:
+        """What the robot must be for this codec: of its embodiment what the codec uses, as ``Embodiment.contract``."""
+        return self.embodiment.contract(self.cameras, **self.uses)
+
+    @property
+    def uses(self) -> dict[str, bool]:
+        """Which quantities it uses, as ``Embodiment.contract`` takes them."""
+        parts = [feature.part for feature in (*self.state, *self.action)]
+        return {
+            "with_joints": any(isinstance(part, JointPositions | JointDeltas) for part in parts),
+            "with_poses": any(isinstance(part, EePose) for part in parts),
+            "with_gripper": any(part.is_gripper for part in parts),
+        }
+
+    @property
+    def cameras(self) -> list[str]:
+        """Names of its cameras."""
+        return [image.name.removeprefix(keys.IMAGE_PREFIX) for image in self.images]
 
     @property
     def vector_signals(self) -> tuple[str, ...]:
@@ -135,10 +159,24 @@ class Codec:
         if not np.all(np.isfinite(chunk)):
             raise PositronicError(f"Codec '{self.name}': the policy's actions are not finite numbers.")
         stamps = self.timing.timestamps(len(chunk))  # before decoding: what lies behind the horizon costs nothing
-        (arm, targets), (_, grips) = self.split_action(chunk[: len(stamps)])
-        grips = np.clip(grips > GRIP_THRESHOLD if self.switch_grip else grips, 0.0, 1.0)[:, 0]
-        commands = arm.part.commands(targets)
-        return [ActionStep(*step) for step in zip(commands, grips.tolist(), stamps, strict=True)]
+        played = self._played(chunk[: len(stamps)])
+        names, actions = list(played), zip(*played.values(), strict=True)
+        return [ActionStep(dict(zip(names, arms, strict=True)), t) for arms, t in zip(actions, stamps, strict=True)]
+
+    def _played(self, chunk: NDArray[np.float64]) -> dict[str, list[ArmAction]]:
+        """Arm -> what it is told at each step."""
+        commands: dict[str, Sequence[Command]] = {}
+        grips: dict[str, list[float]] = {}
+        for feature, rows in self.split_action(chunk):
+            if feature.part.is_gripper:
+                rows = rows > GRIP_THRESHOLD if self.switch_grip else rows
+                grips[feature.part.arm.name] = np.clip(rows, 0.0, 1.0)[:, 0].tolist()
+            else:
+                commands[feature.part.arm.name] = feature.part.commands(rows)
+        return {
+            arm: [ArmAction(*told) for told in zip(commands[arm], grips.get(arm, [None] * len(chunk)), strict=True)]
+            for arm in commands
+        }
 
     def split_action(self, rows: NDArray[np.float64]) -> Iterator[tuple[VectorFeature, NDArray[np.float64]]]:
         """Actions (..., A) cut into their features."""

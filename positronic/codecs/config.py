@@ -18,7 +18,7 @@ class CodecConfig:
     name: of the codec's file
     description: one sentence
     state: parts of the proprioception, in order: ee_pose, grip, joint_position
-    images: names of the cameras
+    images: names of the cameras; null: all that the embodiment has
     rotation: of every pose: quat_wxyz, rot6d_rows or rotvec
     action: ee_pose, joint_position or joint_delta
     label: commanded (the command current at t) or measured (the state at t, the gripper as 0 or 1)
@@ -29,7 +29,7 @@ class CodecConfig:
     name: str = MISSING
     description: str = ""
     state: list[str] = field(default_factory=list, metadata=names("ee_pose", "grip", "joint_position"))
-    images: list[str] = field(default_factory=list)
+    images: list[str] | None = None
     rotation: str = one_of("quat_wxyz", "rot6d_rows", "rotvec", default="quat_wxyz")
     action: str = one_of("ee_pose", "joint_position", "joint_delta", default="ee_pose")
     label: str = one_of("commanded", "measured", default="commanded")
@@ -42,7 +42,13 @@ class ModalityConfig:
     """What a vendor makes of a codec. A pair is valid if its file exists.
 
     image_size: height and width in pixels
-    columns: dataset column -> canonical features, joined in this order
+    columns: dataset column -> canonical features, joined in this order; with several arms a feature without an arm's
+        name is that of every arm
+    cameras: role of a camera -> the dataset column of its images
+    other_cameras: the column of a camera with another role, which stands for {role}; null: the vendor takes no other
+    column_per_arm: with several arms, each state column comes once for each, as <arm>_<column>
+    max_state_size: numbers that the vendor's model takes as its state; null is any number
+    max_action_size: numbers that it predicts in a step
     task_key: where the language instruction goes
     action_fps: rate of the action steps in Hz
     action_horizon_sec: how much of a predicted chunk is played, in s; null plays it whole
@@ -53,6 +59,11 @@ class ModalityConfig:
 
     image_size: list[int] = field(default_factory=lambda: [224, 224], metadata=HEIGHT_WIDTH)
     columns: dict[str, list[str]] = field(default_factory=dict)
+    cameras: dict[str, str] = field(default_factory=dict)
+    other_cameras: str | None = None
+    column_per_arm: bool = False
+    max_state_size: int | None = between(1, default=None)
+    max_action_size: int | None = between(1, default=None)
     task_key: str = some("task", "a column's name")
     action_fps: int = between(1, default=15)
     action_horizon_sec: float | None = above(0, default=None)

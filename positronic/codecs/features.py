@@ -1,8 +1,8 @@
 """Canonical features: the flat, named pieces that a codec makes of raw signals.
 
-``state.<part>`` and ``action.<part>`` are float32 vectors, ``image.<camera>`` uint8 frames. One function encodes a
-whole episode (T, ...) and a live observation (a batch of one), by operations that are element-wise along T. So both are
-equal bit for bit.
+``state.<part>`` and ``action.<part>`` are float32 vectors, ``image.<camera>`` uint8 frames; with several arms it is
+``state.<arm>.<part>``. One function encodes a whole episode (T, ...) and a live observation (a batch of one), by
+operations that are element-wise along T. So both are equal bit for bit.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from positronic import conventions, keys
 from positronic.codecs.images import letterbox
-from positronic.codecs.parts import PARTS, Part
+from positronic.codecs.parts import Part
 from positronic.conventions import Convention
 from positronic.errors import PositronicError
 from positronic.geometry import NoDirectionError
@@ -107,27 +107,26 @@ class ImageFeature:
 Feature = VectorFeature | ImageFeature
 
 
-def state_feature(part: str, rotation: str, references: References) -> VectorFeature:
+def state_feature(part: Part, references: References) -> VectorFeature:
     """The measured ``part`` as a piece of the proprioception."""
-    kind = PARTS[part].in_layout(rotation)
-    return _feature("state", kind, kind.measured, "", references)
+    return _feature("state", part, part.measured, "", references)
 
 
-def action_feature(part: str, rotation: str, label: str, references: References) -> VectorFeature:
+def action_feature(part: Part, label: str, references: References) -> VectorFeature:
     """``part`` of the action; ``label`` is ``commanded`` or ``measured`` (then a grip label is binarised)."""
-    kind = PARTS[part].in_layout(rotation)
     measured = label == "measured"
-    binarise = measured and kind.is_gripper
+    binarise = measured and part.is_gripper
     described = f"{label}, binarised" if binarise else label
-    feature = _feature("action", kind, kind.measured if measured else kind.commanded, described, references)
+    feature = _feature("action", part, part.measured if measured else part.commanded, described, references)
     return replace(feature, binarise=binarise)
 
 
-def _feature(group: str, part: Part, signal: str | None, label: str, references: References) -> VectorFeature:
-    if signal is None:
+def _feature(group: str, part: Part, plain_signal: str | None, label: str, references: References) -> VectorFeature:
+    if plain_signal is None:
         raise PositronicError(f"There is no raw signal for '{part.name}' as {group} with label '{label}'.")
+    signal = part.arm.key(plain_signal)
     turned = part.toward(references.get(signal))
-    return VectorFeature(f"{group}.{part.name}", turned, signal, part.convention(label))
+    return VectorFeature(part.arm.key(f"{group}.{part.name}"), turned, signal, part.convention(label))
 
 
 def image_feature(camera: str, height: int, width: int) -> ImageFeature:

@@ -139,5 +139,11 @@ def command_fault(command: Command) -> str | None:
 
 
 def step_fault(step: ActionStep) -> str | None:
-    """Like ``command_fault``, for a step's command and gripper."""
-    return command_fault(step.command) or fault((GRIP,), [[step.target_grip]])
+    """Like ``command_fault``, for the commands and grippers of a step."""
+    for name, action in step.arms.items():
+        found = command_fault(action.command)
+        if found is None and action.target_grip is not None:
+            found = fault((GRIP,), [[action.target_grip]])
+        if found is not None:
+            return f"arm {name}: {found}" if name else found
+    return None

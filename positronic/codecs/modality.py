@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from positronic import keys
 from positronic.codecs.codec import Codec
-from positronic.codecs.features import Feature, ImageFeature
+from positronic.codecs.config import ModalityConfig
+from positronic.codecs.features import Feature, ImageFeature, VectorFeature
+from positronic.codecs.parts import GRIPPER, split_feature
 from positronic.errors import PositronicError, did_you_mean, listing
 
 
@@ -46,10 +49,14 @@ class Column:
 
 @dataclass(frozen=True)
 class Modality:
-    """Columns in the vendor's order, and the key under which the language instruction travels."""
+    """Columns in the vendor's order, and the key under which the language instruction travels.
+
+    ``empty_slots``: columns of cameras that the vendor's model knows and this robot does not have; they are masked.
+    """
 
     columns: tuple[Column, ...]
     task_key: str
+    empty_slots: tuple[str, ...] = ()
 
     @property
     def image_columns(self) -> tuple[Column, ...]:
@@ -64,6 +71,11 @@ class Modality:
         return tuple(column for column in self.columns if not column.is_action)
 
     @property
+    def state_size(self) -> int:
+        """Numbers of all state columns together."""
+        return sum(column.shape[0] for column in self.vector_columns if not column.is_action)
+
+    @property
     def action_column(self) -> Column:
         return next(column for column in self.columns if column.is_action)
 
@@ -72,9 +84,15 @@ class Modality:
         return {column.name: column.join(canonical) for column in self.observation_columns} | {self.task_key: task}
 
 
-def build_modality(codec: Codec, columns: Mapping[str, list[str]], task_key: str) -> Modality:
-    """Resolve column sources. Raises PositronicError for an unknown source, one left out, or actions out of order."""
-    built = tuple(Column(name, tuple(_source(codec, name, s) for s in sources)) for name, sources in columns.items())
+def build_modality(codec: Codec, config: ModalityConfig) -> Modality:
+    """Resolve the columns for the codec's robot.
+
+    Raises PositronicError for an unknown source, one left out, actions out of order, and for more cameras or numbers
+    than the vendor takes.
+    """
+    named = {name: _sources(codec, name, sources) for name, sources in config.columns.items()}
+    vectors = [column for name, sources in named.items() for column in _columns(codec, config, name, sources)]
+    built = [*_by_role(codec, config, named), *vectors]
     used = [source.name for column in built for source in column.sources]
     unused = [name for name in codec.features if name not in used]
     if unused:
@@ -90,13 +108,102 @@ def build_modality(codec: Codec, columns: Mapping[str, list[str]], task_key: str
     if actions != [codec.action]:
         order = ", ".join(feature.name for feature in codec.action)
         raise PositronicError(f"Codec '{codec.name}' needs one action column with sources in this order: {order}.")
-    return Modality(built, task_key)
+    taken = {column.name for column in built if column.is_image}
+    empty = tuple(dict.fromkeys(column for column in config.cameras.values() if column not in taken))
+    modality = Modality(tuple(built), config.task_key, empty)
+    _require_size(codec, "state", modality.state_size, config.max_state_size)
+    _require_size(codec, "action", codec.action_size, config.max_action_size)
+    return modality
 
 
-def _source(codec: Codec, column: str, name: str) -> Feature:
-    if name not in codec.features:
-        hint = did_you_mean(name, codec.features)
+def _by_role(codec: Codec, config: ModalityConfig, named: Mapping[str, list[Feature]]) -> list[Column]:
+    """A column for each camera that has none by name, by the camera's role."""
+    if not config.cameras and config.other_cameras is None:
+        return []
+    placed = {source.name for sources in named.values() for source in sources}
+    columns: dict[str, ImageFeature] = {}
+    for image in codec.images:
+        if image.name in placed:
+            continue
+        name = _slot(codec, config, image)
+        if name in columns:
+            both = f"{columns[name].name} and {image.name}"
+            raise PositronicError(f"Two cameras would go to column '{name}': {both}. Name one: {_how(image)}.")
+        columns[name] = image
+    return [Column(name, (image,)) for name, image in columns.items()]
+
+
+def _slot(codec: Codec, config: ModalityConfig, image: ImageFeature) -> str:
+    camera = image.name.removeprefix(keys.IMAGE_PREFIX)
+    role = codec.embodiment.cameras[camera]
+    if role in config.cameras:
+        return config.cameras[role]
+    if config.other_cameras is not None:
+        return config.other_cameras.replace("{role}", role)
+    slots = listing(config.cameras)
+    raise PositronicError(
+        f"Camera '{camera}' of embodiment={codec.embodiment.name} is in the role '{role}', and this vendor's model "
+        f"takes {len(set(config.cameras.values()))} cameras, in the roles {slots}. Leave it out by naming the others, "
+        f"codec.images=[...], or give it a column: {_how(image)}."
+    )
+
+
+def _how(image: ImageFeature) -> str:
+    return f"'modality.columns={{<column>: [{image.name}]}}'"
+
+
+def _columns(codec: Codec, config: ModalityConfig, name: str, sources: list[Feature]) -> list[Column]:
+    """One column, or one for each arm; none for a gripper that the robot does not have."""
+    if not sources:
+        return []
+    vectors = [source for source in sources if isinstance(source, VectorFeature)]
+    splits = config.column_per_arm and codec.embodiment.has_several_arms and len(vectors) == len(sources)
+    if not splits or vectors[0].name.startswith("action."):
+        return [Column(name, tuple(sources))]
+    arms = dict.fromkeys(source.part.arm.name for source in vectors)
+    return [Column(f"{arm}_{name}", tuple(s for s in vectors if s.part.arm.name == arm)) for arm in arms]
+
+
+def _sources(codec: Codec, column: str, names: Sequence[str]) -> list[Feature]:
+    """The features that the names stand for. ``state.grip`` is that of every arm.
+
+    Arm comes after arm. Quantities that the action has too come first, so that a state begins as its action does:
+    openpi's models predict actions relative to the numbers at the same place of the state.
+    """
+    found = [(name, _named(codec, column, name)) for name in names]
+    if not codec.embodiment.has_several_arms or any(name in codec.features for name in names):
+        return [feature for _, features in found for feature in features]
+    of_action = {feature.part.name for feature in codec.action}
+    first = [pair for pair in found if split_feature(pair[0])[2] in of_action]
+    groups = (first, [pair for pair in found if pair not in first])
+    return [
+        feature
+        for group in groups
+        for arm in codec.embodiment.arms
+        for _, features in group
+        for feature in features
+        if isinstance(feature, VectorFeature) and feature.part.arm == arm
+    ]
+
+
+def _named(codec: Codec, column: str, name: str) -> list[Feature]:
+    if name in codec.features:
+        return [codec.features[name]]
+    group, arm, part = split_feature(name)
+    every = [] if arm else [a.key(name) for a in codec.embodiment.arms]
+    found = [codec.features[each] for each in every if each in codec.features]
+    has_no_gripper = part == GRIPPER and not any(each.gripper for each in codec.embodiment.arms)
+    if found or (has_no_gripper and group in ("state", "action")):
+        return found
+    hint = did_you_mean(name, codec.features)
+    raise PositronicError(
+        f"Column '{column}': codec '{codec.name}' has no feature '{name}', only {listing(codec.features)}.{hint}"
+    )
+
+
+def _require_size(codec: Codec, what: str, size: int, most: int | None) -> None:
+    if most is not None and size > most:
         raise PositronicError(
-            f"Column '{column}': codec '{codec.name}' has no feature '{name}', only {listing(codec.features)}.{hint}"
+            f"Codec '{codec.name}' with embodiment={codec.embodiment.name} has {size} numbers in its {what}, and this "
+            f"vendor's model takes {most} at most. Choose a codec with fewer quantities, or another vendor."
         )
-    return codec.features[name]

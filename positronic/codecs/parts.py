@@ -19,11 +19,11 @@ from positronic.codecs import limits
 from positronic.codecs.limits import Limit
 from positronic.commands import CartesianPosition, Command, JointDelta, JointPosition
 from positronic.conventions import Convention
+from positronic.embodiments.embodiment import Arm
 from positronic.errors import PositronicError
 
 Floats = NDArray[np.float64]
 
-NUM_JOINTS = 7  # Franka, and every public Positronic recording
 MAX_JOINT_DELTA_RAD = 0.2  # DROID's actions are joint velocities in -1..1; 1 moves a joint this far in one 1/15 s step
 ROTATION_NAMES = {
     "quat_wxyz": ("qw", "qx", "qy", "qz"),
@@ -32,32 +32,44 @@ ROTATION_NAMES = {
 }
 
 
+POSE_SIZE = 7  # xyz and a quaternion
 REFERENCE_DECIMALS = 6
 TOWARD = {"quat_wxyz": geometry.quat_toward, "rotvec": geometry.rotvec_toward}  # rot6d has one number a rotation
 
 
 @dataclass(frozen=True)
 class Part(ABC):
-    """A quantity in the layout of one codec.
+    """A quantity of one arm, in the layout of one codec.
 
-    ``measured``, ``commanded``: its raw signals, None if there is none. ``raw_size``: numbers in a raw sample.
+    ``measured``, ``commanded``: its raw signals by the names that an only arm has, None if there is none.
     ``command_type``: what a policy commands with it, None if it does not move an arm. ``raw_limits``: which raw samples
     are possible. ``agreement``: limits of a measured and a commanded sample side by side.
     """
 
+    arm: Arm
+
     name: ClassVar[str]
     measured: ClassVar[str | None] = None
     commanded: ClassVar[str | None] = None
-    raw_size: ClassVar[int] = NUM_JOINTS
     command_type: ClassVar[type[Command] | None] = None
     raw_limits: ClassVar[tuple[Limit, ...]] = ()
     agreement: ClassVar[tuple[Limit, ...]] = ()
     is_gripper: ClassVar[bool] = False
 
     @classmethod
-    def in_layout(cls, rotation: str) -> Part:
-        """The part of a codec whose poses have ``rotation``."""
-        return cls()
+    def of(cls, arm: Arm, rotation: str) -> Part:
+        """The part of ``arm`` in a codec whose poses have ``rotation``."""
+        return cls(arm)
+
+    @classmethod
+    def is_of(cls, arm: Arm) -> bool:
+        """Whether the arm has this quantity."""
+        return True
+
+    @property
+    def raw_size(self) -> int:
+        """Numbers of a raw sample."""
+        return len(self.arm.joints)
 
     @property
     def size(self) -> int:
@@ -71,8 +83,13 @@ class Part(ABC):
 
     @property
     def element_names(self) -> list[str]:
-        """One name per encoded number: ``ee_pose.x``, ``joint_position.0``, ``grip``."""
-        return [f"{self.name}.{i}" for i in range(self.size)] if self.size > 1 else [self.name]
+        """One name per encoded number: ``ee_pose.x``, ``grip``; with several arms ``left.ee_pose.x``, ``left.grip``."""
+        return [f"{self.arm.name}.{name}" if self.arm.name else name for name in self.elements]
+
+    @property
+    @abstractmethod
+    def elements(self) -> list[str]:
+        """The same without the arm."""
 
     @property
     def has_two_numbers(self) -> bool:
@@ -132,14 +149,21 @@ class EePose(Part):
     name = "ee_pose"
     measured = keys.EE_POSE
     commanded = keys.COMMAND_POSE
-    raw_size = 7
     command_type = CartesianPosition
     raw_limits = (limits.REACH, limits.RAW_QUAT)
     agreement = (limits.SAME_ROTATION, limits.SAME_PLACE)
 
     @classmethod
-    def in_layout(cls, rotation: str) -> Part:
-        return cls(rotation)
+    def of(cls, arm: Arm, rotation: str) -> Part:
+        return cls(arm, rotation)
+
+    @classmethod
+    def is_of(cls, arm: Arm) -> bool:
+        return arm.ee_frame is not None
+
+    @property
+    def raw_size(self) -> int:
+        return POSE_SIZE
 
     @property
     def size(self) -> int:
@@ -150,7 +174,7 @@ class EePose(Part):
         return limits.REACH, limits.ENCODED_ROTATION[self.rotation]
 
     @property
-    def element_names(self) -> list[str]:
+    def elements(self) -> list[str]:
         return [f"{self.name}.{name}" for name in ("x", "y", "z", *ROTATION_NAMES[self.rotation])]
 
     def convention(self, label: str) -> Convention:
@@ -211,6 +235,10 @@ class EePose(Part):
         return np.concatenate([poses[..., :3], turned], axis=-1)
 
 
+def _numbered(part: Part) -> list[str]:
+    return [f"{part.name}.{number}" for number in range(part.size)]
+
+
 def _long_rotvecs(quats: Floats) -> Floats:
     """(N, 4) unit quaternions -> (N, 3) with an angle of 0 to 2 pi: the sign counts."""
     sine = np.linalg.norm(quats[:, 1:], axis=1, keepdims=True)
@@ -227,6 +255,10 @@ class JointPositions(Part):
     command_type = JointPosition
     raw_limits = (limits.JOINTS,)
 
+    @property
+    def elements(self) -> list[str]:
+        return _numbered(self) if self.arm.numbered else list(self.arm.joints)
+
     def convention(self, label: str) -> Convention:
         return conventions.joints(label)
 
@@ -242,6 +274,10 @@ class JointDeltas(Part):
     commanded = keys.COMMAND_JOINT_DELTAS
     command_type = JointDelta
 
+    @property
+    def elements(self) -> list[str]:
+        return _numbered(self)
+
     def convention(self, label: str) -> Convention:
         return conventions.joint_deltas(label)
 
@@ -256,9 +292,20 @@ class Grip(Part):
     name = "grip"
     measured = keys.GRIP
     commanded = keys.TARGET_GRIP
-    raw_size = 1
     raw_limits = (limits.GRIP,)
     is_gripper = True
+
+    @classmethod
+    def is_of(cls, arm: Arm) -> bool:
+        return arm.gripper is not None
+
+    @property
+    def raw_size(self) -> int:
+        return 1
+
+    @property
+    def elements(self) -> list[str]:
+        return [self.name]
 
     def convention(self, label: str) -> Convention:
         return conventions.gripper(label)
@@ -268,3 +315,10 @@ PARTS: dict[str, type[Part]] = {part.name: part for part in (EePose, JointPositi
 MEASURED = {name: part.measured for name, part in PARTS.items() if part.measured}
 ARMS = tuple(name for name, part in PARTS.items() if part.command_type)
 GRIPPER = Grip.name
+
+
+def split_feature(name: str) -> tuple[str, str, str]:
+    """``state.left.joint_position`` -> ``("state", "left", "joint_position")``; the only arm's name is empty."""
+    group, _, rest = name.partition(".")
+    arm, _, part = rest.rpartition(".")
+    return group, arm, part

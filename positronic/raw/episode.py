@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from positronic import keys
+from positronic.embodiments.embodiment import Embodiment
 from positronic.errors import PositronicError, did_you_mean, listing
 from positronic.raw.edits import NO_EDITS, Edits
 from positronic.raw.faults import BadEpisode, MissingSignal
@@ -39,6 +40,15 @@ class Signals(Mapping[str, Signal]):
         self._folder = folder
         self._naming = naming
         self._opened: dict[str, Signal] = {}
+
+    @property
+    def embodiment(self) -> Embodiment | None:
+        """The robot, where the recorder noted it. Raises BadEpisode when what it noted is none."""
+        noted = self.statics.get(keys.EMBODIMENT)
+        try:
+            return None if noted is None else Embodiment.from_dict(noted)
+        except PositronicError as error:
+            raise BadEpisode(self.path, f"static '{keys.EMBODIMENT}': {error}") from None
 
     def __getitem__(self, name: str) -> Signal:
         if name not in self._opened:
@@ -170,6 +180,15 @@ class Episode:
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise BadEpisode(self.path, f"static '{keys.JOINT_NAMES}' holds {names!r}, a list of names was expected.")
         return tuple(names)
+
+    @property
+    def embodiment(self) -> Embodiment | None:
+        """The robot, where the recorder noted it. Raises BadEpisode when what it noted is none."""
+        noted = self.statics.get(keys.EMBODIMENT)
+        try:
+            return None if noted is None else Embodiment.from_dict(noted)
+        except PositronicError as error:
+            raise BadEpisode(self.path, f"static '{keys.EMBODIMENT}': {error}") from None
 
     def __getitem__(self, name: str) -> Signal:
         """A signal, also by its newer spelling. Raises MissingSignal (a PositronicError) with the nearest name."""

@@ -28,6 +28,8 @@ def session_meta(recipe: Recipe, checkpoint: Checkpoint, vendor: str) -> dict[st
         keys.META_VENDOR: vendor,
         keys.META_CODEC: codec.name,
         keys.META_CONVENTIONS: {name: str(convention) for name, convention in codec.conventions.items()},
+        keys.META_EMBODIMENT: codec.embodiment.to_dict(),
+        keys.META_ROBOT: codec.robot,
         keys.META_EXPERIMENT: checkpoint.experiment_dir.name,
         keys.META_CHECKPOINT_PATH: str(checkpoint.place),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from positronic import conventions, keys
-from positronic.codecs.build import Recipe
+from positronic.codecs.build import Recipe, build
+from positronic.codecs.config import CodecConfig, ModalityConfig
 from positronic.commands import ActionStep
+from positronic.embodiments.embodiment import Embodiment
 from positronic.errors import PositronicError
 from positronic.serving.failures import Failure, attempt
 from positronic.serving.meta import session_meta
@@ -97,7 +99,9 @@ class Typed:
     """What somebody typed about the policy; None where the checkpoint decides. The two must agree."""
 
     vendor: str | None = None
-    recipe: Recipe | None = None
+    codec: CodecConfig | None = None
+    modality: ModalityConfig | None = None
+    embodiment: Embodiment | None = None
 
     def check(self, checkpoint: Checkpoint, vendor: str, recipe: Recipe) -> None:
         """Raise ConventionError, both sides printed, if the checkpoint's vendor or codec is another one.
@@ -107,10 +111,14 @@ class Typed:
         mine, theirs = {}, {}
         if self.vendor is not None:
             mine, theirs = {"vendor": self.vendor}, {"vendor": vendor}
-        if self.recipe is not None:
-            mine |= self._said_by(self.recipe)
+        if self.embodiment is not None:
+            robot = recipe.codec
+            mine |= self.embodiment.contract(robot.cameras, **robot.uses)
+            theirs |= robot.robot
+        if self.codec is not None and self.modality is not None:
+            mine |= self._said_by(_like(recipe, self.codec, self.modality))
             theirs |= self._said_by(recipe)
-        name = f"codec={self.recipe.codec.name}" if self.recipe else "the command line"
+        name = f"codec={self.codec.name}" if self.codec else "the command line"
         whose = f"checkpoint {checkpoint.id} (vendor {vendor}, codec {recipe.codec.name})"
         hint = "Leave vendor= and codec= out: the checkpoint says what it was trained with."
         conventions.require_equal(name, mine, whose, theirs, hint)
@@ -119,6 +127,12 @@ class Typed:
         if self.vendor is not None:
             return recipe.contract
         return {name: str(convention) for name, convention in recipe.codec.conventions.items()}
+
+
+def _like(recipe: Recipe, codec: CodecConfig, modality: ModalityConfig) -> Recipe:
+    """What was typed, for the robot and with the cameras of ``recipe`` where nothing else was said."""
+    images = recipe.codec_config.images if codec.images is None else codec.images
+    return build(replace(codec, images=images), modality, embodiment=recipe.embodiment)
 
 
 def load_policy(

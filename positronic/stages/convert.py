@@ -35,7 +35,7 @@ class Convert(Parts):
     video: how frames are stored
     """
 
-    uses: ClassVar[tuple[str, ...]] = ("dataset", "codec", "modality", "storage")
+    uses: ClassVar[tuple[str, ...]] = ("dataset", "embodiment", "codec", "modality", "storage")
     choices: ClassVar[tuple[str, ...]] = ("vendor",)
 
     output_dir: str = path("${paths.root}/baked/${dataset.name}/${vendor.name}/${codec.name}/${dataset_format}")
@@ -77,7 +77,9 @@ def run(config: Convert) -> Baked:
 
     from positronic.bake.convert import BakeOptions, bake
     from positronic.bake.progress import Bar
+    from positronic.bake.robot import recorded_embodiment
     from positronic.codecs.build import build
+    from positronic.embodiments.embodiment import typed_embodiment
     from positronic.raw.dataset import open_from_config
     from positronic.storage import is_remote
     from positronic.storage.outgoing import local_output
@@ -89,7 +91,11 @@ def run(config: Convert) -> Baked:
             f"append=true replaces a dataset in one step, which {config.output_dir} cannot do. Append to a local copy, "
             "and publish that under another name; or bake all episodes with output_dir=s3://<elsewhere>."
         )
-    recipe = build(config.codec, config.modality)
+    dataset, console = open_from_config(config.dataset), Console(stderr=True)  # stdout is for the table
+    if dataset.chosen is not None:
+        console.print(f"{dataset.chosen}.", highlight=False, soft_wrap=True, markup=False)
+    robot = typed_embodiment(config.embodiment) or recorded_embodiment(dataset)
+    recipe = build(config.codec, config.modality, embodiment=robot)
     if config.fps is not None:
         recipe = recipe.at_fps(config.fps)
     options = BakeOptions(
@@ -106,9 +112,6 @@ def run(config: Convert) -> Baked:
         num_workers=config.num_workers,
         video=config.video,
     )
-    dataset, console = open_from_config(config.dataset), Console(stderr=True)  # stdout is for the table
-    if dataset.chosen is not None:
-        console.print(f"{dataset.chosen}.", highlight=False, soft_wrap=True, markup=False)
     with local_output(config.output_dir, config.storage, keys.MANIFEST_FILE) as output, Bar(console) as progress:
         extra = companions(config.vendor.name, recipe, config.dataset_format)
         report = bake(dataset, recipe, output, options, provenance(), progress, extra)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,6 +15,7 @@ from positronic.utils.fields import between, path
 from positronic.utils.html import as_html
 
 if TYPE_CHECKING:
+    from positronic.codecs.codec import Codec
     from positronic.hardware.robot import Robot
     from positronic.rollout.campaign import Campaign
     from positronic.rollout.policies import Policy
@@ -32,7 +33,7 @@ class Infer(Parts):
     """
 
     uses: ClassVar[tuple[str, ...]] = ("hardware", "policy", "driver", "storage")
-    choices: ClassVar[tuple[str, ...]] = ("vendor", "codec")  # compared with the policy's
+    choices: ClassVar[tuple[str, ...]] = ("embodiment", "vendor", "codec")  # compared with the policy's
     null_takes: ClassVar[Mapping[str, str]] = {"output_dir": "paths.root"}
 
     output_dir: str | None = path(None)
@@ -137,12 +138,12 @@ def output_folder(place: str, storage: StorageConfig) -> Iterator[Path]:
 
 
 def check_codec(config: Infer, meta: Mapping[str, Any]) -> None:
-    """Raise ConventionError when a vendor or a codec was typed and the policy has another, or does not say which.
+    """Raise ConventionError when an embodiment, vendor or codec was typed and the policy has another, or does not say
+    which.
 
-    A codec's name may differ, its features may not.
+    Names of embodiment and codec may differ; what the policy needs of the robot, and its features, may not.
     """
     from positronic import conventions
-    from positronic.codecs.build import build_codec
     from positronic.codecs.config import FROM_CHECKPOINT
     from positronic.errors import ConventionError
 
@@ -150,16 +151,46 @@ def check_codec(config: Infer, meta: Mapping[str, Any]) -> None:
     if config.vendor.name not in (FROM_CHECKPOINT, vendor):
         theirs = f"is of vendor {vendor}" if vendor else "names none"
         raise ConventionError(f"vendor={config.vendor.name} was typed, and the policy {theirs}. Leave vendor= out.")
+    _check_embodiment(config, meta)
     if config.codec.name == FROM_CHECKPOINT:
         return
     if not told:
         raise ConventionError(
             f"codec={config.codec.name} was typed, and the policy does not say its own. Leave codec= out."
         )
-    typed = {name: str(value) for name, value in build_codec(config.codec, config.modality, {}).conventions.items()}
+    typed = {name: str(value) for name, value in _typed_codec(config, meta).conventions.items()}
     hint = "Leave codec= out: the checkpoint says which codec it was trained with."
     theirs = f"the policy's codec '{meta.get(keys.META_CODEC, '?')}'"
     conventions.require_equal(f"codec={config.codec.name}", typed, theirs, told, hint)
+
+
+def _check_embodiment(config: Infer, meta: Mapping[str, Any]) -> None:
+    from positronic.embodiments.embodiment import Embodiment, require_needed, typed_embodiment
+    from positronic.errors import ConventionError
+
+    typed, stated = typed_embodiment(config.embodiment), meta.get(keys.META_EMBODIMENT)
+    if typed is None:
+        return
+    if not stated:
+        raise ConventionError(
+            f"embodiment={typed.name} was typed, and the policy does not say its own. Leave embodiment= out."
+        )
+    theirs = f"the policy's robot '{Embodiment.from_dict(stated).name}'"
+    require_needed(theirs, meta[keys.META_ROBOT], typed, "Leave embodiment= out: the policy says what it needs.")
+
+
+def _typed_codec(config: Infer, meta: Mapping[str, Any]) -> Codec:
+    """What was typed, for the policy's robot and, unless cameras were typed, with its cameras."""
+    from positronic.codecs.build import build
+    from positronic.embodiments.embodiment import Embodiment
+    from positronic.embodiments.published import FRANKA
+
+    stated, images = meta.get(keys.META_EMBODIMENT), config.codec.images
+    if images is None:
+        seen = [name for name in meta[keys.META_CONVENTIONS] if name.startswith(keys.IMAGE_PREFIX)]
+        images = [name.removeprefix(keys.IMAGE_PREFIX) for name in seen]
+    robot = Embodiment.from_dict(stated) if stated else FRANKA
+    return build(replace(config.codec, images=images), config.modality, embodiment=robot).codec
 
 
 def _episodes(campaign: Campaign, robot: Robot, policy: Policy) -> tuple[list[EpisodeResult], BaseException | None]:

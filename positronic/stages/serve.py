@@ -24,7 +24,7 @@ class Serve(Parts):
     """
 
     uses: ClassVar[tuple[str, ...]] = ("server", "storage")
-    choices: ClassVar[tuple[str, ...]] = ("vendor", "codec")  # compared with the checkpoint's
+    choices: ClassVar[tuple[str, ...]] = ("embodiment", "vendor", "codec")  # compared with the checkpoint's
 
     checkpoints_dir: str = path(MISSING)
     checkpoint: str | None = name(None, "a checkpoint's id")
@@ -42,8 +42,11 @@ def run(config: Serve) -> None:
 
 def typed(config: Serve) -> Typed:
     """What was typed about the policy. The checkpoint says the rest."""
-    from positronic.codecs.build import build
+    from positronic.embodiments.embodiment import typed_embodiment
     from positronic.serving.policy import Typed
 
-    recipe = None if config.codec.name == FROM_CHECKPOINT else build(config.codec, config.modality)
-    return Typed(None if config.vendor.name == FROM_CHECKPOINT else config.vendor.name, recipe)
+    vendor = None if config.vendor.name == FROM_CHECKPOINT else config.vendor.name
+    robot = typed_embodiment(config.embodiment)
+    if config.codec.name == FROM_CHECKPOINT:
+        return Typed(vendor, embodiment=robot)
+    return Typed(vendor, config.codec, config.modality, robot)

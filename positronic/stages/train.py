@@ -57,7 +57,7 @@ class Train(Parts):
     resume: go on exactly where the last checkpoint was written
     """
 
-    uses: ClassVar[tuple[str, ...]] = ("vendor", "codec", "modality", "tracker", "storage")
+    uses: ClassVar[tuple[str, ...]] = ("embodiment", "vendor", "codec", "modality", "tracker", "storage")
     compares: ClassVar[tuple[str, ...]] = tuple(
         f"dataset.{name}" for name in ("episodes", "outcome", "tasks", "max_episodes")
     )
@@ -215,6 +215,7 @@ def _kept(folder: Path) -> str:
 
 def _recipe(config: Train) -> Recipe:
     """The recipe of the dataset, if there is a dataset and it is what this run asks for."""
+    from positronic.embodiments.embodiment import typed_embodiment
     from positronic.raw.choice import Choice
     from positronic.storage.folder import local_input
     from positronic.training.agreement import agreed_recipe, find_manifest
@@ -228,7 +229,8 @@ def _recipe(config: Train) -> Recipe:
     with local_input(config.input_path, config.storage, needs, lambda name: name == needs, hint) as root:
         manifest = find_manifest(root, convert)
     require_same_choice(Choice.of(config.dataset), manifest, config.input_path, convert)
-    return agreed_recipe(config.codec, config.modality, manifest, config.input_path, convert)
+    typed = typed_embodiment(config.embodiment)
+    return agreed_recipe(config.codec, config.modality, manifest, config.input_path, convert, embodiment=typed)
 
 
 def _choice(config: Train) -> TrainChoice:

@@ -19,6 +19,7 @@ from positronic.bake.manifest import Manifest, read_manifest
 from positronic.codecs.build import Recipe, build
 from positronic.codecs.config import CodecConfig, ModalityConfig
 from positronic.conventions import require_equal
+from positronic.embodiments.embodiment import Embodiment
 from positronic.errors import PositronicError
 from positronic.storage import exists
 from positronic.utils.command_line import was_typed
@@ -32,7 +33,9 @@ CONTRACT = (
     "codec.label",
     "modality.image_size",
     "modality.columns",
+    "modality.cameras",
 )
+OF_SOME_ROBOTS = ("modality.other_cameras", "modality.column_per_arm")  # in the contract of robots that they are about
 # Beside it: keys in the vendor's own files, and what its statistics were taken over.
 COMPARED = ("modality.task_key", "modality.config_name", "modality.action_chunk")
 RATE, SWITCH = "modality.action_fps", "codec.switch_grip"
@@ -42,6 +45,8 @@ OF_THE_RUN = (
     "codec.inference_only",
     "modality.action_horizon_sec",
     "modality.relative_actions",
+    "modality.max_state_size",
+    "modality.max_action_size",
 )
 
 
@@ -59,14 +64,18 @@ def agreed_recipe(
     dataset: str,
     convert: str,
     typed: Callable[[str], bool] = was_typed,
+    embodiment: Embodiment | None = None,
 ) -> Recipe:
     """What this run asks for, at the dataset's rate and with its reference rotations.
 
-    ``typed``: whether a key was typed; a value that is the default as well says nothing by itself.
+    ``typed``: whether a key was typed; a value that is the default as well says nothing by itself. ``embodiment``: the
+    robot that was typed; None takes the dataset's. The cameras are the dataset's if the codec names none.
 
     Raises ConventionError, both sides printed, when codec and modality are not those that the dataset was baked with.
     """
-    baked, asked = manifest.load_recipe(), build(codec, modality)
+    baked = manifest.load_recipe()
+    codec = replace(codec, images=baked.codec_config.images) if codec.images is None else codec
+    asked = build(codec, modality, embodiment=embodiment or baked.embodiment)
     hint = (
         f"Train with codec={baked.codec.name} and the same modality values, or bake this codec with:\n  {convert}\n"
         "(an existing dataset is not overwritten: remove it first, or choose another output_dir and input_path)."
@@ -79,6 +88,7 @@ def agreed_recipe(
         replace(codec, switch_grip=_value(of_switch, SWITCH)),
         replace(modality, action_fps=_value(baked, RATE)),
         baked.reference_rotations,
+        baked.embodiment,
     )
 
 

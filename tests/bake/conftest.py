@@ -10,6 +10,7 @@ import pytest
 import positronic
 from positronic import keys
 from positronic.bake.convert import BakeOptions, bake
+from positronic.bake.robot import recorded_embodiment
 from positronic.codecs.build import Recipe, build
 from positronic.raw.dataset import Dataset, open_dataset
 from positronic.raw.writer import DatasetWriter
@@ -32,6 +33,17 @@ def make_recipe(codec: str = "ee", fps: int = 15, side: int = SIDE, chunk: int |
 def recipe() -> Callable[..., Recipe]:
     """Recipe of a codec for vendor lerobot, images of 32 x 32."""
     return make_recipe
+
+
+@pytest.fixture
+def recipe_of() -> Callable[..., Recipe]:
+    """``recipe_of(dataset, codec)``: the same for the robot that the dataset says it is of."""
+
+    def make(dataset: Dataset, codec: str) -> Recipe:
+        base = make_recipe(codec)
+        return build(base.codec_config, base.modality_config, embodiment=recorded_embodiment(dataset))
+
+    return make
 
 
 @pytest.fixture

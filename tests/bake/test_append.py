@@ -312,19 +312,22 @@ def name_joints(episode, names):
 
 
 @pytest.mark.parametrize("dataset_format", FORMATS)
-def test_joints_in_another_order_than_the_dataset_s_are_refused(four, recipe, baked, append, tmp_path, dataset_format):
+def test_joints_in_another_order_than_the_dataset_s_are_refused(
+    four, recipe_of, baked, append, tmp_path, dataset_format
+):
     """Their shape is the same; only the names tell."""
     names = [f"joint{k}" for k in range(7)]
     for episode, order in zip(four, (names, names, names[::-1], names), strict=True):
         name_joints(episode, order)
     four = open_dataset(tmp_path / "raw")
-    grown = baked(four[:1], recipe("joints"), dataset_format=dataset_format)
+    joints = recipe_of(four, "joints")
+    grown = baked(four[:1], joints, dataset_format=dataset_format)
     assert read_manifest(grown).joint_names == names
-    append(four[1:2], recipe("joints"), dataset_format=dataset_format)
-    says = "its joints are joint6, joint5.*those of the episodes before are joint0, joint1"
+    append(four[1:2], joints, dataset_format=dataset_format)
+    says = "its joints are joint6, joint5.*expected joint0, joint1"
     with pytest.raises(PositronicError, match=says):
-        append(four[2:3], recipe("joints"), dataset_format=dataset_format)
-    assert append(four[3:], recipe("joints"), dataset_format=dataset_format).episodes == 3
+        append(four[2:3], joints, dataset_format=dataset_format)
+    assert append(four[3:], joints, dataset_format=dataset_format).episodes == 3
 
 
 def test_columns_whose_numbers_are_called_otherwise_are_refused(four, recipe, baked, append):

@@ -344,17 +344,15 @@ def test_the_histograms_of_each_episode_are_kept(record, recipe, baked):
 ORDER = [f"joint{i}" for i in range(7)]
 
 
-def test_joints_in_another_order_are_named(record, recipe, baked):
+def test_joints_in_another_order_are_named(record, recipe, recipe_of, baked):
     """They have the same shape; both orders are printed. A codec without joints does not care."""
     for _ in range(2):
         dataset = record()
     for episode, names in zip(dataset, (ORDER, ORDER[::-1]), strict=True):
         (episode.path / "static.json").write_text(json.dumps({keys.TASK: "x", keys.JOINT_NAMES: names}))
     with pytest.raises(PositronicError) as caught:
-        baked(open_dataset(dataset.root), recipe("joints"))
-    assert f"its joints are {', '.join(ORDER[::-1])}; those of the episodes before are {', '.join(ORDER)}." in str(
-        caught.value
-    )
+        baked(open_dataset(dataset.root), recipe_of(dataset, "joints"))
+    assert f"its joints are {', '.join(ORDER[::-1])}; expected {', '.join(ORDER)}, in this order." in str(caught.value)
     baked(open_dataset(dataset.root), recipe("ee"))
 
 

@@ -15,6 +15,7 @@ from positronic.bake.manifest import read_manifest, write_manifest
 from positronic.bake.orientation import movement_of, reference_rotation, with_reference_rotations
 from positronic.codecs.build import Recipe, build
 from positronic.codecs.parts import EePose
+from positronic.embodiments.published import FRANKA
 from positronic.raw.dataset import open_dataset
 from positronic.raw.writer import DatasetWriter
 from positronic.training.agreement import agreed_recipe
@@ -131,7 +132,7 @@ def test_more_than_a_full_turn_without_changes_of_sign_stays_as_recorded(turning
 
 def test_no_movement_is_cut_where_a_reference_exists():
     """Movements over 286 degrees in any place, most of the time at one end."""
-    part, random = EePose("quat_wxyz"), np.random.default_rng(0)
+    part, random = EePose(FRANKA.arms[0], "quat_wxyz"), np.random.default_rng(0)
     half = np.append(np.full(300, 1.25), np.linspace(1.25, -1.25, 100))[:, None]
     for _ in range(20):
         ends, _ = np.linalg.qr(random.normal(size=(4, 2)))

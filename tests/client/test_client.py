@@ -21,7 +21,7 @@ from positronic.errors import PositronicError
 from positronic.utils.serialization import deserialise, serialise
 
 READY = {"status": "ready", "meta": {"checkpoint_id": "000030"}}
-STEP = ActionStep(JointPosition(np.arange(7.0)), 0.25, 0.2).to_wire()
+STEP = ActionStep.of_one(JointPosition(np.arange(7.0)), 0.25, 0.2).to_wire()
 
 
 def free_port():

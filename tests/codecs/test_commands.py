@@ -1,7 +1,15 @@
 import numpy as np
 import pytest
 
-from positronic.commands import ActionStep, CartesianPosition, JointDelta, JointPosition, Reset, command_from_wire
+from positronic.commands import (
+    ActionStep,
+    ArmAction,
+    CartesianPosition,
+    JointDelta,
+    JointPosition,
+    Reset,
+    command_from_wire,
+)
 from positronic.errors import PositronicError
 
 POSE = np.array([0.4, 0.1, 0.3, 0.5, 0.5, -0.5, 0.5])
@@ -75,10 +83,41 @@ def test_a_step_that_means_nothing_says_what_was_expected(wire, says):
         ActionStep.from_wire(wire)
 
 
-def test_an_action_step_without_a_gripper_is_refused():
+def test_an_arm_that_is_told_nothing_of_a_gripper_has_none():
     """target_grip is not guessed."""
-    with pytest.raises(PositronicError, match="target_grip"):
-        ActionStep.from_wire({"robot_command": {"type": "reset"}})
+    assert ActionStep.from_wire({"robot_command": {"type": "reset"}}).target_grip is None
+
+
+def test_each_of_two_arms_has_keys_of_its_own_on_the_wire():
+    """robot_command.left and target_grip.left, as in the published protocol."""
+    told = {"left": ArmAction(Reset(), 0.5), "right": ArmAction(JointPosition(np.ones(6)), None)}
+    wire = ActionStep(told, 0.2).to_wire()
+    assert wire.keys() == {"robot_command.left", "target_grip.left", "robot_command.right", "timestamp"}
+    back = ActionStep.from_wire(wire)
+    assert {arm: action.target_grip for arm, action in back.arms.items()} == {"left": 0.5, "right": None}
+    assert isinstance(back.arms["left"].command, Reset)
+    assert back.arms["right"].command.positions.tolist() == [1.0] * 6
+
+
+@pytest.mark.parametrize(
+    ("wire", "says"),
+    [
+        ({"timestamp": 0.0}, "needs 'robot_command'. Found: timestamp"),
+        ({"robot_command.left": {"type": "reset"}, "target_grip.right": 0.0}, "needs 'robot_command.right'"),
+        ({"robot_command.left": {"type": "reset"}, "target_grip": 0.0}, "needs 'robot_command'"),
+    ],
+)
+def test_a_gripper_without_its_arm_is_refused(wire, says):
+    """Which arm was meant is not guessed."""
+    with pytest.raises(PositronicError, match=says):
+        ActionStep.from_wire(wire)
+
+
+def test_a_step_for_two_arms_is_not_taken_for_one():
+    """Asking for its only command raises."""
+    step = ActionStep({"left": ArmAction(Reset()), "right": ArmAction(Reset())})
+    with pytest.raises(PositronicError, match="one arm, found left, right"):
+        step.command  # noqa: B018
 
 
 @pytest.mark.parametrize(

@@ -32,8 +32,8 @@ def test_an_impossible_command_is_named_with_its_number(command, says):
 
 def test_a_step_is_looked_at_with_its_gripper():
     """A gripper in percent."""
-    assert step_fault(ActionStep(Reset(), 1.0)) is None
-    assert step_fault(ActionStep(Reset(), 80.0)) == "gripper at 80, expected 0 (open) to 1 (closed)"
+    assert step_fault(ActionStep.of_one(Reset(), 1.0)) is None
+    assert step_fault(ActionStep.of_one(Reset(), 80.0)) == "gripper at 80, expected 0 (open) to 1 (closed)"
 
 
 @pytest.mark.parametrize(

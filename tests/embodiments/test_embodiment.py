@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from positronic import keys
 from positronic.embodiments.config import FROM_DATA, ArmConfig, EmbodimentConfig
 from positronic.embodiments.embodiment import Embodiment, build_embodiment, require_same_embodiment
+from positronic.embodiments.published import FRANKA
 from positronic.errors import ConventionError, PositronicError
 
 CONF = Path(__file__).parents[2] / "conf" / "embodiment"
@@ -38,6 +39,10 @@ def test_a_shipped_embodiment_comes_back_from_json_as_it_was(name):
     embodiment = shipped(name)
     assert embodiment.name == name
     assert Embodiment.from_dict(json.loads(json.dumps(embodiment.to_dict()))) == embodiment
+
+
+def test_recordings_that_say_nothing_are_of_the_shipped_franka():
+    assert shipped("franka") == FRANKA
 
 
 def test_the_keys_of_an_only_arm_are_plain_and_those_of_two_carry_their_names():

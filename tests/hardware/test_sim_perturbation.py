@@ -8,7 +8,7 @@ from positronic.commands import ActionStep, CartesianPosition
 from positronic.hardware.sim.expert import Decision, Phase, down_quat
 from positronic.hardware.sim.perturbation import Disturbance, RecoveryStart, recovery_preroll
 
-STEP = ActionStep(CartesianPosition(np.concatenate([[0.5, 0.0, 0.2], down_quat(0.1)])), 1.0)
+STEP = ActionStep.of_one(CartesianPosition(np.concatenate([[0.5, 0.0, 0.2], down_quat(0.1)])), 1.0)
 
 
 def draw(seed=0, scale=1.0, num_steps=2000):
@@ -52,7 +52,7 @@ def test_on_the_way_the_command_is_disturbed_and_the_label_is_not():
 def test_noise_does_not_push_the_fingers_into_the_table():
     """A command just above the table is never executed lower than 16 mm."""
     pose = np.concatenate([[0.5, 0.0, 0.02], down_quat(0.0)])
-    low = Decision(ActionStep(CartesianPosition(pose), 0.0), Phase.APPROACH)
+    low = Decision(ActionStep.of_one(CartesianPosition(pose), 0.0), Phase.APPROACH)
     noise = draw()
     assert min(noise.apply(tick, low).command.pose[2] for tick in range(2000)) == pytest.approx(0.016)
 

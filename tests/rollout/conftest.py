@@ -88,7 +88,7 @@ class Approach:
         start = observation[keys.EE_POSE]
         shares = (np.arange(self.steps) + 1) / self.steps
         places = [np.append(start[:3] + share * (GOAL - start[:3]), start[3:]) for share in shares]
-        return [ActionStep(self.kind(place), 0.0, k / 10) for k, place in enumerate(places)]
+        return [ActionStep.of_one(self.kind(place), 0.0, k / 10) for k, place in enumerate(places)]
 
     def close(self):
         pass

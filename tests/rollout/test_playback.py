@@ -13,7 +13,7 @@ from positronic.rollout.playback import schedule, to_ns
 
 
 def chunk(*stamps):
-    return [ActionStep(JointPosition(np.zeros(1)), 0.0, stamp) for stamp in stamps]
+    return [ActionStep.of_one(JointPosition(np.zeros(1)), 0.0, stamp) for stamp in stamps]
 
 
 increasing = st.lists(st.integers(1, 2000), min_size=1, max_size=20).map(lambda gaps: np.cumsum(gaps) / 1000)

@@ -83,10 +83,10 @@ SEVEN = RobotContract(
 )
 def test_a_chunk_with_an_impossible_step_is_refused_as_a_whole(command, grip, says):
     """Finite or not: which step, which number and what was expected, before the first step is played."""
-    good = ActionStep(CartesianPosition(DOWN), 0.0)
-    check_chunk([good, ActionStep(Reset(), 1.0)], SEVEN)
+    good = ActionStep.of_one(CartesianPosition(DOWN), 0.0)
+    check_chunk([good, ActionStep.of_one(Reset(), 1.0)], SEVEN)
     with pytest.raises(PositronicError, match=says):
-        check_chunk([good, ActionStep(command, grip, 0.1)], SEVEN)
+        check_chunk([good, ActionStep.of_one(command, grip, 0.1)], SEVEN)
 
 
 def test_a_closed_local_policy_holds_no_model(monkeypatch, point_robot):

@@ -103,13 +103,17 @@ def test_the_meta_is_what_every_client_in_the_field_needs(tmp_path):
     assert json.dumps(meta) == json.dumps(load_policy(tmp_path / "my_run", load=load_model).meta)
 
 
+def asking_for(recipe, vendor=None):
+    return Typed(vendor, recipe.codec_config, recipe.modality_config)
+
+
 def test_a_typed_codec_must_agree_with_the_checkpoint(tmp_path):
     """Both sides are printed, and what to do; one that resolves to the same passes whatever its name."""
     make_checkpoint(tmp_path, 30)
-    load_policy(tmp_path, typed=Typed(recipe=make_recipe(name="alias")), load=load_model)
+    load_policy(tmp_path, typed=asking_for(make_recipe(name="alias")), load=load_model)
     other = make_recipe(name="ee_rot6d", rotation="rot6d_rows")
     with pytest.raises(ConventionError, match="rot6d_rows.*quat_wxyz[^$]*codec= out"):
-        load_policy(tmp_path, typed=Typed(recipe=other), load=load_model)
+        load_policy(tmp_path, typed=asking_for(other), load=load_model)
 
 
 def test_a_typed_vendor_must_agree_with_the_checkpoint(tmp_path):
@@ -118,10 +122,10 @@ def test_a_typed_vendor_must_agree_with_the_checkpoint(tmp_path):
     renamed = {**COLUMNS, "observation.images.right": COLUMNS["observation.images.left"]}
     del renamed["observation.images.left"]
     ours, theirs = make_recipe(), build(make_recipe().codec_config, ModalityConfig([32, 32], renamed))
-    load_policy(tmp_path, typed=Typed("toy", ours), load=load_model)
-    load_policy(tmp_path, typed=Typed(None, theirs), load=load_model)
+    load_policy(tmp_path, typed=asking_for(ours, "toy"), load=load_model)
+    load_policy(tmp_path, typed=asking_for(theirs), load=load_model)
     with pytest.raises(ConventionError, match="images.right"):
-        load_policy(tmp_path, typed=Typed("toy", theirs), load=load_model)
+        load_policy(tmp_path, typed=asking_for(theirs, "toy"), load=load_model)
     with pytest.raises(ConventionError, match="the command line has lerobot; checkpoint 000030 .* has toy"):
         load_policy(tmp_path, typed=Typed("lerobot"), load=load_model)
 
@@ -131,7 +135,7 @@ def test_what_is_not_typed_is_for_the_checkpoint_to_say():
     silent = compose(["stage=serve", "checkpoints_dir=x"])
     assert typed(silent) == Typed()
     spoken = typed(compose(["stage=serve", "checkpoints_dir=x", "vendor=lerobot", "codec=joints_traj"]))
-    assert (spoken.vendor, spoken.recipe.codec.name) == ("lerobot", "joints_traj")
+    assert (spoken.vendor, spoken.codec.name) == ("lerobot", "joints_traj")
 
 
 @pytest.mark.parametrize("damage", [{}, {"recipe": {"codec": {}}}, {"recipe": {"codec": {"x": 1}, "modality": {}}}])

@@ -246,10 +246,11 @@ def test_the_banner_says_what_is_served_and_how_to_reach_it(experiment, capsys):
 
 def test_what_is_wrong_is_said_before_anything_starts(experiment):
     """No experiment, no such checkpoint, another codec, a bad token."""
+    other = make_recipe(rotation="rotvec")
     for change, says in (
         ({"checkpoints_dir": experiment / "no"}, "stage=train"),
         ({"checkpoint": "7"}, "There are: 000030"),
-        ({"typed": Typed(recipe=make_recipe(rotation="rotvec"))}, "do not agree"),
+        ({"typed": Typed(codec=other.codec_config, modality=other.modality_config)}, "do not agree"),
         ({"token": "two words"}, "server.token"),
     ):
         with pytest.raises(PositronicError, match=says):

@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import replace
+from itertools import chain
 
 import pytest
 from omegaconf import OmegaConf
@@ -55,6 +56,11 @@ OTHERS = {
     "codec.switch_grip": "true",
     "modality.image_size": "[32,32]",
     "modality.columns": "{observation.state:[state.grip,state.ee_pose]}",
+    "modality.cameras": "{wrist: observation.images.hand}",
+    "modality.other_cameras": "null",
+    "modality.column_per_arm": "true",
+    "modality.max_state_size": "32",
+    "modality.max_action_size": "32",
     "modality.task_key": "prompt",
     "modality.action_fps": "30",
     "modality.action_horizon_sec": "0.4",
@@ -70,7 +76,8 @@ def test_every_field_has_another_value_here():
     fields = [f"codec.{f.name}" for f in dataclasses.fields(CodecConfig)]
     fields += [f"modality.{f.name}" for f in dataclasses.fields(ModalityConfig)]
     assert set(fields) == {*OTHERS, *FOLLOWING}
-    assert set(fields) == {*agreement.CONTRACT, *agreement.COMPARED, *agreement.OF_THE_RUN, RATE, SWITCH}
+    kinds = (agreement.CONTRACT, agreement.OF_SOME_ROBOTS, agreement.COMPARED, agreement.OF_THE_RUN)
+    assert set(fields) == {*chain(*kinds), RATE, SWITCH}
 
 
 @pytest.mark.parametrize("name", OTHERS)

@@ -25,6 +25,8 @@ NAMES = {
     "ee_rot6d_joints_traj": "ee_rot6d_q",
     "ee_rot6d_joints_rel": "ee_rot6d_q_rel",
     "joints_traj": "joints",
+    "joints_cmd": "joints",
+    "ee_joints_cmd": "joints",
 }
 
 

@@ -17,7 +17,15 @@ from positronic.vendors.openpi import norm_stats
 
 CHUNK = 50
 PATH = "assets/pi05_positronic_lowmem/lerobot/norm_stats.json"
-STATE_SIZES = {"ee": 8, "ee_joints": 15, "ee_joints_traj": 15, "ee_traj": 8, "joints_traj": 8}
+STATE_SIZES = {
+    "ee": 8,
+    "ee_joints": 15,
+    "ee_joints_traj": 15,
+    "ee_traj": 8,
+    "joints_traj": 8,
+    "joints_cmd": 8,
+    "ee_joints_cmd": 15,
+}
 
 
 def make_recipe(codec, *overrides):
@@ -120,8 +128,9 @@ def test_the_chunk_is_that_of_the_training_config(tmp_path):
 def test_only_the_steps_of_one_block_are_gathered_at_a_time(tmp_path):
     """However long an episode is."""
     write_columns(tmp_path, random_episodes(8, lengths=(3000,)), "v2.1")
+    what = norm_stats.NormStats("observation.state", "action", CHUNK, (True,) * 7 + (False,))
     with spooled(tmp_path, ["observation.state", "action"]) as spool:
-        sizes = [len(block) for block in norm_stats.action_rows(spool, "observation.state", "action", CHUNK)]
+        sizes = [len(block) for block in norm_stats.action_rows(spool, what)]
     assert sum(sizes) == 3000 * CHUNK
     assert max(sizes) == norm_stats.BLOCK_FRAMES * CHUNK
 
@@ -131,8 +140,11 @@ def test_only_the_steps_of_one_block_are_gathered_at_a_time(tmp_path):
     [
         (["modality.config_name=null"], "expected modality.config_name and modality.action_chunk, found None and 50"),
         (["modality.action_chunk=null"], "found pi05_positronic_lowmem and None"),
-        (["codec.rotation=rot6d_rows"], "found state state.ee_pose, action ee_pose, grip of 10"),
-        (["codec.action=joint_position", "modality.columns.action=[action.joint_position,action.grip]"], "same quant"),
+        (["codec.rotation=rot6d_rows"], "7 numbers, found rot6d_rows"),
+        (
+            ["codec.action=joint_position", "modality.columns.action=[action.joint_position,action.grip]"],
+            "begin with the quantities of its action",
+        ),
     ],
 )
 def test_what_upstream_could_not_train_with_is_refused_before_the_bake(overrides, message):

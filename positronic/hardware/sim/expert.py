@@ -149,7 +149,7 @@ class Expert:
 
     def _decision(self, phase: Phase, position: Floats, yaw: float, target_grip: float) -> Decision:
         pose = np.concatenate([position, down_quat(yaw)])
-        return Decision(ActionStep(CartesianPosition(pose), target_grip), phase)
+        return Decision(ActionStep.of_one(CartesianPosition(pose), target_grip), phase)
 
 
 def down_quat(yaw: float) -> Floats:

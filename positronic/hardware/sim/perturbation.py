@@ -5,7 +5,7 @@ Both are drawn from a seed before the episode begins, so the same seed gives the
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +62,8 @@ class Disturbance:
         position = pose[:3] + self.offsets[tick]
         position[2] = max(position[2], min(MIN_HEIGHT, pose[2]))
         yaw = down_yaw(pose[3:]) + self.yaws[tick]
-        return replace(decision.step, command=CartesianPosition(np.concatenate([position, down_quat(yaw)])))
+        command, step = CartesianPosition(np.concatenate([position, down_quat(yaw)])), decision.step
+        return ActionStep.of_one(command, step.target_grip, step.timestamp)
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,8 @@ def companions(recipe: Recipe, dataset_format: str) -> dict[str, Companion]:
     """What a dataset for GR00T holds beside LeRobot's files; upstream reads v2.1 only."""
     if dataset_format != keys.FORMAT_V21:
         return {}
-    modality_name(recipe)  # raises for what upstream could not train
+    if not recipe.embodiment.has_several_arms:  # the fork has no config for those: upstream is given one
+        modality_name(recipe)  # raises for what upstream could not train
     return {MODALITY_FILE: json.dumps(modality_json(recipe), indent=4) + "\n"}
 
 
@@ -71,14 +72,15 @@ def modality_name(recipe: Recipe) -> str:
 def _base_name(codec: CodecConfig) -> str:
     if "ee_pose" in codec.state and codec.action == "ee_pose":
         return POSE_NAMES.get(codec.rotation, codec.rotation) + ("_q" if "joint_position" in codec.state else "")
-    joints_only = "ee_pose" not in codec.state and codec.action == "joint_position"
-    return "joints" if joints_only else codec.action
+    return "joints" if codec.action == "joint_position" else codec.action
 
 
 def _slices(features: Sequence[VectorFeature]) -> dict[str, dict[str, int]]:
-    """Part -> its slice of the features side by side."""
+    """Part -> its slice of the features side by side. Parts are called as the state's columns are."""
     slices, start = {}, 0
     for feature in features:
-        slices[feature.part.name] = {"start": start, "end": start + feature.shape[0]}
+        part = feature.part
+        name = f"{part.arm.name}_{part.name}" if part.arm.name else part.name
+        slices[name] = {"start": start, "end": start + feature.shape[0]}
         start += feature.shape[0]
     return slices
