@@ -139,13 +139,15 @@ def load_policy(
 def codec(
     vendor: str = "lerobot",
     codec: str | None = None,
+    embodiment: str | None = None,
     conf_dir: str | Path | None = None,
     **values: Any,
 ) -> Recipe:
     """What a vendor's policy sees and does: a codec as this vendor uses it, which prints as its contract.
 
-    ``codec``: None takes the vendor's default. ``values``: other values of codec or modality than those of the files,
-    by name: ``codec("gr00t", "ee_quat", image_size=[96, 96], action_fps=10)``. ``conf_dir``: of your own config files.
+    ``codec``: None takes the vendor's default. ``embodiment``: what the robot is, by its file in conf/embodiment; None
+    is that of recordings that do not say, a Franka. ``values``: other values of codec or modality than in the files, by
+    name: ``codec("gr00t", "ee_quat", image_size=[96, 96], action_fps=10)``. ``conf_dir``: of your own config files.
 
     ``recipe.codec.encode(observation)`` gives the canonical features of one observation, float32 (D,) and images uint8
     (H, W, 3); ``recipe.codec.encode_episode(samples)`` those of T sampled times, (T, D); and
@@ -153,11 +155,13 @@ def codec(
     that there is not, a name that is no value, and a value that breaks its rule.
     """
     from positronic.codecs.build import build
+    from positronic.embodiments.embodiment import typed_embodiment
 
     chosen = [f"vendor={vendor}", *([] if codec is None else [f"codec={codec}"])]
     typed = [_override(name, value) for name, value in values.items()]
+    typed += [] if embodiment is None else [f"embodiment={embodiment}"]
     config = compose([f"stage={_stage_for(chosen, conf_dir)}", *chosen, *typed], conf_dir)
-    return build(config.codec, config.modality)
+    return build(config.codec, config.modality, embodiment=typed_embodiment(config.embodiment))
 
 
 def _refuse_what_needs_a_process(config: Parts) -> None:

@@ -189,3 +189,9 @@ def test_a_refusal_is_raised_and_nothing_exits(tmp_path):
         positronic.run(
             positronic.compose(["stage=convert", "dataset.path=nowhere", f"output_dir={tmp_path / 'baked'}"])
         )
+
+
+@pytest.mark.parametrize(("embodiment", "size"), [("so101", 6), ("aloha", 14)])
+def test_a_codec_of_another_robot(embodiment, size):
+    """As many joints and grippers as it has."""
+    assert positronic.codec("lerobot", "joints_cmd", embodiment).codec.action_size == size

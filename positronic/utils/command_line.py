@@ -14,7 +14,7 @@ from typing import NamedTuple
 SCRIPT = "run.py"
 RUN = f"python {SCRIPT}"
 # Overrides that mean the same to every stage.
-SHARED = ("+experiment", "+debug", "vendor", "codec", "dataset", "modality", "paths")
+SHARED = ("+experiment", "+debug", "vendor", "codec", "embodiment", "dataset", "modality", "paths")
 NOT_SHARED = ("vendor.policy", "vendor.backend")  # these count for training only
 # Overrides that say where data lie, which a command that names a folder leaves out.
 PLACES = ("dataset", "paths")
