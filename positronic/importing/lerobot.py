@@ -17,6 +17,7 @@ from positronic import keys
 from positronic.embodiments.embodiment import Embodiment
 from positronic.errors import PositronicError, did_you_mean, listing
 from positronic.importing.clocks import grid
+from positronic.importing.lerobot_baked import Baked, read_baked
 from positronic.importing.lerobot_beliefs import with_beliefs
 from positronic.importing.lerobot_meta import Info, Place, read_info, read_places, reading
 from positronic.importing.lerobot_rows import Rows, open_rows
@@ -45,13 +46,23 @@ class LerobotSource:
         return dict(self._fields)
 
     def stated(self, embodiment: Embodiment | None) -> ImportMapping | None:
-        """None: LeRobot's format has names, and no conventions."""
-        return None
+        """Of a dataset that was baked here; None of others: LeRobot's format has names, and no conventions."""
+        robot = embodiment or self.embodiment
+        return None if self._baked is None or robot is None else self._baked.mapping("lerobot", self.info, robot)
+
+    @property
+    def embodiment(self) -> Embodiment | None:
+        """The robot, as a dataset that was baked here states it."""
+        return self._baked and self._baked.embodiment
 
     @property
     def unsupported(self) -> dict[str, str]:
         """The other columns, and why they are no fields."""
         return {name: feature.why_not for name, feature in self.info.features.items() if not feature.kind}
+
+    @cached_property
+    def _baked(self) -> Baked | None:
+        return read_baked(self.path)
 
     @cached_property
     def _places(self) -> list[Place]:

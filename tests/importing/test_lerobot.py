@@ -20,7 +20,10 @@ from positronic import keys
 from positronic.errors import PositronicError
 from positronic.importing.lerobot import LerobotSource
 from positronic.importing.source import COMMANDED, IMAGE, MEASURED, SCALAR, VECTOR, How
+from positronic.stages.convert import run as run_convert
 from positronic.stages.import_ import run
+
+PUBLISHED = Path(__file__).parents[1] / "data" / "raw_v1"
 
 JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll")
 MOTORS = [f"{joint}.pos" for joint in (*JOINTS, "gripper")]
@@ -475,3 +478,40 @@ def test_a_folder_of_datasets_is_no_dataset(tmp_path):
     write_v2(tmp_path / "mine" / "so100")
     with pytest.raises(PositronicError, match="no LeRobot dataset.*some below: .*so100. Type the path of one"):
         LerobotSource(tmp_path / "mine")
+
+
+@pytest.mark.parametrize(
+    ("vendor", "codec", "layout"),
+    [
+        ("lerobot", "ee", "v3.0"),
+        ("lerobot", "joints", "v2.1"),
+        ("gr00t", "ee_rot6d_joints", "v3.0"),
+        ("openpi", "ee_joints_traj", "v2.1"),
+    ],
+)
+def test_what_was_baked_here_is_imported_and_baked_again_without_a_question(tmp_path, vendor, codec, layout):
+    """The columns come back, but for each episode's last row: a recording ends with its last stamp."""
+    typed = [f"vendor={vendor}", f"codec={codec}", f"dataset_format={layout}", "num_workers=1"]
+    small = ["modality.image_size=[64,64]", "fps=5"]
+
+    def baked(raw, name):
+        where = ["dataset=local", f"dataset.path={raw}", f"output_dir={tmp_path / name}"]
+        run_convert(positronic.compose(["stage=convert", *where, *typed, *small]))
+        return columns_of(tmp_path / name)
+
+    before = baked(PUBLISHED, "baked")
+    robot = [] if LerobotSource(tmp_path / "baked").embodiment else ["embodiment=franka"]
+    places = [f"path={tmp_path / 'baked'}", f"output_dir={tmp_path / 'again'}", "num_workers=1"]
+    run(positronic.compose(["stage=import", "source=lerobot", *places, *robot]))
+    after = baked(tmp_path / "again", "again_baked")
+    assert before.keys() == after.keys()
+    ends = np.flatnonzero(np.diff(before["episode_index"][:, 0], append=-1))
+    for name in before.keys() - {"index"}:
+        assert np.allclose(np.delete(before[name], ends, axis=0), after[name], atol=1e-6), name
+
+
+def columns_of(root):
+    """All numbers of a dataset."""
+    paths = sorted((root / "data").rglob("*.parquet"))
+    table = pa.concat_tables(pq.read_table(path) for path in paths)
+    return {name: np.array(table[name].to_pylist()).reshape(len(table), -1) for name in table.column_names}
