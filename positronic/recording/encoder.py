@@ -10,6 +10,7 @@ import contextlib
 import multiprocessing
 import os
 import struct
+import time
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -28,6 +29,7 @@ from positronic.utils.processes import hear, obey_parent, signals_held, without_
 NICENESS = 10
 STOP_TIMEOUT_SEC = 10.0
 STALLED_SEC = 60.0  # without a frame taken; a video is closed in much less
+LOOK_SEC = 0.003  # between looks for a frame
 BEGIN, FRAME, END = b"b", b"f", b"e"  # what a message begins with
 STAMP = struct.Struct("<q?")  # ns; whether the frame's colours are blue, green, red
 
@@ -175,12 +177,14 @@ def _encode(connection: Connection, name: str, ring: Ring, options: VideoOptions
     connection.send(0)
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
+            while not connection.poll(0):
+                time.sleep(LOOK_SEC)
             encoding.take(connection.recv_bytes())
 
 
 def _give_way() -> None:
-    """A process that wakes for a frame would otherwise take the control loop's core from it, in the middle of the call
-    that woke it."""
+    """The control loop goes first. For the same reason the process looks for frames instead of waiting for them: what
+    the loop wakes takes its core from it, in the middle of the call."""
     os.nice(NICENESS)
     if hasattr(os, "SCHED_BATCH"):  # on a Mac there is none
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
