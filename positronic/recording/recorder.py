@@ -37,6 +37,7 @@ from positronic.utils.memory import available_bytes
 from positronic.utils.processes import interruptible
 
 FRAMES_HELD = 30
+JOINTS_CODEC = "joints_cmd"
 MIB = 1 << 20
 
 
@@ -61,6 +62,7 @@ class Recorder:
         self.root, self.robot, self.rules, self.task = root, robot, rules, task
         self.saved = self.dropped = 0
         self.seconds = 0.0  # of robot time, of the saved ones
+        self.signals: set[str] = set()  # that the saved ones hold
         self._video = video or VideoOptions()
         self.frames_held = frames_held
         self._cameras: dict[str, CameraEncoder] = {}
@@ -171,13 +173,14 @@ class Recorder:
         dropped = f"; {self.dropped} dropped" if self.dropped else ""
         if not any(map(is_finished, episode_paths(self.root))):
             return f"{count}{dropped}. Nothing is in {self.root}."
-        return "\n".join(
-            [
-                f"{count}{dropped}",
-                f"  dataset: {self.root}",
-                f"  next:    {command('convert', {'dataset': 'local', 'dataset.path': str(self.root)})}",
-            ]
-        )
+        following = command("convert", {"dataset": "local", "dataset.path": str(self.root)} | self._codec())
+        return "\n".join([f"{count}{dropped}", f"  dataset: {self.root}", f"  next:    {following}"])
+
+    def _codec(self) -> dict[str, str]:
+        """The codec of robots that are told joints; a vendor's default is for those that are told poses."""
+        plain = {keys.split_arm(name)[0] for name in self.signals}
+        is_joints = keys.COMMAND_JOINTS in plain and keys.COMMAND_POSE not in plain
+        return {"codec": JOINTS_CODEC} if is_joints else {}
 
 
 class RecordedEpisode:
@@ -284,6 +287,7 @@ class RecordedEpisode:
         seconds = self._length_ns / NS_PER_SEC
         self._recorder.saved += 1
         self._recorder.seconds += seconds
+        self._recorder.signals |= set(self._kinds)
         print(f"Episode {self.id} saved: {seconds:.1f} s{self._behind()}")
 
     def _require_whole(self) -> None:
