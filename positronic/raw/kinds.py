@@ -84,7 +84,7 @@ def remedy(name: str, signals: Mapping[str, VectorSignal | VideoSignal], size: i
         return f"{near} {present}. If it goes by another name: {_alias(name, RECORDED)}."
     fitting = [found for found in signals if _could_be(name, found, signals[found], size)]
     if not fitting:
-        return f" {present}; judging by name and size, none of these holds {kind.what}."
+        return f" {present}; judging by name and size, none of these can stand for it ({kind.what})."
     named = f"'{fitting[0]}'" if len(fitting) == 1 else f"one of {listing(fitting)}"
     source = fitting[0] if len(fitting) == 1 else RECORDED
     return f" {present}. If it is {named}: {_alias(name, source)}."

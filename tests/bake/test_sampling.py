@@ -97,7 +97,7 @@ def test_a_signal_of_no_episode_is_named_with_what_it_could_be(record, recipe):
 def test_no_hint_names_what_it_cannot_be(record, recipe):
     """Poses are no joints, commands no measurements: following such a hint would train wrong data without a word."""
     message = refusal(record(leave_out=(keys.JOINT_POSITION, keys.COMMAND_JOINTS)), recipe("joints").codec)
-    assert "none of these holds joint positions in rad" in message
+    assert "none of these can stand for it (joint positions in rad)" in message
     assert "dataset.aliases" not in message
     assert "mean" not in message
 
