@@ -109,6 +109,7 @@ LEROBOT_ACTION = "action"
 # Formats of LeRobot's datasets.
 FORMAT_V30 = "v3.0"
 FORMAT_V21 = "v2.1"
+LAYOUT_LEROBOT = "lerobot"  # of a dataset that is trained on as it is
 
 # Files.
 INFO_FILE = "meta/info.json"  # in a LeRobot dataset

@@ -69,7 +69,7 @@ def keys_read(stage: str, leaves: Mapping[str, Any]) -> set[str]:
     ``leaves``: every dotted key with its value, references as they stand there.
     """
     schema = STAGES[stage]
-    silent = {key for key in schema.compares if leaves.get(key) is None}  # null agrees with everything
+    silent = {key for key in schema.compares if leaves.get(key) in (None, *schema.silent.get(key, ()))}
     read = {key for key in leaves if _declared(key, schema)} - silent
     read |= {other for own, other in schema.null_takes.items() if leaves.get(own) is None}
     return _with_references(read, leaves)
@@ -144,7 +144,7 @@ def _check_company(cfg: DictConfig, key: str) -> None:
             if wanted is ANY and node[other] is None:
                 raise PositronicError(f"{key} counts only with {other}=<value>. Type that too, or leave {key} out.")
             if wanted is not ANY and node[other] != wanted:
-                said = key.split(".")[0] if other == "name" else other
+                said = key.split(".")[0] if other == "name" else key.removesuffix(key.rpartition(".")[2]) + other
                 value = str(wanted).lower() if isinstance(wanted, bool) else wanted
                 raise PositronicError(f"{key} counts only with {said}={value}. Type that too, or leave {key} out.")
 

@@ -148,7 +148,7 @@ def test_own_files_stand_beside_those_of_the_project(tmp_path):
     """A dataset of one's own goes by its name, and builds on ours."""
     own_file(tmp_path, "dataset/mine", "defaults:", "  - local", "  - _self_", "path: /mine")
     assert positronic.compose(["stage=convert", "dataset=mine"], conf_dir=tmp_path).dataset.path == "/mine"
-    with pytest.raises(PositronicError, match="Valid choices for dataset: demo, local, mine,.*Did you mean 'mine'"):
+    with pytest.raises(PositronicError, match="for dataset: demo, lerobot, local, mine,.*Did you mean 'mine'"):
         positronic.compose(["stage=convert", "dataset=mime"], conf_dir=tmp_path)
 
 

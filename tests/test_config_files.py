@@ -18,6 +18,7 @@ CONF = Path(__file__).resolve().parents[1] / "conf"
 NEEDED = {"serve": ["checkpoints_dir=x"], "import": ["source=hdf5", "path=x"]}
 NEEDED_BY_CHOICE = {
     "dataset=local": ["dataset.path=x"],
+    "dataset=lerobot": ["dataset.path=x"],
     "hardware=replay": ["hardware.path=x"],
     "policy=local": ["policy.checkpoints_dir=x"],
 }

@@ -78,8 +78,8 @@ REFUSALS = {
     "stage=infer hardware=replay": f"stage=infer needs hardware.path. Type hardware.path={FOLDER}.",
 }
 REFUSALS["stage=convert dataset=/data/x"] = (
-    "dataset=/data/x is not known. Valid choices for dataset: demo, local, phail, sim_pick_place, sim_stack_cubes."
-    " For a folder, type dataset=local dataset.path=/data/x."
+    "dataset=/data/x is not known. Valid choices for dataset: demo, lerobot, local, phail, sim_pick_place, "
+    "sim_stack_cubes. For a folder, type dataset=local dataset.path=/data/x."
 )
 REFUSALS["vendor.policy.chunk_size=8"] = (
     "modality.action_horizon_sec=1.0 plays 15 steps at 15 Hz, but vendor.policy.chunk_size=8. Type"
@@ -95,7 +95,7 @@ RULES = {
     "lr_schedule=cos": "lr_schedule=cos: expected one of cosine, constant. Did you mean 'cosine'?",
     "dataset_format=v2.0": "dataset_format=v2.0: expected one of v3.0, v2.1. Did you mean 'v3.0'?",
     "on_bad_episode=skp": "on_bad_episode=skp: expected one of stop, skip. Did you mean 'skip'?",
-    "dataset.layout=locl": "dataset.layout=locl: expected one of local, local_all. Did you mean 'local'?",
+    "dataset.layout=locl": "dataset.layout=locl: expected one of local, local_all, lerobot. Did you mean 'local'?",
     "codec.label=mesured": "codec.label=mesured: expected one of commanded, measured. Did you mean 'measured'?",
     "codec.state=[ee_pose,gripp]": "codec.state=gripp: expected one of ee_pose, grip, joint_position."
     " Did you mean 'grip'?",

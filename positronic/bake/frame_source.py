@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing
+from functools import partial
 from itertools import groupby
 from pathlib import Path
+from typing import Protocol
 
 import av
 import numpy as np
@@ -41,7 +44,7 @@ class DecodedFrames:
 
     def __init__(self, dataset: BakedDataset) -> None:
         self._dataset = dataset
-        self._files: dict[Path, VideoFile] = {}
+        self._files: dict[tuple[str, Path], FrameFile] = {}
 
     def __getstate__(self) -> dict[str, object]:
         return {"_dataset": self._dataset, "_files": {}}
@@ -52,15 +55,28 @@ class DecodedFrames:
         for i, row in enumerate(rows):
             episode = self._dataset.episode_of[row]
             span = self._dataset.videos[column][episode]
-            out[i] = self._open(span.path).frame(span.first + int(row - self._dataset.starts[episode]))
+            out[i] = self._open(column, span.path).frame(span.first + int(row - self._dataset.starts[episode]))
         return out
 
-    def _open(self, path: Path) -> VideoFile:
-        if path not in self._files:
+    def _open(self, column: str, path: Path) -> FrameFile:
+        if (column, path) not in self._files:
             if len(self._files) >= MAX_OPEN_FILES:  # the one that was opened first; any would do, rows are shuffled
                 self._files.pop(next(iter(self._files))).close()
-            self._files[path] = VideoFile(path, self._dataset.fps)
-        return self._files[path]
+            self._files[column, path] = _open_file(self._dataset, column, path)
+        return self._files[column, path]
+
+
+class FrameFile(Protocol):
+    """Pictures of one camera in one file, by number."""
+
+    def frame(self, index: int) -> NDArray[np.uint8]:
+        """Picture ``index``, uint8 (H, W, 3)."""
+
+    def frames(self, first: int, count: int) -> Iterator[NDArray[np.uint8]]:
+        """``count`` pictures from ``first`` on."""
+
+    def close(self) -> None:
+        """Close the file."""
 
 
 class VideoFile:
@@ -139,7 +155,7 @@ def decode_all(
     done, total = 0, len(dataset) * len(frames)
     with ThreadPoolExecutor(available_cores()) as pool:
         tasks = [
-            pool.submit(_decode_into, frames[name], start, span, dataset.fps)
+            pool.submit(_decode_into, frames[name], start, span, partial(_open_file, dataset, name))
             for name in frames
             for start, span in _long_spans(dataset, name)
         ]
@@ -154,8 +170,12 @@ def decode_all(
     return frames
 
 
-def _decode_into(out: NDArray[np.uint8], start: int, span: VideoSpan, fps: int) -> int:
-    with VideoFile(span.path, fps) as video:
+def _open_file(dataset: BakedDataset, column: str, path: Path) -> FrameFile:
+    return VideoFile(path, dataset.fps) if dataset.files is None else dataset.files(column, path)
+
+
+def _decode_into(out: NDArray[np.uint8], start: int, span: VideoSpan, open_file: Callable[[Path], FrameFile]) -> int:
+    with closing(open_file(span.path)) as video:
         for i, frame in enumerate(video.frames(span.first, span.count)):
             out[start + i] = frame
     return span.count

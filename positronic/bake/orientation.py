@@ -14,7 +14,7 @@ vectors alone. Sums are taken in the order of the episodes, so the number of thr
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -57,14 +57,27 @@ def with_reference_rotations(recipe: Recipe, dataset: Dataset, num_workers: int)
 
     A file that cannot be read is skipped here; the bake names it. A signal without a usable sample gets no reference.
     """
-    parts = {f.signal: f.part for f in (*recipe.codec.state, *recipe.codec.action) if f.part.has_two_numbers}
+    parts = two_numbered(recipe)
     if not parts:
         return recipe
-    movements: dict[str, list[Movement]] = {name: [] for name in sorted(parts)}
     with ThreadPoolExecutor(worker_count(num_workers, len(dataset))) as pool:
-        for found in pool.map(lambda number: _movements(dataset[number], parts), range(len(dataset))):
-            for name, movement in found.items():
-                movements[name].append(movement)
+        return with_references_of(
+            recipe, pool.map(lambda number: _movements(dataset[number], parts), range(len(dataset)))
+        )
+
+
+def two_numbered(recipe: Recipe) -> dict[str, Part]:
+    """Raw signal -> part, of those whose states can be written in two ways."""
+    return {f.signal: f.part for f in (*recipe.codec.state, *recipe.codec.action) if f.part.has_two_numbers}
+
+
+def with_references_of(recipe: Recipe, episodes: Iterable[Mapping[str, Movement]]) -> Recipe:
+    """The same, from the movements of each episode by signal."""
+    parts = two_numbered(recipe)
+    movements: dict[str, list[Movement]] = {name: [] for name in sorted(parts)}
+    for found in episodes:
+        for name, movement in found.items():
+            movements[name].append(movement)
     references = {name: reference_rotation(parts[name], found) for name, found in movements.items()}
     _side_by_side(references, movements, parts)
     return recipe.with_reference_rotations({name: value for name, value in references.items() if value})

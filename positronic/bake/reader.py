@@ -6,7 +6,7 @@ which costs as much as decoding the frames.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +32,8 @@ from positronic.errors import PositronicError, clipped
 from positronic.raw.choice import in_words
 from positronic.utils.html import as_html
 
+OpenFile = Callable[[str, Path], Any]
+"""An image column and a file -> a ``frame_source.FrameFile``. It pickles."""
 Stats = dict[str, dict[str, NDArray[np.float64]]]
 """column -> min, max, mean, std, q01, ... as the bake wrote them; images (3, 1, 1) in 0..1."""
 
@@ -42,7 +44,8 @@ class BakedDataset:
 
     ``vectors``: column -> float32 (N, D). ``starts``, ``ends``: int64 (E,), an episode is the rows ``start:end``.
     ``videos``: image column -> one span per episode. ``task_of``: int64 (N,) into ``tasks``. ``numbers``: int64 (E,),
-    which episodes of the dataset on disk these are. ``uids``: of their source episodes.
+    which episodes of the dataset on disk these are. ``uids``: of their source episodes. ``files``: opens
+    the pictures of a dataset that was not baked, and gives them as the bake would; None: they are baked videos.
     """
 
     root: Path
@@ -57,6 +60,7 @@ class BakedDataset:
     stats: Stats
     numbers: NDArray[np.int64]
     uids: tuple[str, ...]
+    files: OpenFile | None = None
 
     def __repr__(self) -> str:
         manifest = self.manifest

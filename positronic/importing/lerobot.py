@@ -22,8 +22,8 @@ from positronic.importing.lerobot_beliefs import with_beliefs
 from positronic.importing.lerobot_meta import Info, Place, read_info, read_places, reading
 from positronic.importing.lerobot_rows import Rows, open_rows
 from positronic.importing.lerobot_video import find_frames, require_file
-from positronic.importing.mapping import ImportMapping
-from positronic.importing.pictures import decode, is_encoded
+from positronic.importing.mapping import RGB, ImportMapping
+from positronic.importing.pictures import decode, in_rgb, is_encoded
 from positronic.importing.source import IMAGE, SCALAR, TEXT, VECTOR, FieldInfo, How, Samples, Times, VideoSpan
 
 EXTREMES = ("min", "max")
@@ -176,15 +176,18 @@ class LerobotReading:
     def frames(self, field: str) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """``(time_ns, RGB (H, W, 3))`` one after another."""
         is_video = self.info.features[field].is_video
-        found = find_frames(self.info, self.place, field).pictures() if is_video else self._decoded(field)
-        yield from zip(self._times().tolist(), found, strict=True)
+        yield from zip(self._times().tolist(), self._shown(field) if is_video else self._decoded(field), strict=True)
 
     def video(self, field: str) -> VideoSpan | None:
-        """Where its frames lie; None for pictures in parquet."""
-        if not self.info.features[field].is_video:
+        """Where its frames lie; None for pictures in parquet, and for colours that are to be swapped."""
+        if not self.info.features[field].is_video or self.how[field].channels != RGB:
             return None
         found = find_frames(self.info, self.place, field)
         return VideoSpan(found.path, found.first, self._times())
+
+    def _shown(self, field: str) -> Iterator[NDArray[np.uint8]]:
+        for picture in find_frames(self.info, self.place, field).pictures():
+            yield in_rgb(picture, self.how[field].channels)
 
     def _decoded(self, field: str) -> Iterator[NDArray[np.uint8]]:
         expected = self.info.features[field].size_hw

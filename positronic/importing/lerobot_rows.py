@@ -70,7 +70,7 @@ class Rows:
                 column = batch.column(batch.schema.get_field_index(name))
                 first, last = max(self.start - row, 0), min(stop - row, len(batch))
                 for picture in column[first:last].to_pylist() if first < last else ():
-                    yield self._bytes(name, picture)
+                    yield picture_bytes(self.info, self.where, name, picture)
                 row += len(batch)
                 if row >= stop:
                     return
@@ -84,15 +84,6 @@ class Rows:
                 f"Present: {listing(there)}."
             )
 
-    def _bytes(self, name: str, picture: Any) -> bytes:
-        if not isinstance(picture, dict) or not (picture.get("bytes") or picture.get("path")):
-            raise self._differs(name, "no picture", f"dtype {PICTURE}")
-        if picture.get("bytes"):
-            return picture["bytes"]
-        file = self.info.root / picture["path"]
-        with reading(file):
-            return file.read_bytes()
-
     def _column(self, name: str) -> pa.Array:
         self.require(name)
         with reading(self.place.data):
@@ -102,8 +93,29 @@ class Rows:
             raise PositronicError(f"{self.where}, '{name}': {found.null_count} rows without a value.")
         return found
 
+    @property
+    def first(self) -> int:
+        """The number of its first row in the file."""
+        return sum(self.file.metadata.row_group(group).num_rows for group in range(self.groups[0])) + self.start
+
     def _differs(self, name: str, found: str, expected: str) -> PositronicError:
-        return PositronicError(f"{self.where}, '{name}': {found}; {self.info.path} says {expected}.")
+        return differs(self.info, self.where, name, found, expected)
+
+
+def differs(info: Info, where: str, name: str, found: str, expected: str) -> PositronicError:
+    """What is said of a column that is not what ``info.json`` says."""
+    return PositronicError(f"{where}, '{name}': {found}; {info.path} says {expected}.")
+
+
+def picture_bytes(info: Info, where: str, name: str, picture: Any) -> bytes:
+    """An encoded picture of column ``name``, as its row holds it or names its file."""
+    if not isinstance(picture, dict) or not (picture.get("bytes") or picture.get("path")):
+        raise differs(info, where, name, "no picture", f"dtype {PICTURE}")
+    if picture.get("bytes"):
+        return picture["bytes"]
+    file = info.root / picture["path"]
+    with reading(file):
+        return file.read_bytes()
 
 
 @contextmanager
@@ -117,6 +129,8 @@ def open_rows(info: Info, place: Place) -> Iterator[Rows]:
 
 
 def _found(info: Info, place: Place, file: pq.ParquetFile) -> Rows:
+    if place.length < 1:
+        raise PositronicError(f"{place.data}, episode {place.index}: the list of episodes says {place.length} rows.")
     groups = _groups(file, place.index)
     for name in NUMBERING:
         Rows(info, place, file, groups, 0).require(name)

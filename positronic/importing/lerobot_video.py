@@ -39,6 +39,11 @@ class _File(NamedTuple):
     size_hw: tuple[int, int]
 
 
+def shown_of(path: Path) -> Shown:
+    """Which frames the file shows; looked up once for the episodes that share it."""
+    return _look(path, path.stat().st_mtime_ns).shown
+
+
 def require_file(info: Info, place: Place, camera: str) -> None:
     """Raise PositronicError when the camera's file is not there."""
     path = place.videos[camera][0]

@@ -95,15 +95,16 @@ class ImportMapping:
         return own + [f"signals.{key}.{name}" for key, signal in self.signals.items() for name in signal.undecided]
 
 
-def read_mapping(path: Path) -> ImportMapping:
-    """The mapping in a YAML file. Raises PositronicError: no such file, no YAML, a key twice, names that nobody knows.
+def read_mapping(path: Path, key: str = "mapping") -> ImportMapping:
+    """The mapping in a YAML file; ``key``: the parameter that named it.
 
+    Raises PositronicError: no such file, no YAML, a key twice, names that nobody knows.
     Whether the fields are there is checked with the source (``importing.check``).
     """
     try:
         return read_text(path.read_text(), str(path))
     except FileNotFoundError:
-        raise PositronicError(f"mapping={path}: there is no such file.") from None
+        raise PositronicError(f"{key}={path}: there is no such file.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise PositronicError(f"{path}: expected a mapping in YAML ({str(error).strip()}).") from None
 

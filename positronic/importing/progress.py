@@ -24,3 +24,12 @@ def bar(console: Console, total: int) -> Iterator[Callable[[int], None]]:
             progress.update(task, advance=1, speed=f"{written / elapsed / 1e6:.1f} MB/s" if elapsed else "")
 
         yield advance
+
+
+@contextmanager
+def counting(console: Console, total: int) -> Iterator[Callable[[], None]]:
+    """The same for episodes that are only read: yields what counts one."""
+    columns = (TextColumn("episodes"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("read", total=total)
+        yield lambda: progress.update(task, advance=1)

@@ -114,8 +114,7 @@ class _Copy:
         return np.array(times, np.int64)
 
     def _add_numbers(self, key: str, signal: SignalMapping, quantity: Quantity) -> Times:
-        times, values = _gathered(self._reading, signal, self._plan.fields, self._name)
-        numbers = canonical(signal, quantity, values, f"{self._name}, {key}") if len(values) else values
+        times, numbers = canonical_samples(self._reading, key, signal, self._plan, self._name)
         if quantity.kind == q.GRIPPER:
             outside = (numbers < 0) | (numbers > 1)
             if outside.any():
@@ -124,6 +123,21 @@ class _Copy:
         for time_ns, sample in zip(times.tolist(), numbers, strict=True):
             self._out.append(key, sample, time_ns)
         return times
+
+
+def canonical_samples(
+    reading: Reading, key: str, signal: SignalMapping, plan: Plan, name: str
+) -> tuple[Times, NDArray[Any]]:
+    """Stamps and values of a raw signal of numbers, converted: (N, D), of a gripper (N,) not yet cut to 0..1. ``name``:
+    of the episode. Raises PositronicError for what cannot be converted."""
+    times, values = _gathered(reading, signal, plan.fields, name)
+    quantity = q.quantity_of(key, plan.embodiment)
+    return times, canonical(signal, quantity, values, f"{name}, {key}") if len(values) else values
+
+
+def task_of(episode: SourceEpisode, reading: Reading, mapping: ImportMapping) -> str | None:
+    """The episode's instruction: the mapping's for all, that of the field which it names, or the episode's own."""
+    return mapping.task or _told(reading, mapping.task_from) or episode.task
 
 
 def _how(signal: SignalMapping, mapping: ImportMapping) -> How:
@@ -148,7 +162,7 @@ def _gathered(
 
 def _statics(episode: SourceEpisode, reading: Reading, plan: Plan) -> dict[str, Any]:
     mapping = plan.mapping
-    task = mapping.task or _told(reading, mapping.task_from) or episode.task
+    task = task_of(episode, reading, mapping)
     said = {SOURCE: mapping.source, NAME: episode.name, STATICS: dict(episode.statics)}
     known = {keys.EMBODIMENT: plan.embodiment.to_dict(), keys.IMPORTED: said}
     return known | ({keys.TASK: task} if task else {})

@@ -115,6 +115,11 @@ def open_dataset(
     ``gripper_open``: what the recording says of an open gripper; 1.0 makes the reader flip it. ``aliases``: name to
     offer -> recorded name. Raises PositronicError when there is no dataset, saying what to type next.
     """
+    if layout == keys.LAYOUT_LEROBOT:
+        raise PositronicError(
+            f"{path} is said to be a LeRobot dataset (dataset=lerobot): stage=train takes it as it is, other stages "
+            f"need raw recordings. Import it with\n  python run.py stage=import source=lerobot path={path}"
+        )
     if layout not in LAYOUTS:
         hint = did_you_mean(layout, LAYOUTS)
         raise PositronicError(f"dataset.layout={layout}: expected one of {', '.join(LAYOUTS)}.{hint}")

@@ -35,11 +35,12 @@ class PathsConfig:
 class Parts:
     """The replaceable parts, one per config group.
 
-    ``uses``, ``choices``, ``ignores``, ``compares`` and ``null_takes`` say what a stage reads; ``positronic/reads.py``
-    refuses typed values that it does not. ``uses``: the parts that it cannot do without; a value missing elsewhere does
-    not stop it. ``choices``: parts of which it reads no value, but which file was chosen counts. ``ignores``: keys of a
-    used part that it does not read after all. ``compares``: values of other parts that what it is given must agree
-    with. ``null_takes``: own parameter -> the key that its null stands for.
+    ``uses``, ``choices``, ``ignores``, ``compares``, ``silent`` and ``null_takes`` say what a stage reads;
+    ``positronic/reads.py`` refuses typed values that it does not. ``uses``: the parts that it cannot do without; a
+    value missing elsewhere does not stop it. ``choices``: parts of which it reads no value, but which file was chosen
+    counts. ``ignores``: keys of a used part that it does not read after all. ``compares``: values of other parts that
+    what it is given must agree with, or that say what it is. ``silent``: values of these that, like null, say nothing.
+    ``null_takes``: own parameter -> the key that its null stands for.
 
     stages: what a preset says to each stage; the chosen stage's section is folded into the config.
     profile: write profile.txt, where the time went by function, into the run's folder
@@ -49,6 +50,7 @@ class Parts:
     choices: ClassVar[tuple[str, ...]] = ()
     ignores: ClassVar[tuple[str, ...]] = ()
     compares: ClassVar[tuple[str, ...]] = ()
+    silent: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
     null_takes: ClassVar[Mapping[str, str]] = {}
     composed: ClassVar[tuple[Composed, Parts] | None] = None  # what compose() was given, and made of it
 

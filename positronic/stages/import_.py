@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from contextlib import closing
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from omegaconf import MISSING
 
-from positronic.errors import PositronicError, listing
+from positronic.errors import PositronicError
 from positronic.stages.base import Parts
 from positronic.utils import fields
 from positronic.utils.html import as_html
@@ -21,9 +19,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from positronic.embodiments.embodiment import Embodiment
+    from positronic.importing.agreement import Asked
     from positronic.importing.mapping import ImportMapping
-    from positronic.importing.propose import Proposal
     from positronic.importing.recording import Plan, Recorded, Refused
     from positronic.importing.source import Source
 
@@ -90,6 +87,8 @@ def run(config: Import) -> Imported:
     """
     from rich.console import Console
 
+    from positronic.embodiments.embodiment import typed_embodiment
+    from positronic.importing.agreement import agreed_mapping, known_robot
     from positronic.importing.check import require_sound
     from positronic.importing.recording import Plan
     from positronic.importing.sources import open_source
@@ -98,10 +97,10 @@ def run(config: Import) -> Imported:
     console = Console(stderr=True)  # stdout is for the summary
     _require_another_folder(config)
     source = open_source(config.source, fetch(config.path, config.storage))
-    robot, episodes = _robot(config, source), source.episodes()
+    robot, episodes = known_robot(typed_embodiment(config.embodiment), source), source.episodes()
     if not episodes:
         raise PositronicError(f"path={config.path}: it holds no episode.")
-    mapping, where = _mapping(config, source, robot, len(episodes), console)
+    mapping, where = agreed_mapping(_asked(config, len(episodes)), source, robot, console)
     require_sound(mapping, source.fields(), robot, where)
     result = _import(config, source, Plan(mapping, robot, dict(source.fields())), console)
     Console().print(result)
@@ -118,112 +117,25 @@ def _require_another_folder(config: Import) -> None:
         raise PositronicError(f"{theirs} holds the recordings. Import elsewhere, e.g. output_dir={mine}_raw.")
 
 
-def _robot(config: Import, source: Source) -> Embodiment:
-    """The one that was typed, or that the recording states."""
-    from positronic.embodiments.embodiment import typed_embodiment
-    from positronic.utils.provenance import ROOT
-
-    robot = typed_embodiment(config.embodiment) or getattr(source, "embodiment", None)
-    if robot is None:
-        known = listing(path.stem for path in (ROOT / "conf" / "embodiment").glob("*.yaml"))
-        raise PositronicError(
-            "Which robot was recorded? Nothing in the recording says so. Type embodiment=<name>, one of "
-            f"{known.replace('from_data, ', '')} or your own (docs/importing.md)."
-        )
-    return robot
-
-
-def _mapping(
-    config: Import, source: Source, robot: Embodiment, count: int, console: Console
-) -> tuple[ImportMapping, str]:
-    """The mapping to import by, and what messages call it: the file that was typed, the one that is saved, what the
-    recording states, or what a person has agreed to."""
-    from positronic.importing.mapping import OPEN
-    from positronic.importing.table import mapping_table
-
-    told = _told(config, source, robot)
-    if told is None:
-        return _agreed(config, source, robot, count, console), "that was proposed"
-    mapping, where = told
-    if mapping.source not in (OPEN, config.source):
-        raise PositronicError(
-            f"The mapping {where} is of source: {mapping.source}, found source={config.source}. Type "
-            f"source={mapping.source}, or another mapping=."
-        )
-    mapping = _typed(config, mapping)
-    console.print(mapping_table(mapping, source.fields()))
-    return mapping, where
-
-
-def _told(config: Import, source: Source, robot: Embodiment) -> tuple[ImportMapping, str] | None:
+def _asked(config: Import, count: int) -> Asked:
+    """What was told of the mapping."""
+    from positronic.importing.agreement import Asked
     from positronic.importing.folder import MAPPING_FILE
-    from positronic.importing.mapping import read_mapping, read_text
+    from positronic.storage import is_remote
     from positronic.storage.folder import folder
 
-    if config.mapping is not None:
-        return read_mapping(Path(config.mapping)), config.mapping
     saved = folder(config.output_dir, config.storage).read_bytes(MAPPING_FILE)
-    if saved is not None:
-        where = f"{config.output_dir}/{MAPPING_FILE}"
-        return read_text(saved.decode(errors="replace"), where), where
-    stated = source.stated(robot)
-    return None if stated is None else (stated, "that the recording states")
-
-
-def _typed(config: Import, mapping: ImportMapping) -> ImportMapping:
-    """What is typed on the command line wins."""
-    values = {name: getattr(config, name) for name in ("task", "fps") if getattr(config, name) is not None}
-    return replace(mapping, **values)
-
-
-def _agreed(config: Import, source: Source, robot: Embodiment, count: int, console: Console) -> ImportMapping:
-    """The proposal, once somebody has agreed to it."""
-    from positronic.importing.asking import YES, ask
-    from positronic.importing.check import problems
-    from positronic.importing.propose import propose
-    from positronic.importing.table import proposal_table
-
-    has_task = config.task is not None or source.episodes()[0].task is not None
-    proposal = propose(config.source, source.fields(), robot, has_task)
-    proposal = replace(proposal, mapping=_typed(config, proposal.mapping))
-    console.print(proposal_table(proposal, source.fields(), getattr(source, "unsupported", {})))
-    if config.agree:
-        agreed = proposal.agreed()
-        return agreed if not agreed.undecided else _refuse_to_guess(config, replace(proposal, mapping=agreed))
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        return _refuse_to_guess(config, proposal)
-    read, say = partial(console.input, markup=False), partial(console.print, markup=False)  # lists are no tags
-    try:
-        mapping = ask(proposal, lambda mapping: problems(mapping, source.fields(), robot), read, say)
-        question = (
-            f"Import {count} {'episode' if count == 1 else 'episodes'} into {config.output_dir}? (Enter for yes): "
-        )
-        if read(question).strip().lower() in YES:
-            return mapping
-    except EOFError:
-        mapping = proposal.mapping
-    return _refuse_to_guess(config, replace(proposal, mapping=mapping))
-
-
-def _refuse_to_guess(config: Import, proposal: Proposal) -> ImportMapping:
-    """Save the proposal, and say what to edit and type."""
-    from positronic.importing.mapping import to_yaml
-    from positronic.storage import is_remote
-    from positronic.utils.command_line import again
-    from positronic.utils.files import numbered, replace_text
-
     base = Path(config.output_dir).name if is_remote(config.output_dir) else config.output_dir
-    text = to_yaml(proposal.mapping, proposal.remarks())
-    places = (Path(f"{place}.yaml") for place in numbered(f"{base}_mapping"))
-    file = next(place for place in places if not place.exists() or place.read_text() == text)
-    replace_text(file, text)
-    undecided, typed = proposal.mapping.undecided, again(f"mapping={file}")
-    edit = f"decide what is ??? in {file} (each with what is believed)" if undecided else f"look through {file}"
-    if not proposal.mapping.signals:
-        edit = f"no field goes by a name that this robot knows; write the signals into {file} (docs/importing.md)"
-    more = "\nTo take everything that is believed, type agree=true." if undecided and not config.agree else ""
-    raise PositronicError(
-        f"Nothing is imported until somebody agrees to the mapping: {edit}, and type\n  {typed}{more}"
+    return Asked(
+        source=config.source,
+        mapping=config.mapping,
+        saved=None if saved is None else (f"{config.output_dir}/{MAPPING_FILE}", saved),
+        agree=config.agree,
+        draft=f"{base}_mapping",
+        question=f"Import {count} {'episode' if count == 1 else 'episodes'} into {config.output_dir}?",
+        done="imported",
+        task=config.task,
+        fps=config.fps,
     )
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from omegaconf import MISSING
 
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from positronic.bake.reader import BakedDataset
     from positronic.codecs.build import Recipe
+    from positronic.stages.foreign import Declared
     from positronic.training.checkpoints import Checkpoint
     from positronic.training.choice import Split, TrainChoice
     from positronic.training.settings import TrainSettings
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 class Train(Parts):
     """A baked dataset into checkpoints.
 
-    input_path: the baked dataset
+    input_path: the baked dataset; with dataset=lerobot there is none: dataset.path is trained on as it is
     episodes: train on these alone, by their numbers in the baked dataset: [0,3,7]; null is all
     tasks: train on episodes with one of these tasks alone; null is any
     max_episodes: train on the first so many of those chosen, beside those held out; null is all
@@ -59,8 +61,12 @@ class Train(Parts):
 
     uses: ClassVar[tuple[str, ...]] = ("embodiment", "vendor", "codec", "modality", "tracker", "storage")
     compares: ClassVar[tuple[str, ...]] = tuple(
-        f"dataset.{name}" for name in ("episodes", "outcome", "tasks", "max_episodes")
+        f"dataset.{name}" for name in ("episodes", "outcome", "tasks", "max_episodes", "layout", "mapping", "agree")
     )
+    silent: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+        "dataset.layout": ("local", "local_all"),
+        "dataset.agree": (False,),
+    }
 
     input_path: str = path("${paths.root}/baked/${dataset.name}/${vendor.name}/${codec.name}/" + keys.FORMAT_V30)
     output_dir: str = path("${paths.root}/checkpoints/${vendor.name}")
@@ -103,25 +109,39 @@ class Trained:
 
 def run(config: Train) -> Trained:
     """Train, or say why not. Raises PositronicError for everything that a user can mend."""
+    from rich.console import Console
+
+    from positronic.stages.foreign import declared, is_foreign
     from positronic.storage import join
+    from positronic.utils.threads import wait_quietly
+
+    wait_quietly()
+    place = join(config.output_dir, config.exp_name)
+    if not is_foreign(config):
+        return _run(config, place, _recipe(config))
+    with declared(config, str(place), Console(stderr=True)) as foreign:
+        return _run(config, place, foreign.recipe, foreign)
+
+
+def _run(config: Train, place: str | Path, recipe: Recipe, foreign: Declared | None = None) -> Trained:
     from positronic.storage.folder import local_input
     from positronic.storage.outgoing import synced_output
     from positronic.training.experiment import require_free
     from positronic.training.upload import EXPERIMENT
     from positronic.utils.command_line import again
-    from positronic.utils.threads import wait_quietly
     from positronic.vendors import registry
 
-    wait_quietly()
-    recipe = _recipe(config)
-    place, to_continue = join(config.output_dir, config.exp_name), again("resume=true")
+    to_continue = again("resume=true")
     hint = f"To continue it, type:\n  {to_continue}"
     registry.check_policy(config.vendor.name, config.vendor.backend, recipe, config.vendor.policy)
     with synced_output(place, EXPERIMENT, config.storage, config.resume, hint) as folder:
         if not config.resume:
             require_free(folder, to_continue)
-        with local_input(config.input_path, config.storage) as root:
-            _train(config, recipe, root, folder)
+        if foreign is not None:
+            _train(config, recipe, foreign, folder)
+        else:
+            with local_input(config.input_path, config.storage) as root:
+                _train(config, recipe, root, folder)
         trained = _result(str(place), folder)
         print(_closing_words(trained))
         return trained
@@ -145,12 +165,12 @@ def _closing_words(trained: Trained) -> str:
     return "\n".join([*lines, next_line("serve", {"checkpoints_dir": trained.path})])
 
 
-def _train(config: Train, recipe: Recipe, root: Path, folder: Path) -> None:
-    """From the baked dataset in ``root`` to checkpoints in ``folder``."""
+def _train(config: Train, recipe: Recipe, source: Path | Declared, folder: Path) -> None:
+    """From the baked dataset in the folder ``source``, or from a foreign one, to checkpoints in ``folder``."""
     from rich.console import Console
 
-    from positronic.bake.reader import open_baked
     from positronic.codecs.table import contract_table
+    from positronic.stages.foreign import Declared
     from positronic.storage import join
     from positronic.training.choice import split
     from positronic.training.device import limit_threads
@@ -162,7 +182,9 @@ def _train(config: Train, recipe: Recipe, root: Path, folder: Path) -> None:
 
     vendor, console = config.vendor, Console()
     make_trainable = registry.trainable(vendor.name, vendor.backend)
-    sides = split(open_baked(root, every_byte=True), _choice(config))
+    whole = _open(config, source, console)
+    recipe = whole.recipe if isinstance(source, Declared) else recipe  # with its reference rotations
+    sides = split(whole, _choice(config))
     dataset = sides.training
     settings = _settings(config)
     limit_threads()
@@ -170,7 +192,8 @@ def _train(config: Train, recipe: Recipe, root: Path, folder: Path) -> None:
     trainable = make_trainable(recipe, dataset.stats, vendor.policy, settings.device)
     of_policy = (vendor.name, vendor.backend, trainable.fields)
     info = make_info(dataset, settings, *of_policy, recipe, provenance(), sides.record)
-    info["training"]["input_path"] = config.input_path  # not where a copy of it lies
+    # not where a copy of it lies
+    info["training"]["input_path"] = config.dataset.path if isinstance(source, Declared) else config.input_path
     experiment = Experiment(folder, info)
     start = experiment.continues_from()
     if config.resume:
@@ -178,10 +201,21 @@ def _train(config: Train, recipe: Recipe, root: Path, folder: Path) -> None:
         console.print(_resumes(place, start, config.num_train_steps), highlight=False, soft_wrap=True)
     if start is None or start.step < config.num_train_steps:
         experiment.prepare(start)
+        if isinstance(source, Declared):
+            source.save(folder)
         console.print(contract_table(recipe, f"{vendor.name}: {config.exp_name}"))
         console.print(_summary(trainable, sides, settings), highlight=False, soft_wrap=True)
         with _how_to_go_on(folder, console, config.batch_size):
             train(trainable, dataset, settings, experiment, start, config.tracker, console, sides.held_out)
+
+
+def _open(config: Train, source: Path | Declared, console: Console) -> BakedDataset:
+    from positronic.bake.reader import open_baked
+    from positronic.stages.foreign import Declared
+
+    if isinstance(source, Declared):
+        return source.open(config.vendor.name, console).dataset
+    return open_baked(source, every_byte=True)
 
 
 @contextmanager

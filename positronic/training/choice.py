@@ -9,6 +9,7 @@ from typing import Any
 
 from positronic import keys
 from positronic.bake.columns import Spool
+from positronic.bake.foreign import stats_of
 from positronic.bake.holdout import Holdout, holdout, require_two_sides
 from positronic.bake.manifest import Manifest
 from positronic.bake.reader import BakedDataset, Stats
@@ -156,6 +157,8 @@ def _chosen(dataset: BakedDataset, choice: TrainChoice) -> list[int]:
 
 def _stats_of(dataset: BakedDataset, episodes: Sequence[int]) -> Stats:
     """Statistics of these episodes alone, by the code and from the records that those of the dataset are made of."""
+    if dataset.files is not None:
+        return stats_of(dataset.only(episodes, dataset.stats))
     ledger = read_ledger(dataset.root, dataset.manifest, set(range(len(dataset.uids))).difference(episodes))
     part = dataset.only(episodes, dataset.stats)
     stats = ledger.stats(Spool(part.vectors, (part.ends - part.starts).tolist()))
