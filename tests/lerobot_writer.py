@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,11 +66,13 @@ def write_v2(
     version: str = "v2.1",
     lengths: Iterable[int] = (6, 4),
     change: Callable[[dict[str, Any]], None] | None = None,
+    motors: Sequence[str] = tuple(MOTORS),
+    numbers: Callable[[int, float], np.ndarray] = rows,
 ) -> Path:
-    """v2.0 or v2.1; ``change``: of the content of info.json."""
+    """v2.0 or v2.1; ``change``: of the content of info.json. ``numbers``: (length, ahead) -> what state and action
+    hold of ``motors``."""
     lengths = list(lengths)
-    shape = [len(MOTORS)]
-    numbers = {"dtype": "float32", "shape": shape, "names": {"motors": MOTORS}}
+    vector = {"dtype": "float32", "shape": [len(motors)], "names": {"motors": list(motors)}}
     picture = {"shape": [HEIGHT, WIDTH, 3], "names": ["height", "width", "channels"]}
     counters = ("frame_index", "episode_index", "index", "task_index")
     info = {
@@ -87,8 +89,8 @@ def write_v2(
         "data_path": "data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet",
         "video_path": "videos/chunk-{episode_chunk:03d}/{video_key}/episode_{episode_index:06d}.mp4",
         "features": {
-            "action": numbers,
-            "observation.state": numbers,
+            "action": vector,
+            "observation.state": vector,
             FRONT: picture | {"dtype": "video", "info": {"video.fps": float(FPS), "video.codec": "h264"}},
             WRIST: picture | {"dtype": "image"},
             "next.done": {"dtype": "bool", "shape": [1], "names": None},
@@ -108,7 +110,7 @@ def write_v2(
         stats = {"action": {"min": [0.0] * len(MOTORS), "max": [1.0] * len(MOTORS)}}
         _lines(meta / "episodes_stats.jsonl", [{"episode_index": i, "stats": stats} for i in range(len(lengths))])
     for episode, length in enumerate(lengths):
-        pq.write_table(_table(episode, length, sum(lengths[:episode])), _under(root, data_of(root, episode)))
+        pq.write_table(_table(episode, length, sum(lengths[:episode]), numbers), _under(root, data_of(root, episode)))
         write_video(_under(root, video_of(root, episode)), length)
     return root
 
@@ -133,13 +135,13 @@ def write_video(path: Path, length: int, fps: int = FPS, height: int = HEIGHT) -
         container.mux(stream.encode(None))
 
 
-def _table(episode: int, length: int, first: int) -> pa.Table:
+def _table(episode: int, length: int, first: int, numbers: Callable[[int, float], np.ndarray]) -> pa.Table:
     counts = np.arange(length)
     picture = [{"bytes": _png(frame(at + 1)), "path": f"frame-{at:06d}.png"} for at in range(length)]
     return pa.table(
         {
-            "action": pa.array(rows(length, ahead=1.0).tolist(), pa.list_(pa.float32())),
-            "observation.state": pa.array(rows(length).tolist(), pa.list_(pa.float32())),
+            "action": pa.array(numbers(length, 1.0).tolist(), pa.list_(pa.float32())),
+            "observation.state": pa.array(numbers(length, 0.0).tolist(), pa.list_(pa.float32())),
             WRIST: pa.array(picture, pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
             "next.done": pa.array(counts == length - 1),
             "timestamp": pa.array((counts / FPS).astype(np.float32)),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from positronic.importing.lerobot_meta import EPISODE_INDEX, FRAME_INDEX, TASK_I
 NUMBERING = (EPISODE_INDEX, FRAME_INDEX, TIMESTAMP, TASK_INDEX)
 TOLERANCE_SEC = 1e-3  # a float32 stamp of an hour is off by a tenth of that
 PICTURES_AT_ONCE = 16
+KEPT_COLUMNS = 8  # of numbers, mostly: an episode's numbering, its state and its action
 KINDS = {"f": pa.types.is_floating, "i": pa.types.is_integer, "u": pa.types.is_integer, "b": pa.types.is_boolean}
 
 
@@ -87,7 +90,7 @@ class Rows:
     def _column(self, name: str) -> pa.Array:
         self.require(name)
         with reading(self.place.data):
-            column = self.file.read_row_groups(self.groups, columns=[name])[name]
+            column = read_column(self.place.data, self.groups, name)
             found = column.slice(self.start, self.place.length).combine_chunks()
         if found.null_count:
             raise PositronicError(f"{self.where}, '{name}': {found.null_count} rows without a value.")
@@ -135,8 +138,7 @@ def _found(info: Info, place: Place, file: pq.ParquetFile) -> Rows:
     for name in NUMBERING:
         Rows(info, place, file, groups, 0).require(name)
     with reading(place.data):
-        table = file.read_row_groups(groups, columns=list(NUMBERING)) if groups else None
-        columns = {name: table[name].to_numpy() if table else np.zeros(0, int) for name in NUMBERING}
+        columns = {name: read_column(place.data, groups, name).to_numpy() for name in NUMBERING}
     mine = np.flatnonzero(columns[EPISODE_INDEX] == place.index)
     start = int(mine[0]) if len(mine) else 0
     rows = Rows(info, place, file, groups, start)
@@ -149,6 +151,17 @@ def _found(info: Info, place: Place, file: pq.ParquetFile) -> Rows:
     if not found <= told:
         raise PositronicError(f"{rows.where}: {TASK_INDEX} {sorted(found)}; the list of episodes says {sorted(told)}.")
     return rows
+
+
+def read_column(path: Path, groups: Sequence[int], name: str) -> pa.ChunkedArray:
+    """A column of some row groups. The last ones are kept, as episodes of one row group come one after another."""
+    return _column(path, path.stat().st_mtime_ns, tuple(groups), name)
+
+
+@lru_cache(maxsize=KEPT_COLUMNS)
+def _column(path: Path, changed_ns: int, groups: tuple[int, ...], name: str) -> pa.ChunkedArray:
+    with pq.ParquetFile(path) as file:
+        return file.read_row_groups(list(groups), columns=[name])[name]
 
 
 def _groups(file: pq.ParquetFile, index: int) -> list[int]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from positronic.bake.foreign import Opened
     from positronic.codecs.build import Recipe
     from positronic.embodiments.embodiment import Embodiment
+    from positronic.importing.agreement import Asked
     from positronic.importing.lerobot import LerobotSource
     from positronic.importing.recording import Plan
     from positronic.stages.train import Train
@@ -86,7 +87,7 @@ def declared(config: Train, place: str, console: Console) -> Iterator[Declared]:
         yield Declared(source, plan, recipe)
 
 
-def _asked(config: Train, place: str, count: int) -> object:
+def _asked(config: Train, place: str, count: int) -> Asked:
     from positronic.importing.agreement import Asked
     from positronic.storage.folder import folder
 

@@ -1,5 +1,8 @@
 """A LeRobot dataset opened for training as it is: in our conventions, and with its own pictures in place."""
 
+import pickle
+from pathlib import Path
+
 import numpy as np
 import pytest
 from lerobot_writer import FRONT, JOINTS, MOTORS, TASKS, WRIST, frame, rows, write_by_lerobot, write_v2
@@ -7,14 +10,18 @@ from lerobot_writer import FRONT, JOINTS, MOTORS, TASKS, WRIST, frame, rows, wri
 import positronic
 from positronic.bake.foreign import open_foreign
 from positronic.bake.frame_source import DecodedFrames, decode_all
+from positronic.bake.reader import open_baked
 from positronic.codecs.build import build
 from positronic.embodiments.embodiment import build_embodiment
 from positronic.errors import PositronicError
 from positronic.importing.lerobot import LerobotSource
 from positronic.importing.mapping import ImportMapping, SignalMapping
 from positronic.importing.recording import Plan
+from positronic.keys import of_arm
+from positronic.stages.convert import run as run_convert
 from positronic.training.choice import TrainChoice, split
 
+PUBLISHED = Path(__file__).parents[1] / "data" / "raw_v1"
 LENGTHS = (6, 4)
 MOVED = tuple(f"{joint}.pos" for joint in JOINTS)
 GRIPPER = {"open": 100.0, "closed": 0.0}
@@ -32,10 +39,11 @@ def mapping(**changed):
     return ImportMapping("lerobot", "so101", signals | changed)
 
 
-def opened(root, side=64, signals=None):
+def opened(root, side=64, signals=None, robot="so101", images=None):
     """With the codec joints_cmd and pictures of ``side`` pixels."""
     size = f"modality.image_size=[{side},{side}]"
-    typed = ["stage=convert", "vendor=lerobot", "codec=joints_cmd", "embodiment=so101", "dataset.path=x", size]
+    typed = ["stage=convert", "vendor=lerobot", "codec=joints_cmd", f"embodiment={robot}", "dataset.path=x", size]
+    typed += [f"codec.images=[{images}]"] if images else []
     config = positronic.compose([*typed, "modality.action_fps=10"])
     robot, source = build_embodiment(config.embodiment), LerobotSource(root)
     recipe = build(config.codec, config.modality, embodiment=robot)
@@ -74,6 +82,7 @@ def test_pictures_of_videos_and_of_parquet_are_the_episodes_own(tmp_path, layout
         assert not whole[column][:, :8].any()
         order = np.array([7, 0, 9, 3])
         assert np.array_equal(single.get(column, order), whole[column][order])
+        assert np.array_equal(pickle.loads(pickle.dumps(single)).get(column, order), whole[column][order])
 
 
 def test_statistics_are_those_of_the_numbers_and_of_pictures(dataset):
@@ -113,3 +122,42 @@ def test_a_signal_that_the_codec_needs_and_nobody_mapped(tmp_path):
     del signals["robot_commands.joints"]
     with pytest.raises(PositronicError, match="codec=joints_cmd needs robot_commands.joints, and the mapping has only"):
         opened(root, signals=ImportMapping("lerobot", "so101", signals))
+
+
+def test_a_dataset_that_was_baked_here_is_read_as_the_trainer_reads_it(tmp_path):
+    """By the mapping that it states itself; signs of rotations too."""
+    typed = ["vendor=lerobot", "codec=ee", "modality.image_size=[64,64]", "num_workers=1"]
+    where = ["dataset=local", f"dataset.path={PUBLISHED}", f"output_dir={tmp_path / 'baked'}"]
+    run_convert(positronic.compose(["stage=convert", *where, *typed]))
+    baked, source = open_baked(tmp_path / "baked"), LerobotSource(tmp_path / "baked")
+    robot = source.embodiment
+    plan = Plan(source.stated(robot), robot, source.fields())
+    found = open_foreign(source, plan, baked.recipe.with_reference_rotations({}), "lerobot").dataset
+    assert found.recipe.reference_rotations.keys() == baked.recipe.reference_rotations.keys()
+    for name, values in baked.vectors.items():
+        assert np.allclose(found.vectors[name], values, atol=1e-6), name
+        assert np.allclose(found.stats[name]["std"], baked.stats[name]["std"], atol=1e-6)
+    pictures, expected = decode_all(found), decode_all(baked)
+    assert all(np.array_equal(pictures[name], expected[name]) for name in expected)
+
+
+def test_two_arms_by_name_however_the_dataset_orders_them(tmp_path):
+    """Right before left there, left before right here."""
+    sides, joints = ("right", "left"), ("waist", "shoulder", "elbow", "forearm_roll", "wrist_angle", "wrist_rotate")
+    motors = [f"{side}_{joint}" for side in sides for joint in (*joints, "gripper")]
+
+    def numbers(length, ahead):
+        return (np.linspace(0, 1, length)[:, None] * np.linspace(0.1, 1, 14) + ahead / 100).astype(np.float32)
+
+    root = write_v2(tmp_path / "aloha", lengths=LENGTHS, motors=motors, numbers=numbers)
+    signals = {"image.cam_high": SignalMapping((FRONT,))}
+    for side in sides:
+        dims = tuple(f"{side}_{joint}" for joint in joints)
+        for key, field in FIELDS:
+            signals[of_arm(key, side)] = SignalMapping((field,), dims, "rad")
+        for key, field in (("grip", "observation.state"), ("target_grip", "action")):
+            signals[of_arm(key, side)] = SignalMapping((field,), (f"{side}_gripper",), open=1.0, closed=0.0)
+    found = opened(root, signals=ImportMapping("lerobot", "aloha", signals), robot="aloha", images="cam_high").dataset
+    values = np.concatenate([numbers(length, 0.0) for length in LENGTHS])
+    expected = np.concatenate([values[:, 7:13], 1 - values[:, 13:], values[:, :6], 1 - values[:, 6:7]], axis=1)
+    assert np.allclose(found.vectors["observation.state"], expected, atol=1e-6)

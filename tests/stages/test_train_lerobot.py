@@ -73,6 +73,10 @@ def test_the_mapping_is_kept_and_taken_again(so100):
     assert info["training"]["input_path"] == str(so100)
 
 
+def test_held_out_episodes_tell_a_validation_loss(so100):
+    assert trained(so100, "dataset.agree=true", "val_fraction=0.5").metrics["val_loss"] > 0
+
+
 @pytest.mark.parametrize(
     ("more", "says"),
     [
