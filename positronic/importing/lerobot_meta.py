@@ -94,7 +94,9 @@ def read_info(root: Path) -> Info:
     """Raises PositronicError when there is no LeRobot dataset of these formats."""
     path = root / keys.INFO_FILE
     if not path.is_file():
-        raise PositronicError(f"{root}: no LeRobot dataset, as it has no {keys.INFO_FILE}.{_below(root)}")
+        what = f"no LeRobot dataset, as it has no {keys.INFO_FILE}" if root.exists() else "there is nothing"
+        more = _below(root) or " Type the path of the folder that holds meta/."
+        raise PositronicError(f"{root}: {what}.{more}")
     with reading(path):
         content = json.loads(path.read_text(encoding="utf-8"))
         version = content["codebase_version"]
