@@ -46,7 +46,10 @@ from positronic.utils.disk import refused_by_disk
 VERSION_BASE = "1.3"
 CONFIG_NAME = "config"
 # Mappings whose keys are not ours to know: typed without a plus.
-OPEN_MAPPINGS = ("vendor.policy", "dataset.aliases", "video.options", "embodiment.cameras")
+OPEN_MAPPINGS = (
+    *("vendor.policy", "dataset.aliases", "video.options"),
+    *("embodiment.cameras", "modality.columns", "modality.cameras"),
+)
 # Stages whose results a multirun keeps in the job's own folder. The others write data that later stages find by name.
 OWN_FOLDER = {"train": "${hydra:runtime.output_dir}", "infer": "${hydra:runtime.output_dir}/rollouts"}
 NO_FILE = re.compile(r"In '(?P<file>[^']+)': Could not (find|load) '")

@@ -87,9 +87,11 @@ def parameters(stages: Iterable[str], key: str) -> list[Parameter]:
     found = [Parameter(STAGES[stage]) for stage in stages]
     for name in names:
         values = [typing.get_args(kind)[1] for each in found for kind in each.kinds if typing.get_origin(kind) is dict]
-        if values:  # whose keys are the user's, and may hold dots
+        if values and not all(map(dataclasses.is_dataclass, values)):  # whose keys are the user's, and may hold dots
             return [Parameter(value) for value in values]
-        found = [child for parameter in found for child in _children(parameter, name)]
+        found = [Parameter(value) for value in values] or [
+            child for parameter in found for child in _children(parameter, name)
+        ]
     return found
 
 

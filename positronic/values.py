@@ -154,7 +154,15 @@ def _check_simulator(cfg: DictConfig) -> None:
 
 def _check_robot(cfg: DictConfig) -> None:
     """A robot that was chosen must be one that this codec can be built for and this vendor's model can take."""
-    if cfg.stage not in DATASET_STAGES or cfg.embodiment.name == FROM_DATA:
+    if cfg.embodiment.name == FROM_DATA:
+        said = [name for name in ("arms", "cameras", "control_fps") if cfg.embodiment[name]]
+        if said:
+            raise PositronicError(
+                f"embodiment.{said[0]} counts only with a robot that it is about; found embodiment={FROM_DATA}, which "
+                "takes what the data say. Type embodiment=<name> as well, e.g. embodiment=franka."
+            )
+        return
+    if cfg.stage not in DATASET_STAGES:
         return
     from positronic.codecs.build import build  # here: it imports numpy, and composing should stay quick
     from positronic.embodiments.embodiment import build_embodiment

@@ -172,3 +172,12 @@ def test_a_path_may_hold_any_character(path):
     name = path.rpartition("/")[2]
     assert (config.dataset.path, config.dataset.name) == (path, name)
     assert config.output_dir == f"{path}/root/baked/{name}/lerobot/ee/v3.0"
+
+
+def test_what_an_arm_lacks_is_null_on_the_command_line():
+    """A gripper, poses, limits: the fields of an arm are looked at one by one, as any others."""
+    nulls = [f"embodiment.arms.arm.{name}=null" for name in ("gripper", "ee_frame", "lower", "upper")]
+    arm = positronic.compose(["stage=convert", "codec=joints_cmd", "dataset.path=x", "embodiment=franka", *nulls])
+    assert [getattr(arm.embodiment.arms["arm"], name) for name in ("gripper", "ee_frame", "lower")] == [None] * 3
+    with pytest.raises(PositronicError, match=r"embodiment\.arms\.arm\.joints=null"):
+        positronic.compose(["stage=convert", "dataset.path=x", "embodiment=franka", "embodiment.arms.arm.joints=null"])

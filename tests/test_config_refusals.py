@@ -81,6 +81,10 @@ REFUSALS["stage=convert dataset=/data/x"] = (
     "dataset=/data/x is not known. Valid choices for dataset: demo, lerobot, local, phail, sim_pick_place, "
     "sim_stack_cubes. For a folder, type dataset=local dataset.path=/data/x."
 )
+REFUSALS["stage=convert dataset.path=x embodiment.cameras.front=exterior_2"] = (
+    "embodiment.cameras counts only with a robot that it is about; found embodiment=from_data, which takes what the"
+    " data say. Type embodiment=<name> as well, e.g. embodiment=franka."
+)
 REFUSALS["vendor.policy.chunk_size=8"] = (
     "modality.action_horizon_sec=1.0 plays 15 steps at 15 Hz, but vendor.policy.chunk_size=8. Type"
     " modality.action_horizon_sec=0.533 or less, or a larger vendor.policy.chunk_size."

@@ -36,7 +36,7 @@ CountFrames = Callable[[int], None]
 @dataclass(frozen=True)
 class EpisodeBaker:
     """What every episode of a bake has in common. ``task`` None takes the episode's own, which may be empty. ``known``:
-    fingerprint -> index of the episodes that are already in the dataset."""
+    fingerprint -> index of the episodes that are already in the dataset. ``robot_is_told``: see ``require_robot``."""
 
     codec: Codec
     modality: Modality
@@ -45,6 +45,7 @@ class EpisodeBaker:
     max_staleness_sec: float | None
     max_state_staleness_sec: float | None = 1.0
     known: Mapping[str, int] = field(default_factory=dict)
+    robot_is_told: bool = True
 
 
 class Source(NamedTuple):
@@ -136,7 +137,7 @@ def _rejected(episode: Episode, error: PositronicError) -> Rejected:
 
 def _plan(baker: EpisodeBaker, episode: Episode) -> _Plan:
     codec = baker.codec
-    require_robot(episode, codec)
+    require_robot(episode, codec, baker.robot_is_told)
     episode.validate(codec.signals)
     times = episode_grid(episode, codec.signals, codec.timing.fps)
     frames = {

@@ -23,19 +23,32 @@ def recorded_embodiment(dataset: Dataset) -> Embodiment:
     return first.embodiment or with_joints(first.joint_names)
 
 
-def require_robot(episode: Episode, codec: Codec) -> None:
+def says_robot(dataset: Dataset) -> bool:
+    """Whether the first episode states which robot it is of."""
+    return len(dataset) > 0 and dataset[0].embodiment is not None
+
+
+def require_robot(episode: Episode, codec: Codec, told: bool = True) -> None:
     """Raise BadEpisode, both sides printed, when the episode says that it is of another robot than the codec's, or
-    lists joints of other names or in another order."""
+    lists joints of other names or in another order.
+
+    ``told``: somebody said which robot the recordings are of. Otherwise the first episode did, and one that says
+    nothing is of the robot that there was before recordings said it.
+    """
     stated, robot = episode.embodiment, codec.embodiment
-    if stated is not None:
-        rows = differing_rows(codec.robot, stated.contract(codec.cameras, **codec.uses))
+    # Which cameras there were then is not known: they are looked for by name.
+    found = stated or (None if told else with_joints(episode.joint_names))
+    if found is not None:
+        cameras = codec.cameras if stated else []
+        rows = differing_rows(robot.contract(cameras, **codec.uses), found.contract(cameras, **codec.uses))
         if rows:
-            found = "; ".join(
+            said = "; ".join(
                 f"{row}: it has {theirs}, embodiment={robot.name} has {mine}" for row, mine, theirs in rows
             )
-            raise BadEpisode(episode.path, f"it is of another robot ({stated.name}): {found}.")
+            whose = "of another robot" if stated else "of another robot, as it does not say which"
+            raise BadEpisode(episode.path, f"it is {whose} ({found.name}): {said}.")
     # A codec without joints takes episodes whatever the order of theirs.
-    if stated is None and any(kind_of(name) is JOINTS for name in codec.vector_signals):
+    if not robot.has_several_arms and any(kind_of(name) is JOINTS for name in codec.vector_signals):
         _require_joints(episode, robot.arms[0])
 
 

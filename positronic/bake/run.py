@@ -46,7 +46,8 @@ OF_THIS_BAKE = ("task", "reader", "max_staleness_sec", "max_state_staleness_sec"
 class BakeOptions:
     """``task`` replaces every episode's own. ``num_workers`` 0 means one per core. ``vendor`` goes into the manifest.
     ``val_fraction``, ``val_seed``: which episodes are held out. ``append``: add to the existing dataset.
-    ``on_duplicate``: what to do with an episode that is already in it."""
+    ``on_duplicate``: what to do with an episode that is already in it. ``robot_is_told``: somebody said which robot the
+    recordings are of, rather than the first of them."""
 
     vendor: str
     dataset_format: str = keys.FORMAT_V30
@@ -60,6 +61,7 @@ class BakeOptions:
     on_duplicate: str = STOP
     num_workers: int = 0
     video: VideoConfig = field(default_factory=VideoConfig)
+    robot_is_told: bool = True
 
     @property
     def holdout(self) -> Holdout | None:
@@ -93,7 +95,13 @@ class Run:
         self.ledger = Ledger(lerobot_features(modality, fps, video), fps, self._leaves_out)
         self.sidecar = Sidecar(folder, self.ledger.cameras)
         self.baker = EpisodeBaker(
-            codec, modality, video, options.task, options.max_staleness_sec, options.max_state_staleness_sec
+            codec,
+            modality,
+            video,
+            options.task,
+            options.max_staleness_sec,
+            options.max_state_staleness_sec,
+            robot_is_told=options.robot_is_told,
         )
         self.writer: WriterV30 | WriterV21 | None = None
         self.bad_before: list[dict[str, Any]] = []

@@ -173,7 +173,8 @@ def _require_camera(embodiment: Embodiment, camera: str) -> None:
         hint = did_you_mean(camera, embodiment.cameras)
         raise PositronicError(
             f"codec.images: embodiment={embodiment.name} has no camera '{camera}', only {listing(embodiment.cameras)}."
-            f"{hint} If the robot has one, say in which role: 'embodiment.cameras={{{camera}: exterior_2}}'."
+            f"{hint} If the robot has one, say in which role: embodiment={embodiment.name} "
+            f"'embodiment.cameras={{{camera}: exterior_2}}'."
         )
 
 

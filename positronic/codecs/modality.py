@@ -93,6 +93,21 @@ def build_modality(codec: Codec, config: ModalityConfig) -> Modality:
     named = {name: _sources(codec, name, sources) for name, sources in config.columns.items()}
     vectors = [column for name, sources in named.items() for column in _columns(codec, config, name, sources)]
     built = [*_by_role(codec, config, named), *vectors]
+    _require_complete(codec, built)
+    taken = {column.name for column in built if column.is_image}
+    empty = tuple(dict.fromkeys(column for column in config.cameras.values() if column not in taken))
+    modality = Modality(tuple(built), config.task_key, empty)
+    _require_size(codec, "state", modality.state_size, config.max_state_size)
+    _require_size(codec, "action", codec.action_size, config.max_action_size)
+    return modality
+
+
+def _require_complete(codec: Codec, built: Sequence[Column]) -> None:
+    """Each feature has a column of one kind, and the action's are in the codec's order."""
+    names = [column.name for column in built]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise PositronicError(f"Two columns of the modality are called '{twice[0]}'. Rename one: modality.columns.")
     used = [source.name for column in built for source in column.sources]
     unused = [name for name in codec.features if name not in used]
     if unused:
@@ -108,12 +123,6 @@ def build_modality(codec: Codec, config: ModalityConfig) -> Modality:
     if actions != [codec.action]:
         order = ", ".join(feature.name for feature in codec.action)
         raise PositronicError(f"Codec '{codec.name}' needs one action column with sources in this order: {order}.")
-    taken = {column.name for column in built if column.is_image}
-    empty = tuple(dict.fromkeys(column for column in config.cameras.values() if column not in taken))
-    modality = Modality(tuple(built), config.task_key, empty)
-    _require_size(codec, "state", modality.state_size, config.max_state_size)
-    _require_size(codec, "action", codec.action_size, config.max_action_size)
-    return modality
 
 
 def _by_role(codec: Codec, config: ModalityConfig, named: Mapping[str, list[Feature]]) -> list[Column]:
@@ -121,16 +130,17 @@ def _by_role(codec: Codec, config: ModalityConfig, named: Mapping[str, list[Feat
     if not config.cameras and config.other_cameras is None:
         return []
     placed = {source.name for sources in named.values() for source in sources}
-    columns: dict[str, ImageFeature] = {}
+    columns: dict[str, Feature] = {}
     for image in codec.images:
         if image.name in placed:
             continue
         name = _slot(codec, config, image)
-        if name in columns:
-            both = f"{columns[name].name} and {image.name}"
-            raise PositronicError(f"Two cameras would go to column '{name}': {both}. Name one: {_how(image)}.")
+        there = [columns[name]] if name in columns else named.get(name, [])
+        if there:
+            both = f"{there[0].name} and {image.name}"
+            raise PositronicError(f"Two features would go to column '{name}': {both}. Name one: {_how(image)}.")
         columns[name] = image
-    return [Column(name, (image,)) for name, image in columns.items()]
+    return [Column(name, (feature,)) for name, feature in columns.items()]
 
 
 def _slot(codec: Codec, config: ModalityConfig, image: ImageFeature) -> str:

@@ -18,6 +18,10 @@ from positronic.embodiments.config import FROM_DATA, ArmConfig, EmbodimentConfig
 from positronic.errors import ConventionError, PositronicError, did_you_mean, listing
 
 NAME = re.compile(r"[A-Za-z]\w*")  # of an arm, which becomes a part of keys and columns
+CAMERA = re.compile(r"\w[\w. -]*")  # of a camera and of its role: they become names of files
+UNIT = "rad"  # of every joint position in a recording, whatever the robot itself speaks
+LIMITS = ("lower", "upper", "max_speed")  # a number a joint
+SAME = ("unit", "base_frame", "ee_frame", "numbered")  # fields of an arm that its config has as they are
 LONGEST = 60  # characters of names that a message shows in full
 
 
@@ -119,7 +123,7 @@ class Embodiment:
         try:
             arms = {name: _read_arm(arm) for name, arm in fields["arms"].items()}
             return build_embodiment(EmbodimentConfig(**fields | {"arms": arms}))
-        except (TypeError, KeyError, AttributeError) as error:
+        except (TypeError, KeyError, AttributeError, ValueError) as error:
             raise PositronicError(
                 f"Not an embodiment that this version knows ({error}): {str(fields)[:LONGEST]}. Update Positronic, or "
                 "look at who wrote it."
@@ -134,8 +138,9 @@ def build_embodiment(config: EmbodimentConfig) -> Embodiment:
     only = len(config.arms) == 1
     arms = tuple(_build_arm(config, name, "" if only else name, arm) for name, arm in config.arms.items())
     for camera, role in config.cameras.items():
-        if not camera.strip() or not str(role).strip():
-            raise _wrong(config, f"camera '{camera}' has the role '{role}'", "embodiment.cameras={<name>: <role>}")
+        if not CAMERA.fullmatch(str(camera)) or not CAMERA.fullmatch(str(role)):
+            expected = "embodiment.cameras={<name>: <role>}, both of letters, digits, '_', '-', '.'"
+            raise _wrong(config, f"camera '{camera}' has the role '{role}'", expected)
     shared = [role for role in config.cameras.values() if list(config.cameras.values()).count(role) > 1]
     if shared:
         both = listing([name for name, role in config.cameras.items() if role == shared[0]])
@@ -182,34 +187,42 @@ def require_needed(whose: str, needed: Mapping[str, str], embodiment: Embodiment
 
 
 def _build_arm(config: EmbodimentConfig, typed: str, name: str, arm: ArmConfig) -> Arm:
+    _require_arm_config(config, typed, arm)
+    gripper = None if arm.gripper is None else Gripper(arm.gripper.open, arm.gripper.closed, arm.gripper.unit)
+    limits = {field_name: _floats(getattr(arm, field_name)) for field_name in LIMITS}
+    return Arm(name, joints=tuple(arm.joints), gripper=gripper, **limits, **{each: getattr(arm, each) for each in SAME})
+
+
+def _require_arm_config(config: EmbodimentConfig, typed: str, arm: ArmConfig) -> None:
     where = f"embodiment.arms.{typed}"
     if not NAME.fullmatch(typed):
         raise _wrong(config, f"an arm is called '{typed}'", "a name of letters, digits and '_', e.g. left")
     if not arm.joints:
         raise _wrong(config, f"arm '{typed}' has no joints", f"{where}.joints=[<name>, ...]")
+    if isinstance(arm.joints, str) or not all(isinstance(joint, str) for joint in arm.joints):
+        raise _wrong(config, f"{where}.joints is {str(arm.joints)[:LONGEST]}", "a list of names")
     twice = [joint for joint in arm.joints if arm.joints.count(joint) > 1]
     if twice:
         raise _wrong(config, f"arm '{typed}' has two joints '{twice[0]}'", "each joint's own name")
-    for field_name in ("lower", "upper", "max_speed"):
+    if arm.unit != UNIT:
+        raise _wrong(config, f"{where}.unit is {arm.unit}", f"{UNIT}, in which recordings hold joint positions")
+    if arm.gripper is not None and arm.gripper.open == arm.gripper.closed:
+        raise _wrong(config, f"{where}.gripper says {arm.gripper.open} open and closed", "two different numbers")
+    _require_limits(config, where, arm)
+
+
+def _require_limits(config: EmbodimentConfig, where: str, arm: ArmConfig) -> None:
+    for field_name in LIMITS:
         values = getattr(arm, field_name)
         if values is not None and len(values) != len(arm.joints):
             found = f"{where}.{field_name} has {len(values)} numbers for {len(arm.joints)} joints"
             raise _wrong(config, found, "one number a joint, or null")
-    gripper = None if arm.gripper is None else Gripper(arm.gripper.open, arm.gripper.closed, arm.gripper.unit)
-    if gripper is not None and gripper.open == gripper.closed:
-        raise _wrong(config, f"{where}.gripper says {gripper.open} open and closed", "two different numbers")
-    return Arm(
-        name=name,
-        joints=tuple(arm.joints),
-        lower=_floats(arm.lower),
-        upper=_floats(arm.upper),
-        max_speed=_floats(arm.max_speed),
-        unit=arm.unit,
-        gripper=gripper,
-        base_frame=arm.base_frame,
-        ee_frame=arm.ee_frame,
-        numbered=arm.numbered,
-    )
+    for joint, low, high in zip(arm.joints, arm.lower or [], arm.upper or [], strict=False):
+        if low is not None and high is not None and not float(low) < float(high):
+            raise _wrong(config, f"{where}: joint '{joint}' goes from {low} to {high}", "lower below upper")
+    for joint, speed in zip(arm.joints, arm.max_speed or [], strict=False):
+        if not float(speed) > 0:
+            raise _wrong(config, f"{where}.max_speed of joint '{joint}' is {speed}", "a number above 0, in rad/s")
 
 
 def require_arm(embodiment: Embodiment, names: Collection[str]) -> None:
@@ -223,17 +236,8 @@ def require_arm(embodiment: Embodiment, names: Collection[str]) -> None:
 
 def _arm_config(arm: Arm) -> ArmConfig:
     gripper = None if arm.gripper is None else GripperConfig(arm.gripper.open, arm.gripper.closed, arm.gripper.unit)
-    return ArmConfig(
-        joints=list(arm.joints),
-        lower=_list(arm.lower),
-        upper=_list(arm.upper),
-        max_speed=_list(arm.max_speed),
-        unit=arm.unit,
-        gripper=gripper,
-        base_frame=arm.base_frame,
-        ee_frame=arm.ee_frame,
-        numbered=arm.numbered,
-    )
+    limits = {field_name: _list(getattr(arm, field_name)) for field_name in LIMITS}
+    return ArmConfig(joints=list(arm.joints), gripper=gripper, **limits, **{each: getattr(arm, each) for each in SAME})
 
 
 def _read_arm(fields: Mapping[str, Any]) -> ArmConfig:

@@ -41,15 +41,6 @@ class Signals(Mapping[str, Signal]):
         self._naming = naming
         self._opened: dict[str, Signal] = {}
 
-    @property
-    def embodiment(self) -> Embodiment | None:
-        """The robot, where the recorder noted it. Raises BadEpisode when what it noted is none."""
-        noted = self.statics.get(keys.EMBODIMENT)
-        try:
-            return None if noted is None else Embodiment.from_dict(noted)
-        except PositronicError as error:
-            raise BadEpisode(self.path, f"static '{keys.EMBODIMENT}': {error}") from None
-
     def __getitem__(self, name: str) -> Signal:
         if name not in self._opened:
             self._opened[name] = self._open(name)

@@ -77,7 +77,7 @@ def run(config: Convert) -> Baked:
 
     from positronic.bake.convert import BakeOptions, bake
     from positronic.bake.progress import Bar
-    from positronic.bake.robot import recorded_embodiment
+    from positronic.bake.robot import recorded_embodiment, says_robot
     from positronic.codecs.build import build
     from positronic.embodiments.embodiment import typed_embodiment
     from positronic.raw.dataset import open_from_config
@@ -94,8 +94,8 @@ def run(config: Convert) -> Baked:
     dataset, console = open_from_config(config.dataset), Console(stderr=True)  # stdout is for the table
     if dataset.chosen is not None:
         console.print(f"{dataset.chosen}.", highlight=False, soft_wrap=True, markup=False)
-    robot = typed_embodiment(config.embodiment) or recorded_embodiment(dataset)
-    recipe = build(config.codec, config.modality, embodiment=robot)
+    robot = typed_embodiment(config.embodiment)
+    recipe = build(config.codec, config.modality, embodiment=robot or recorded_embodiment(dataset))
     if config.fps is not None:
         recipe = recipe.at_fps(config.fps)
     options = BakeOptions(
@@ -111,6 +111,7 @@ def run(config: Convert) -> Baked:
         on_duplicate=config.on_duplicate,
         num_workers=config.num_workers,
         video=config.video,
+        robot_is_told=robot is not None or not says_robot(dataset),
     )
     with local_output(config.output_dir, config.storage, keys.MANIFEST_FILE) as output, Bar(console) as progress:
         extra = companions(config.vendor.name, recipe, config.dataset_format)

@@ -70,7 +70,12 @@ def test_a_key_that_no_arm_has_is_not_split(other):
         ({"arms": {"arm": arm(joints=["a", "a"])}}, "two joints 'a'"),
         ({"arms": {"left.1": arm(), "right": arm()}}, "an arm is called 'left.1'"),
         ({"arms": {"arm": arm(upper=[1.0])}}, "upper has 1 numbers for 2 joints"),
+        ({"arms": {"arm": arm(unit="deg")}}, "arm.unit is deg; expected rad"),
+        ({"arms": {"arm": arm(lower=[0, 1], upper=[1, None])}, "cameras": {"../x": "exterior"}}, "camera '../x'"),
+        ({"arms": {"arm": arm(lower=[0, 1], upper=[1, 1])}}, "joint 'b' goes from 1 to 1"),
+        ({"arms": {"arm": arm(max_speed=[1, 0])}}, "max_speed of joint 'b' is 0"),
         ({"cameras": {"front": " "}}, "camera 'front' has the role ' '"),
+        ({"cameras": {"front": "a/b"}}, "camera 'front' has the role 'a/b'"),
         ({"cameras": {"front": "exterior", "side": "exterior"}}, "cameras front, side have one role, exterior"),
     ],
 )
@@ -109,6 +114,23 @@ def test_an_arm_that_would_be_told_nothing_is_a_difference():
         require_same_embodiment("mine", one.contract(), "theirs", two.contract(), "")
 
 
-def test_what_is_no_embodiment_is_refused():
-    with pytest.raises(PositronicError, match="Not an embodiment"):
-        Embodiment.from_dict({"arms": {"arm": {"jnts": []}}})
+@pytest.mark.parametrize(
+    "arms",
+    [
+        {"arm": {"jnts": []}},
+        {"arm": {"joints": ["a"], "gripper": None, "lower": ["low"]}},
+        {"arm": {"joints": [1, 2], "gripper": None}},
+        {"arm": {"joints": "ab", "gripper": None}},
+    ],
+)
+def test_what_is_no_embodiment_is_refused(arms):
+    with pytest.raises(PositronicError, match="Not an embodiment|a list of names"):
+        Embodiment.from_dict({"name": "theirs", "arms": arms})
+
+
+def test_a_recording_that_states_its_joints_in_degrees_is_refused():
+    """Nothing converts them: such numbers would be taken for radians."""
+    stated = build_embodiment(config()).to_dict()
+    stated["arms"]["arm"]["unit"] = "deg"
+    with pytest.raises(PositronicError, match=r"unit is deg; expected rad, in which recordings"):
+        Embodiment.from_dict(stated)
