@@ -6,7 +6,7 @@ Two parts that exchange it compare theirs, and a difference is refused with both
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 
 from positronic import keys
@@ -78,5 +78,12 @@ def require_equal(
     """Raise ConventionError with one line per difference, both sides printed, and ``hint`` as what to do next."""
     rows = differences(left, right)
     if rows:
-        lines = [f"  {name}: {left_name} has {a}; {right_name} has {b}" for name, a, b in rows]
-        raise ConventionError("\n".join([f"{left_name} and {right_name} do not agree:", *lines, hint]))
+        raise disagreement(f"{left_name} and {right_name} do not agree:", left_name, right_name, rows, hint)
+
+
+def disagreement(
+    heading: str, left_name: str, right_name: str, rows: Iterable[tuple[str, str, str]], hint: str
+) -> ConventionError:
+    """One line for each row ``(name, left, right)``, and ``hint`` as what to do next."""
+    lines = [f"  {name}: {left_name} has {a}; {right_name} has {b}" for name, a, b in rows]
+    return ConventionError("\n".join([heading, *lines, hint]))

@@ -98,7 +98,8 @@ class Recipe:
         modality = _config(ModalityConfig, "modality", fields.get("modality"))
         robot = fields.get("embodiment")
         try:
-            return build(codec, modality, references, Embodiment.from_dict(robot) if robot else unstated)
+            stated = Embodiment.from_dict(robot) if robot else _published(codec, unstated or FRANKA)
+            return build(codec, modality, references, stated)
         except (TypeError, ValueError, AttributeError, LookupError) as error:
             raise PositronicError(f"The recipe is damaged: nothing can be built of it ({error}).") from error
 
@@ -178,10 +179,10 @@ def _require_camera(embodiment: Embodiment, camera: str) -> None:
         )
 
 
-def _published(codec: CodecConfig) -> Embodiment:
+def _published(codec: CodecConfig, robot: Embodiment = FRANKA) -> Embodiment:
     """The robot there was before there were others, with cameras of any name."""
-    others = {camera: camera for camera in codec.images or [] if camera not in FRANKA.cameras}
-    return replace(FRANKA, cameras={**FRANKA.cameras, **others})
+    others = {camera: camera for camera in codec.images or [] if camera not in robot.cameras}
+    return replace(robot, cameras={**robot.cameras, **others})
 
 
 def _config[C: (CodecConfig, ModalityConfig)](kind: type[C], name: str, fields: Any) -> C:

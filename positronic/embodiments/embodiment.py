@@ -15,7 +15,7 @@ from typing import Any
 
 from positronic import conventions, keys
 from positronic.embodiments.config import FROM_DATA, ArmConfig, EmbodimentConfig, GripperConfig
-from positronic.errors import ConventionError, PositronicError, did_you_mean, listing
+from positronic.errors import PositronicError, did_you_mean, listing
 
 NAME = re.compile(r"[A-Za-z]\w*")  # of an arm, which becomes a part of keys and columns
 CAMERA = re.compile(r"\w[\w. -]*")  # of a camera and of its role: they become names of files
@@ -167,8 +167,8 @@ def require_same_embodiment(
     """Raise ConventionError, both sides printed, when there are ``differing_rows``. ``hint``: what to do next."""
     rows = differing_rows(mine, theirs)
     if rows:
-        lines = [f"  {row}: {mine_name} has {one}; {theirs_name} has {other}" for row, one, other in rows]
-        raise ConventionError("\n".join([f"{mine_name} and {theirs_name} are not the same robot:", *lines, hint]))
+        heading = f"{mine_name} and {theirs_name} are not the same robot:"
+        raise conventions.disagreement(heading, mine_name, theirs_name, rows, hint)
 
 
 def require_needed(whose: str, needed: Mapping[str, str], embodiment: Embodiment, hint: str) -> None:

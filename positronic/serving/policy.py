@@ -18,7 +18,7 @@ from positronic.embodiments.embodiment import Embodiment
 from positronic.errors import PositronicError
 from positronic.serving.failures import Failure, attempt
 from positronic.serving.meta import session_meta
-from positronic.training.checkpoints import Checkpoint, find_checkpoint
+from positronic.training.checkpoints import Checkpoint, find_checkpoint, trained_recipe
 from positronic.vendors import registry
 from positronic.vendors.model import ChunkModel
 
@@ -162,7 +162,7 @@ def read_checkpoint(checkpoint: Checkpoint, typed: Typed | None = None) -> tuple
     """
     info, path = checkpoint.info(), f"{checkpoint.place}/{keys.CHECKPOINT_FILE}"
     try:
-        recipe, vendor = Recipe.from_dict(info["recipe"]), str(info["vendor"])
+        recipe, vendor = trained_recipe(info), str(info["vendor"])
         backend = str(info["training"]["backend"])
     except (AttributeError, KeyError, TypeError) as error:
         raise PositronicError(f"{path} is damaged: no {error} where expected. Use another checkpoint.") from None

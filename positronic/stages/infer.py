@@ -171,7 +171,7 @@ def _check_embodiment(config: Infer, meta: Mapping[str, Any]) -> None:
     typed, stated = typed_embodiment(config.embodiment), meta.get(keys.META_EMBODIMENT)
     if typed is None:
         return
-    if not stated:
+    if not stated or keys.META_ROBOT not in meta:
         raise ConventionError(
             f"embodiment={typed.name} was typed, and the policy does not say its own. Leave embodiment= out."
         )
@@ -183,13 +183,12 @@ def _typed_codec(config: Infer, meta: Mapping[str, Any]) -> Codec:
     """What was typed, for the policy's robot and, unless cameras were typed, with its cameras."""
     from positronic.codecs.build import build
     from positronic.embodiments.embodiment import Embodiment
-    from positronic.embodiments.published import FRANKA
 
     stated, images = meta.get(keys.META_EMBODIMENT), config.codec.images
     if images is None:
         seen = [name for name in meta[keys.META_CONVENTIONS] if name.startswith(keys.IMAGE_PREFIX)]
         images = [name.removeprefix(keys.IMAGE_PREFIX) for name in seen]
-    robot = Embodiment.from_dict(stated) if stated else FRANKA
+    robot = Embodiment.from_dict(stated) if stated else None
     return build(replace(config.codec, images=images), config.modality, embodiment=robot).codec
 
 

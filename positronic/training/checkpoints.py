@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from positronic import keys
+from positronic.codecs.build import Recipe
+from positronic.embodiments.published import with_joints
 from positronic.errors import MAX_NAME, PositronicError, clipped, listing
 from positronic.storage.place import LocalFolder, Place
 from positronic.storage.uri import is_remote, parse
@@ -107,6 +109,16 @@ def read_info(checkpoint: Path | Place) -> dict[str, Any]:
         found = info.get("format") if isinstance(info, dict) else type(info).__name__
         raise PositronicError(f"{path}: expected checkpoint format {FORMAT}, found {found!r}. Update Positronic.")
     return info
+
+
+def trained_recipe(info: Mapping[str, Any]) -> Recipe:
+    """The recipe in a checkpoint's ``positronic.json``. Older ones do not say their robot; the manifest of their
+    dataset may list its joints.
+
+    Raises PositronicError for a recipe that this version cannot build, LookupError or TypeError where something else
+    stands.
+    """
+    return Recipe.from_dict(info["recipe"], with_joints((info.get("manifest") or {}).get(keys.JOINT_NAMES)))
 
 
 def list_checkpoints(experiment_dir: str | Path | Place) -> list[Checkpoint]:

@@ -18,6 +18,7 @@ from positronic.training.checkpoints import (
     Checkpoint,
     list_checkpoints,
     remove_partial,
+    trained_recipe,
     write_info,
     writing_checkpoint,
 )
@@ -140,7 +141,7 @@ def save_checkpoint(
 def _identity(info: Mapping[str, Any]) -> dict[str, Any]:
     training = info["training"]
     policy = {f"vendor.policy.{name}": value for name, value in training["policy"].items()}
-    contract = {f"recipe {name}": value for name, value in info["recipe"]["contract"].items()}
+    contract = {f"recipe {name}": value for name, value in trained_recipe(info).contract.items()}
     references = info["recipe"].get("reference_rotations", {})
     contract |= {f"reference rotation of {name}": value for name, value in references.items()}
     same = {"vendor": info["vendor"], "vendor.backend": training["backend"]}

@@ -12,7 +12,7 @@ from positronic.commands import CartesianPosition
 from positronic.errors import ConventionError, PositronicError
 from positronic.serving.policy import ServedPolicy, Typed, load_policy, read_checkpoint
 from positronic.stages.serve import typed
-from positronic.training.checkpoints import find_checkpoint
+from positronic.training.checkpoints import find_checkpoint, write_info, writing_checkpoint
 
 
 def toy_policy():
@@ -155,3 +155,18 @@ def test_a_missing_checkpoint_lists_those_that_exist(tmp_path):
         load_policy(tmp_path, "7", load=load_model)
     with pytest.raises(PositronicError, match="stage=train"):
         load_policy(tmp_path / "nothing", load=load_model)
+
+
+def test_an_older_checkpoint_is_of_the_joints_that_its_dataset_lists(tmp_path):
+    """And has the cameras of its codec, whatever they are called."""
+    joints = [f"panda_joint{number}" for number in range(1, 8)]
+    config = compose(["stage=train", "vendor=lerobot", "codec=joints"])
+    config.codec.images = ["hand"]
+    columns = config.modality.columns | {"observation.images.left": ["image.hand"]}
+    fields = build(config.codec, ModalityConfig(columns=columns)).to_dict()
+    del fields["embodiment"]
+    with writing_checkpoint(tmp_path, 10) as folder:
+        said = {"vendor": "toy", "training": {"backend": "native"}, "manifest": {"joint_names": joints}}
+        write_info(folder, {"recipe": fields, **said})
+    codec = read_checkpoint(find_checkpoint(tmp_path))[0].codec
+    assert (codec.embodiment.arms[0].joints, codec.cameras) == (tuple(joints), ["hand"])

@@ -14,6 +14,7 @@ import safetensors.torch
 import torch
 from rich.console import Console
 
+from positronic import keys
 from positronic.errors import PositronicError
 from positronic.training import batches
 from positronic.training.checkpoints import find_checkpoint, list_checkpoints
@@ -110,6 +111,21 @@ def test_a_resumed_run_repeats_the_losses(run, tmp_path):
     assert list(losses(tmp_path / "cut")) == [4, 8, 12]
     run(name="cut", log_freq=4, resume=True)
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+
+
+def test_a_checkpoint_that_does_not_say_its_robot_is_resumed(run, tmp_path):
+    """As older ones, whose contract says nothing of it either."""
+    run()
+    file = find_checkpoint(tmp_path / "run").path / keys.CHECKPOINT_FILE
+    info = json.loads(file.read_text())
+    recipe = info["recipe"]
+    del recipe["embodiment"]
+    recipe["contract"] = {
+        row: said for row, said in recipe["contract"].items() if not row.startswith(("arm", "camera"))
+    }
+    file.write_text(json.dumps(info))
+    run(steps=30, resume=True)
+    assert find_checkpoint(tmp_path / "run").id == "000030"
 
 
 def test_a_checkpoint_says_what_it_is(run, tmp_path, dataset):

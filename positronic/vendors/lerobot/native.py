@@ -17,7 +17,7 @@ from torch import Tensor
 from positronic.bake.reader import Stats
 from positronic.codecs.build import Recipe
 from positronic.errors import PositronicError
-from positronic.training.checkpoints import PRETRAINED_MODEL, read_info
+from positronic.training.checkpoints import PRETRAINED_MODEL, read_info, trained_recipe
 from positronic.training.device import resolve_device, to_device
 from positronic.training.floors import floored
 from positronic.training.trainable import ParameterGroup
@@ -126,7 +126,7 @@ def load_model(checkpoint: Path, device: str) -> LerobotModel:
     policy = _build(config).to(device, memory_format=torch.channels_last)
     _load_weights(policy, folder / WEIGHTS_FILE, device)
     before, after = library.load_processors(folder, device)
-    return LerobotModel(policy.eval(), before, after, Recipe.from_dict(info["recipe"]), device)
+    return LerobotModel(policy.eval(), before, after, trained_recipe(info), device)
 
 
 def _tensors(stats: Stats) -> dict[str, dict[str, Tensor]]:
