@@ -7,7 +7,7 @@ as a clear movement. Stamps alone prove nothing: a reader that hangs delivers it
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -122,14 +122,40 @@ DISTANCES: dict[str, Callable[[Floats, Floats], Floats]] = {
     keys.GRIP: _grip_distance,
     keys.TARGET_GRIP: _grip_distance,
 }
-"""Signals whose movement can be told."""
+"""Signals whose movement can be told, by the names that an only arm has."""
 
 MEASURED_ARM = (keys.EE_POSE, keys.JOINT_POSITION)
 """What says that the arm moves. The pose comes first: a turning wrist joint alone may not be seen from afar."""
+
+
+WRIST = "wrist"  # in the role of a camera that moves with an arm
+
+
+def moving_signals(present: Iterable[str], plain: Sequence[str] = MEASURED_ARM) -> dict[str, list[str]]:
+    """Arm -> those of the signals ``plain`` that it has among ``present``, in this order."""
+    present = list(present)
+    split = [keys.split_arm(name) for name in present]
+    arms = dict.fromkeys(arm for name, arm in split if name in plain)
+    return {arm: [name for name in (keys.of_arm(each, arm) for each in plain) if name in present] for arm in arms}
+
+
+def seen_arms(role: str, arms: Collection[str]) -> list[str]:
+    """The arms whose movement a camera of this role cannot miss: every arm, but of a wrist's camera that arm alone.
+
+    None for the camera of a wrist that does not say which of several arms it is at.
+    """
+    if len(arms) == 1 or f"_{WRIST}_" not in f"_{role}_":
+        return list(arms)
+    return [arm for arm in arms if f"_{arm}_" in f"_{role}_"]
+
+
+def is_movement(name: str) -> bool:
+    """Whether ``distance`` knows the signal."""
+    return keys.split_arm(name)[0] in DISTANCES
 
 
 def distance(name: str, values: ArrayLike, reference: ArrayLike) -> Floats:
     """How far samples (T, ...) of signal ``name`` are from a ``reference`` sample: (T,), 1 is a clear movement."""
     rows = np.asarray(values, np.float64)
     rows = rows[:, None] if rows.ndim == 1 else rows
-    return DISTANCES[name](rows, np.asarray(reference, np.float64).reshape(rows.shape[1:]))
+    return DISTANCES[keys.split_arm(name)[0]](rows, np.asarray(reference, np.float64).reshape(rows.shape[1:]))

@@ -99,7 +99,7 @@ def opposed_signs(recipe: Recipe) -> list[str]:
     references = recipe.reference_rotations
     lines = []
     for feature in recipe.codec.action:
-        measured = feature.part.measured
+        measured = feature.measured
         pair = [references[name] for name in (feature.signal, measured) if name in references]
         if feature.signal != measured and len(pair) == 2 and np.dot(*pair) < 0:
             lines.append(
@@ -150,8 +150,8 @@ def _disagreements(features: Mapping[str, VectorFeature], samples: Samples) -> l
     """A command and what was measured mean the same quantity, so they cannot be far apart in (almost) every frame."""
     found = []
     for name, feature in features.items():
-        measured = feature.part.measured
-        if name != feature.part.commanded or measured not in features or not feature.part.agreement:
+        measured = feature.measured
+        if name != feature.commanded or measured not in features or not feature.part.agreement:
             continue
         for limit in feature.part.agreement:
             both = np.hstack([features[measured].rows(samples[measured]), feature.rows(samples[name])])

@@ -14,7 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from positronic import keys
-from positronic.freshness import CLEAR_GRIP, DISTANCES, LOOKS_PER_SEC, MEASURED_ARM, StillRun, distance
+from positronic.freshness import (
+    CLEAR_GRIP,
+    LOOKS_PER_SEC,
+    MEASURED_ARM,
+    StillRun,
+    distance,
+    is_movement,
+    moving_signals,
+    seen_arms,
+)
 from positronic.raw.episode import Episode
 from positronic.raw.faults import BadEpisode
 from positronic.raw.timeline import NS_PER_SEC, Times
@@ -61,27 +70,38 @@ def require_moving_picture(
     """Raise BadEpisode if ``camera`` showed one picture for longer than ``limit_sec`` while the robot moved. ``runs``:
     of the pictures shown at ``times_ns``."""
     limit_ns = round(limit_sec * NS_PER_SEC)
-    # One alone: what is measured before what is commanded, which may not be followed.
-    arm = [name for name in (*MEASURED_ARM, *COMMANDED_ARM) if name in episode.signals][:1]
+    arms = moving_signals(episode.signals, (*MEASURED_ARM, *COMMANDED_ARM))
+    # One of each arm: what is measured before what is commanded, which may not be followed.
+    watched = [arms[arm][0] for arm in seen_arms(_role(episode, camera), arms)]
     for first, last in runs:
         span = Span(int(times_ns[first]), int(times_ns[last]))
-        witness = _moving(episode, arm, span.start_ns, span.stop_ns - limit_ns)
+        witness = _moving(episode, watched, span.start_ns, span.stop_ns - limit_ns)
         if witness:
             raise BadEpisode(episode.path, _says(camera, span, times_ns, witness, "max_staleness_sec", limit_sec))
+
+
+def _role(episode: Episode, camera: str) -> str:
+    name = camera.removeprefix(keys.IMAGE_PREFIX)
+    robot = episode.embodiment
+    return robot.cameras.get(name, name) if robot else name
 
 
 def require_arm_to_the_end(
     episode: Episode, runs: Mapping[str, Sequence[StillRun]], times_ns: Times, limit_sec: float
 ) -> None:
-    """Raise BadEpisode when nothing new comes from the arm after a moment at which it moves, and a camera shows for
+    """Raise BadEpisode when nothing new comes from any arm after a moment at which one moves, and a camera shows for
     longer than ``limit_sec`` that something goes on. So an episode ends whose robot signals end before its pictures.
 
     ``runs``: camera -> those of the pictures shown at ``times_ns``.
     """
     limit_ns, look_ns = round(limit_sec * NS_PER_SEC), NS_PER_SEC // LOOKS_PER_SEC
-    for name in (name for name in MEASURED_ARM if name in episode.signals):
-        changes = _changes(episode, name)
-        span = Span(int(changes[changes <= times_ns[-1]].max(initial=times_ns[0])), int(times_ns[-1]))
+    for plain in MEASURED_ARM:
+        names = [name for found in moving_signals(episode.signals, [plain]).values() for name in found]
+        ends = {name: _last_change(episode, name, times_ns) for name in names}
+        if not ends:
+            continue
+        name = max(ends, key=lambda each: ends[each])  # of several arms one may rest while another works
+        span = Span(ends[name], int(times_ns[-1]))
         if span.stop_ns - span.start_ns <= limit_ns or not _moves_until(episode, name, span.start_ns):
             continue
         for camera, still in runs.items():
@@ -91,6 +111,11 @@ def require_arm_to_the_end(
                 witness = f"it moved until then and '{camera}' shows other pictures"
                 reason = _says(name, span, times_ns, witness, "max_state_staleness_sec", limit_sec)
                 raise BadEpisode(episode.path, reason)
+
+
+def _last_change(episode: Episode, name: str, times_ns: Times) -> int:
+    changes = _changes(episode, name)
+    return int(changes[changes <= times_ns[-1]].max(initial=times_ns[0]))
 
 
 def _changes(episode: Episode, name: str) -> Times:
@@ -119,11 +144,11 @@ def _says(name: str, span: Span, times_ns: Times, witness: str, option: str, lim
 def _suspicions(episode: Episode, name: str, times_ns: Times, limit_ns: int) -> Iterator[tuple[Span, str | None]]:
     """Spans longer than the limit in which ``name`` has nothing new, and what contradicts each."""
     stamps, changes = episode[name].times_ns, _changes(episode, name)
-    for span in _spans(changes if name in DISTANCES else stamps, times_ns, limit_ns):  # a joint step may stay the same
+    for span in _spans(changes if is_movement(name) else stamps, times_ns, limit_ns):  # a joint step may stay the same
         yield span, _contradicts(episode, name, span, limit_ns)
-    if name in GRIPPER and len(changes) < len(stamps):  # it came also when nothing changed
+    if keys.split_arm(name)[0] in GRIPPER and len(changes) < len(stamps):  # it came also when nothing changed
         for span in _spans(stamps, times_ns, limit_ns):
-            yield span, _moves_on(episode, span, limit_ns)
+            yield span, _moves_on(episode, name, span, limit_ns)
 
 
 def _spans(stamps: Times, times_ns: Times, limit_ns: int) -> Iterator[Span]:
@@ -136,18 +161,22 @@ def _spans(stamps: Times, times_ns: Times, limit_ns: int) -> Iterator[Span]:
 
 
 def _contradicts(episode: Episode, name: str, span: Span, limit_ns: int) -> str | None:
-    """What says that ``name`` changed within the span, earlier than ``limit_ns`` before its end. None if
-    nothing does."""
+    """What says of the same arm that ``name`` changed within the span, earlier than ``limit_ns`` before its end. None
+    if nothing does."""
+    plain, arm = keys.split_arm(name)
     until = span.stop_ns - limit_ns  # what moved later than that is not overdue yet
-    if name in MEASURED_ARM:
-        others = [other for other in MEASURED_ARM if other != name]
-        moving = _moving(episode, [*others, *COMMANDED_ARM], span.start_ns, until)
-        return moving or _jumps(episode, name, span)
-    if name == keys.GRIP:
-        return _told_otherwise(episode, span.start_ns, until)
-    if name in MEASURED_BY:
+    if plain in MEASURED_ARM:
+        others = [other for other in (*MEASURED_ARM, *COMMANDED_ARM) if other != plain]
+        return _moving(episode, _of_arm(others, arm), span.start_ns, until) or _jumps(episode, name, span)
+    if plain == keys.GRIP:
+        return _told_otherwise(episode, arm, span.start_ns, until)
+    if plain in MEASURED_BY:
         return _left_behind(episode, name, span.start_ns, until)
-    return _moving(episode, MEASURED_ARM, span.start_ns, until)
+    return _moving(episode, _of_arm(MEASURED_ARM, arm), span.start_ns, until)
+
+
+def _of_arm(plain: Sequence[str], arm: str) -> list[str]:
+    return [keys.of_arm(name, arm) for name in plain]
 
 
 def _window(episode: Episode, name: str, start_ns: int, stop_ns: int) -> NDArray[np.float64] | None:
@@ -175,26 +204,29 @@ def _jumps(episode: Episode, name: str, span: Span) -> str | None:
 def _left_behind(episode: Episode, name: str, start_ns: int, stop_ns: int) -> str | None:
     """Whether what follows the command moves away from it: after the command was given, it is further away
     than before."""
-    follower = MEASURED_BY[name]
+    plain, arm = keys.split_arm(name)
+    follower, is_arm = keys.of_arm(MEASURED_BY[plain], arm), plain != keys.TARGET_GRIP
     values, command = _window(episode, follower, start_ns, stop_ns), episode[name].at([start_ns])[0]
     if values is None or values.shape[1:] != command.shape:
-        return _moving(episode, MEASURED_ARM, start_ns, stop_ns) if name != keys.TARGET_GRIP else None
+        return _moving(episode, _of_arm(MEASURED_ARM, arm), start_ns, stop_ns) if is_arm else None
     away = distance(follower, values, command)
-    clear = LEFT_BEHIND if name != keys.TARGET_GRIP else 1.0
+    clear = LEFT_BEHIND if is_arm else 1.0
     return f"'{follower}' moves away from it" if (away - np.minimum.accumulate(away)).max() >= clear else None
 
 
-def _told_otherwise(episode: Episode, start_ns: int, stop_ns: int) -> str | None:
+def _told_otherwise(episode: Episode, arm: str, start_ns: int, stop_ns: int) -> str | None:
     """Whether the gripper was told to open, or to go from open to closed. An object that it holds stops it from
     closing."""
-    told = _window(episode, keys.TARGET_GRIP, start_ns, stop_ns)
+    grip, target = _of_arm((keys.GRIP, keys.TARGET_GRIP), arm)
+    told = _window(episode, target, start_ns, stop_ns)
     if told is None:
         return None
-    opens = float(episode[keys.GRIP].at([start_ns])[0]) - told.min() >= CLEAR_GRIP
-    return f"'{keys.TARGET_GRIP}' moves" if opens or np.ptp(told) >= BLOCKED_GRIP else None
+    opens = float(episode[grip].at([start_ns])[0]) - told.min() >= CLEAR_GRIP
+    return f"'{target}' moves" if opens or np.ptp(told) >= BLOCKED_GRIP else None
 
 
-def _moves_on(episode: Episode, span: Span, limit_ns: int) -> str | None:
-    """Whether the arm moves in the span. The limit's time is allowed for settling: a person who lets go of the robot
-    ends all commands at once."""
-    return _moving(episode, MEASURED_ARM, span.start_ns + limit_ns, span.stop_ns - limit_ns)
+def _moves_on(episode: Episode, name: str, span: Span, limit_ns: int) -> str | None:
+    """Whether the gripper's arm moves in the span. The limit's time is allowed for settling: a person who lets go of
+    the robot ends all commands at once."""
+    arm = keys.split_arm(name)[1]
+    return _moving(episode, _of_arm(MEASURED_ARM, arm), span.start_ns + limit_ns, span.stop_ns - limit_ns)

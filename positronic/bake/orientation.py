@@ -89,10 +89,11 @@ def _side_by_side(
     """Where most samples are of no sign, a command takes that of what is measured, or the other way round: a model that
     subtracts one from the other then sees a small step."""
     for name, part in parts.items():
-        command, measured = references.get(name), references.get(part.measured or "")
-        if name == part.measured or not command or not measured or np.dot(command, measured) >= 0:
+        beside = part.arm.key(part.measured or "")
+        command, measured = references.get(name), references.get(beside)
+        if name == beside or not command or not measured or np.dot(command, measured) >= 0:
             continue
-        for each in (name, part.measured):
+        for each in (name, beside):
             if len(references[each]) == 4 and _is_undecided(movements[each], references[each]):
                 references[each] = tuple(0.0 - value for value in references[each])
                 break

@@ -38,6 +38,16 @@ class VectorFeature:
     binarise: bool = False
 
     @property
+    def measured(self) -> str | None:
+        """The raw signal of its arm that says where it is."""
+        return self.part.measured and self.part.arm.key(self.part.measured)
+
+    @property
+    def commanded(self) -> str | None:
+        """The raw signal of its arm that says where it is to be."""
+        return self.part.commanded and self.part.arm.key(self.part.commanded)
+
+    @property
     def shape(self) -> tuple[int, ...]:
         return (self.part.size,)
 

@@ -97,7 +97,7 @@ def _alias(name: str, source: str) -> str:
 def _could_be(name: str, found: str, signal: VectorSignal | VideoSignal, size: int | None) -> bool:
     kind, other = kind_of(name), kind_of(found)
     # A published name holds what it says; and another kind of number is never what is missing.
-    if current_name(found) in PUBLISHED or other not in (None, kind):
+    if keys.split_arm(current_name(found))[0] in PUBLISHED or other not in (None, kind):
         return False
     if (kind is PICTURES) != isinstance(signal, VideoSignal):
         return False

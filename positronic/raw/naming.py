@@ -37,7 +37,7 @@ class Naming:
 
     def is_inverted(self, offered: str, recorded: str) -> bool:
         """Whether 1 - x is to be read."""
-        return self.inverted_gripper and (offered in GRIPPER_SIGNALS or recorded in GRIPPER_SIGNALS)
+        return self.inverted_gripper and any(keys.split_arm(name)[0] in GRIPPER_SIGNALS for name in (offered, recorded))
 
 
 def current_name(name: str) -> str:

@@ -100,7 +100,7 @@ def require_no_leaps(name: str, times: Times, values: np.ndarray, path: Path) ->
     and come back within three samples. A damaged page or a failed reading looks like this."""
     if values.ndim != 2 or values.dtype.kind != "f":
         return
-    limits = LIMITS.get(name, ())
+    limits = LIMITS.get(keys.split_arm(name)[0], ())
     if not limits or len(values) < 3:
         return
     with np.errstate(over="ignore", invalid="ignore"):

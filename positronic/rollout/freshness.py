@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,16 @@ from PIL import Image
 
 from positronic import keys
 from positronic.errors import PositronicError
-from positronic.freshness import FLAT_LEVELS, MEASURED_ARM, Picture, contrast, distance, is_same, look_at
+from positronic.freshness import (
+    FLAT_LEVELS,
+    Picture,
+    contrast,
+    distance,
+    is_same,
+    look_at,
+    moving_signals,
+    seen_arms,
+)
 from positronic.hardware.robot import Robot, Stamped
 from positronic.raw.timeline import NS_PER_SEC
 
@@ -28,53 +37,54 @@ def measured_ns(robot: Robot, observation: Mapping[str, Any]) -> dict[str, int]:
     return {name: told.get(name, robot.time_ns) for name in observation}
 
 
-class _Arm(NamedTuple):
-    """Where the arm is, by the signal ``name``."""
-
-    name: str
-    values: NDArray[np.float64]
+Places = Mapping[str, NDArray[np.float64]]
+"""Signal -> value: where each arm is."""
 
 
 @dataclass
 class _Shown:
-    """What a camera has shown since ``since_ns``, and where the arm was then. ``moved_ns``: when the arm was first
-    somewhere else."""
+    """What a camera has shown since ``since_ns``, and where the arms that it sees were then. ``moved_ns``: when one was
+    first somewhere else."""
 
     picture: Picture
     since_ns: int
-    arm: _Arm | None
+    arms: Places
     moved_ns: int | None = None
 
 
 class FreshnessCheck:
-    """Follows the signals of one episode. ``limit_sec``: how old a signal may be; None allows any age."""
+    """Follows the signals of one episode. ``limit_sec``: how old a signal may be; None allows any age. ``roles``: of
+    cameras, by name, where the robot states them."""
 
-    def __init__(self, limit_sec: float | None) -> None:
-        self._limit_sec = limit_sec
+    def __init__(self, limit_sec: float | None, roles: Mapping[str, str] | None = None) -> None:
+        self._limit_sec, self._roles = limit_sec, dict(roles or {})
         self._shown: dict[str, _Shown] = {}
 
     def check(self, time_ns: int, observation: Mapping[str, Any], stamps_ns: Mapping[str, int]) -> None:
         """Take what was observed at ``time_ns``, in order of time.
 
-        Raises StaleSignal if a stamp is older than the limit, or if a camera has not shown a movement of the arm for
-        longer than the limit.
+        Raises StaleSignal if a stamp is older than the limit, or if a camera has not shown a movement of an arm that it
+        sees for longer than the limit.
         """
         if self._limit_sec is None:
             return
         for name, stamp_ns in stamps_ns.items():
             if time_ns - stamp_ns > self._limit_sec * NS_PER_SEC:
                 raise self._stale(name, time_ns, f"was measured {(time_ns - stamp_ns) / NS_PER_SEC:.2f} s before")
-        arm = _arm(observation)
+        arms = moving_signals(observation)
         for name, value in observation.items():
             if name.startswith(keys.IMAGE_PREFIX):
-                self._check_picture(name, np.asarray(value), time_ns, arm)
+                camera = name.removeprefix(keys.IMAGE_PREFIX)
+                seen = [arms[arm][0] for arm in seen_arms(self._roles.get(camera, camera), arms)]
+                places = {each: np.asarray(observation[each], np.float64) for each in seen}
+                self._check_picture(name, np.asarray(value), time_ns, places)
 
-    def _check_picture(self, name: str, image: NDArray[np.uint8], time_ns: int, arm: _Arm | None) -> None:
+    def _check_picture(self, name: str, image: NDArray[np.uint8], time_ns: int, arms: Places) -> None:
         picture, shown = look_at(Image.fromarray(image)), self._shown.get(name)
         if shown is None or not is_same(shown.picture, picture):
-            self._shown[name] = _Shown(picture, time_ns, arm)
+            self._shown[name] = _Shown(picture, time_ns, arms)
         elif shown.moved_ns is None:  # the limit runs from the movement: a still scene may be shown for ever
-            shown.moved_ns = time_ns if _has_moved(shown.arm, arm) else None
+            shown.moved_ns = time_ns if _have_moved(shown.arms, arms) else None
         elif time_ns - shown.moved_ns > self._limit_sec * NS_PER_SEC and contrast(picture) >= FLAT_LEVELS:
             raise self._stale(
                 name, time_ns, f"shows the picture of {shown.since_ns / NS_PER_SEC:.2f} s, but the arm moved since"
@@ -87,12 +97,6 @@ class FreshnessCheck:
         )
 
 
-def _arm(observation: Mapping[str, Any]) -> _Arm | None:
-    name = next((name for name in MEASURED_ARM if name in observation), None)
-    return None if name is None else _Arm(name, np.asarray(observation[name], np.float64))
-
-
-def _has_moved(before: _Arm | None, now: _Arm | None) -> bool:
-    if before is None or now is None or before.name != now.name:
-        return False
-    return bool(distance(now.name, now.values[None], before.values)[0] >= 1)
+def _have_moved(before: Places, now: Places) -> bool:
+    both = before.keys() & now.keys()
+    return any(distance(name, now[name][None], before[name])[0] >= 1 for name in both)

@@ -1,6 +1,7 @@
 """What looks wrong in a recording is said when it is converted."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ from rich.console import Console
 from positronic import keys
 from positronic.bake.convert import BakeOptions, bake
 from positronic.bake.findings import Breach, Breaches, breaches, opposed_signs
+from positronic.codecs.build import build
+from positronic.embodiments.published import FRANKA
 from positronic.raw.dataset import open_dataset
 from positronic.raw.writer import DatasetWriter
 
@@ -112,3 +115,16 @@ def test_the_table_of_a_bake_says_it(tmp_path, recipe):
     console.print(report)
     assert "findings on the numbers" in console.file.getvalue()
     assert "gripper at" in console.file.getvalue()
+
+
+def test_each_of_two_arms_is_compared_with_its_own_command(recipe):
+    """The right arm's commands are in another frame; the left one's are not."""
+    arms = tuple(replace(FRANKA.arms[0], name=name) for name in ("left", "right"))
+    base = recipe("ee")
+    codec = build(base.codec_config, base.modality_config, embodiment=replace(FRANKA, arms=arms)).codec
+    recorded = {keys.of_arm(name, arm.name): value for arm in arms for name, value in samples().items()}
+    recorded["robot_commands.right.pose"] = scalar_last(recorded["robot_commands.right.pose"])
+    found = Breaches()
+    found.add(0, breaches(codec, recorded))
+    (line,) = found.lines(T)
+    assert line.startswith("robot_commands.right.pose beside robot_state.right.ee_pose: 1")

@@ -6,7 +6,7 @@ import pytest
 from positronic import keys
 from positronic.errors import PositronicError
 from positronic.raw.dataset import open_dataset
-from positronic.raw.kinds import JOINTS, PICTURES, POSE, kind_of, looks_like_poses, require_same_kinds
+from positronic.raw.kinds import JOINTS, PICTURES, POSE, kind_of, looks_like_poses, remedy, require_same_kinds
 
 
 @pytest.mark.parametrize(
@@ -60,3 +60,10 @@ def test_poses_are_known_by_their_quaternions():
     assert not looks_like_poses(turned)
     assert not looks_like_poses(poses[[0, 0]])
     assert not looks_like_poses(poses[:, :6])
+
+
+def test_the_joints_of_one_arm_never_stand_in_for_those_of_another(record):
+    """Both are published names; what nobody knows the meaning of is offered."""
+    episode = record(**{"robot_state.left.q": np.zeros(6), "arm.angles": np.zeros(6)})
+    found = remedy("robot_state.right.q", episode.signals, 6)
+    assert "dataset.aliases={robot_state.right.q: arm.angles}" in found

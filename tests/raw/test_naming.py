@@ -87,3 +87,10 @@ def test_half_open_is_no_convention(record, reopen):
     record()
     with pytest.raises(PositronicError, match=r"dataset.gripper_open=0.5: expected 0.0 .* or 1.0"):
         reopen(gripper_open=0.5)
+
+
+def test_the_grippers_of_two_arms_are_inverted_too(record, reopen):
+    """``grip.left`` is a gripper, and so is what is offered as one."""
+    record(**{"grip.left": 0.25, "right.finger": 0.25})
+    episode = reopen(gripper_open=1.0, aliases={"target_grip.right": "right.finger"})
+    assert (episode["grip.left"].at(0), episode["target_grip.right"].at(0)) == (0.75, 0.75)

@@ -83,7 +83,7 @@ def test_real_clocks_pass(path, times):
     require_plausible_times(np.array([0, 0, NS]), path)
 
 
-@pytest.mark.parametrize("name", [keys.JOINT_POSITION, keys.COMMAND_JOINTS])
+@pytest.mark.parametrize("name", [keys.JOINT_POSITION, keys.COMMAND_JOINTS, "robot_state.left.q"])
 @pytest.mark.parametrize("length", [1, 2, 3])
 def test_joints_that_leap_and_come_back(path, times, joints, name, length):
     """As after a flipped byte, which damages one value or a few."""
