@@ -19,6 +19,13 @@ IMAGE_PREFIX = "image."
 IMAGE_WRIST = "image.wrist"  # uint8 RGB, height x width x 3
 IMAGE_EXTERIOR = "image.exterior"
 
+# How far a policy's commands are from those of the recording that it is run against.
+REPLAY_PREFIX = "replay."
+REPLAY_POSITION_ERROR = "replay.position_error"  # m
+REPLAY_ROTATION_ERROR = "replay.rotation_error"  # rad
+REPLAY_JOINT_ERROR = "replay.joint_error"  # rad, the largest of the joints
+REPLAY_GRIP_ERROR = "replay.grip_error"  # 0..1
+
 # With several arms each has keys of its own: robot_state.left.q, robot_commands.left.joints, grip.left, and on the wire
 # robot_command.left. Those of an only arm are the plain ones.
 ONLY_ARM = "arm"  # how configs call it
@@ -26,6 +33,7 @@ PER_ARM = frozenset(
     [
         *(JOINT_POSITION, JOINT_VELOCITY, EE_POSE, COMMAND_POSE, COMMAND_JOINTS, COMMAND_JOINT_DELTAS, COMMAND_RESET),
         *(GRIP, TARGET_GRIP),
+        *(REPLAY_POSITION_ERROR, REPLAY_ROTATION_ERROR, REPLAY_JOINT_ERROR, REPLAY_GRIP_ERROR),
     ]
 )
 
@@ -49,13 +57,6 @@ SIMULATION_PREFIX = "simulation."
 SCORE = "stacking_success"
 SCORE_PREFIX = "stacking_success."
 BOX_DISTANCE = "box_distance"  # m between the cubes' centres
-
-# How far a policy's commands are from those of the recording that it is run against.
-REPLAY_PREFIX = "replay."
-REPLAY_POSITION_ERROR = "replay.position_error"  # m
-REPLAY_ROTATION_ERROR = "replay.rotation_error"  # rad
-REPLAY_JOINT_ERROR = "replay.joint_error"  # rad, the largest of the joints
-REPLAY_GRIP_ERROR = "replay.grip_error"  # 0..1
 
 # Observation on the wire, beside the raw signals.
 OBS_TIME_NS = "obs_time_ns"

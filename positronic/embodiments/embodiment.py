@@ -174,16 +174,22 @@ def require_same_embodiment(
 def require_needed(whose: str, needed: Mapping[str, str], embodiment: Embodiment, hint: str) -> None:
     """Raise ConventionError, both sides printed, when ``embodiment`` is not what ``whose`` codec needs.
 
-    ``needed``: as ``Codec.robot``: what the codec does not use is not in it, and does not count.
+    ``needed``: as ``Codec.robot``.
     """
+    found = same_quantities(needed, embodiment)
+    require_same_embodiment(whose, needed, f"embodiment={embodiment.name}", found, hint)
+
+
+def same_quantities(needed: Mapping[str, str], embodiment: Embodiment) -> dict[str, str]:
+    """The contract of ``embodiment`` about what ``needed`` speaks of. ``needed``: as ``Codec.robot``: what the codec
+    does not use is not in it, and does not count."""
     quantities = {row.rpartition(": ")[2] for row in needed}
-    found = embodiment.contract(
+    return embodiment.contract(
         [row.removeprefix("camera ") for row in needed if row.startswith("camera ")],
         with_joints="joints" in quantities,
         with_poses="pose" in quantities,
         with_gripper="gripper" in quantities,
     )
-    require_same_embodiment(whose, needed, f"embodiment={embodiment.name}", found, hint)
 
 
 def _build_arm(config: EmbodimentConfig, typed: str, name: str, arm: ArmConfig) -> Arm:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+from positronic import keys
 from positronic.commands import Command
+from positronic.embodiments.embodiment import Embodiment
 from positronic.errors import PositronicError, listing
 
 
@@ -57,7 +59,8 @@ class RobotContract:
 
     ``signals``: raw key -> shape, ``()`` for a scalar, cameras ``(height, width, 3)``. ``commands``: kinds that
     ``Robot.command`` accepts, by their name on the wire. ``conventions``: raw key -> what its numbers mean. ``scores``:
-    those of a robot that is ``Judged``.
+    those of a robot that is ``Judged``. ``embodiment``: which robot it is, None if nobody says. ``hint``: what else
+    somebody can do whose policy does not fit.
     """
 
     name: str
@@ -65,9 +68,25 @@ class RobotContract:
     commands: frozenset[str]
     conventions: dict[str, str]
     scores: Scores | None = None
+    embodiment: Embodiment | None = None
+    hint: str = ""
 
-    def require_command(self, command: Command) -> None:
-        """Raise PositronicError when the robot cannot be told ``command``."""
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """Names of the arms; an only arm has the empty name."""
+        return arms_of(self.embodiment, self.signals)
+
+    def has_gripper(self, arm: str) -> bool:
+        """Whether there is a gripper at this arm's end."""
+        if self.embodiment:
+            return self.embodiment.by_name[arm].gripper is not None
+        return keys.of_arm(keys.GRIP, arm) in self.signals
+
+    def require_command(self, command: Command, arm: str = "") -> None:
+        """Raise PositronicError when the robot has no such arm, or cannot be told ``command``."""
+        if arm not in self.arms:
+            found = f"found a command for {said_arms([arm])}"
+            raise PositronicError(f"Robot '{self.name}' has {said_arms(self.arms)}; {found}.")
         if command.kind not in self.commands:
             raise PositronicError(
                 f"Robot '{self.name}' does not take the command '{command.kind}'. It takes {listing(self.commands)}."
@@ -97,6 +116,19 @@ class Stamped(Protocol):
         ...
 
 
+def arms_of(embodiment: Embodiment | None, signals: Iterable[str]) -> tuple[str, ...]:
+    """Names of the arms: those of the embodiment, or else those that the signals' names tell."""
+    if embodiment:
+        return tuple(arm.name for arm in embodiment.arms)
+    split = [keys.split_arm(key) for key in signals]
+    return tuple(dict.fromkeys(arm for key, arm in split if key in keys.PER_ARM)) or ("",)
+
+
+def said_arms(names: Iterable[str]) -> str:
+    """Arms as messages call them."""
+    return listing([f"arm {name}" if name else "one arm without a name" for name in names])
+
+
 class Robot(Protocol):
     """A robot on its own clock, which starts at 0 at every reset and moves only in ``advance``."""
 
@@ -119,8 +151,9 @@ class Robot(Protocol):
         """
         ...
 
-    def command(self, command: Command, target_grip: float) -> None:
-        """Make ``command`` and ``target_grip`` (0 = open, 1 = closed) current from now on.
+    def command(self, command: Command, target_grip: float | None, arm: str = "") -> None:
+        """Make ``command`` and ``target_grip`` (0 = open, 1 = closed, None for an arm without a gripper) current from
+        now on. A robot with several arms is told arm by arm, at one moment; an only arm has the empty name.
 
         Raises PositronicError for a command that the contract does not list or that has a wrong size.
         """

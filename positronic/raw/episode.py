@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Set
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -174,12 +175,20 @@ class Episode:
 
     @property
     def embodiment(self) -> Embodiment | None:
-        """The robot, where the recorder noted it. Raises BadEpisode when what it noted is none."""
+        """The robot, where the recorder noted it; an alias renames its camera. Raises BadEpisode when what it noted is
+        none."""
         noted = self.statics.get(keys.EMBODIMENT)
         try:
-            return None if noted is None else Embodiment.from_dict(noted)
+            return None if noted is None else self._renamed(Embodiment.from_dict(noted))
         except PositronicError as error:
             raise BadEpisode(self.path, f"static '{keys.EMBODIMENT}': {error}") from None
+
+    def _renamed(self, robot: Embodiment) -> Embodiment:
+        """The robot with its cameras under the names that they are offered by."""
+        images = {source: name for name, source in self.naming.aliases.items() if name.startswith(keys.IMAGE_PREFIX)}
+        offered = {name: images.get(keys.IMAGE_PREFIX + name, name) for name in robot.cameras}
+        cameras = {offered[name].removeprefix(keys.IMAGE_PREFIX): role for name, role in robot.cameras.items()}
+        return replace(robot, cameras=cameras)
 
     def __getitem__(self, name: str) -> Signal:
         """A signal, also by its newer spelling. Raises MissingSignal (a PositronicError) with the nearest name."""

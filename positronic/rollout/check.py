@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,36 +10,47 @@ import numpy as np
 from positronic import conventions, keys
 from positronic.codecs.limits import step_fault
 from positronic.codecs.parts import MEASURED, PARTS, POSE_SIZE, split_feature
-from positronic.commands import ActionStep, CartesianPosition, Command, JointDelta, JointPosition
+from positronic.commands import ActionStep, ArmAction, CartesianPosition, Command, JointDelta, JointPosition
+from positronic.embodiments.embodiment import Arm, differing_rows, same_quantities
 from positronic.errors import ConventionError, PositronicError, did_you_mean, listing
-from positronic.hardware.robot import RobotContract
+from positronic.hardware.robot import RobotContract, said_arms
 
 STATE, ACTION = "state", "action"  # groups of canonical features, as a policy's meta names them
+CAMERA = "camera "
+LIMIT_SLACK_RAD = 0.1  # beyond a joint's limits: a servo is pulled to its stop, and calibrations differ
 
 
 def check_policy(meta: Mapping[str, Any], contract: RobotContract) -> None:
-    """Compare a policy's meta with a robot (``keys.META_CONVENTIONS``: canonical feature -> convention).
+    """Compare a policy's meta with a robot: what it needs of the robot by name (``keys.META_ROBOT``), and each
+    canonical feature with its convention (``keys.META_CONVENTIONS``).
 
-    A policy without conventions is checked at its first chunk (``check_chunk``). Raises ConventionError, with one line
-    for each signal that the robot lacks or means differently, and for a command that it does not take.
+    A policy that says neither is checked at its first chunk (``check_chunk``). Raises ConventionError, with one line
+    for each joint order, unit, gripper, role or signal that the robot lacks or means differently, and for a command
+    that it does not take.
     """
     features = meta.get(keys.META_CONVENTIONS) or {}
-    problems = [problem for name in features for problem in _problems(name, contract)]
+    problems = _robot_problems(meta.get(keys.META_ROBOT) or {}, contract)
+    if problems:  # which say already that an arm is not there
+        features = [name for name in features if _is_of_robot(name, contract)]
+    problems += [problem for name in features for problem in _problems(name, contract)]
     if problems:
         who = meta.get(keys.META_EXPERIMENT) or meta.get(keys.META_TYPE, "?")
         lines = "\n".join(f"  {problem}" for problem in problems)
         raise ConventionError(
             f"The policy '{who}' does not fit the robot '{contract.name}':\n{lines}\n"
             "Take a checkpoint whose codec uses what this robot has, or another hardware=."
+            f"{f' {contract.hint}' if contract.hint else ''}"
         )
 
 
 def check_chunk(chunk: Sequence[ActionStep], contract: RobotContract) -> None:
     """Check the chunk as a whole, before its first step is played.
 
-    Raises ConventionError if the robot does not take one of its commands. Raises PositronicError for a step that no
-    robot can follow: out of reach, beyond the joints' limits, or of another number of joints.
+    Raises ConventionError if it is for other arms than the robot's, or the robot does not take one of its commands.
+    Raises PositronicError for a step that the robot cannot follow: out of reach, beyond a joint's limits, of another
+    number of joints, or without a target for a gripper.
     """
+    _require_arms(chunk, contract)
     kinds = {action.command.kind for step in chunk for action in step.arms.values()} - contract.commands
     if kinds:
         raise ConventionError(
@@ -47,7 +58,7 @@ def check_chunk(chunk: Sequence[ActionStep], contract: RobotContract) -> None:
             f" {listing(contract.commands)}. Take a checkpoint with another codec, or another hardware=."
         )
     for number, step in enumerate(chunk):  # all of them: half a chunk must not be played before the fault is met
-        fault = _size_fault(step, contract) or step_fault(step)
+        fault = _arm_fault(step, contract, _size_fault) or step_fault(step) or _arm_fault(step, contract, _robot_fault)
         if fault:
             kinds = {action.command.kind for action in step.arms.values()}
             raise PositronicError(
@@ -56,14 +67,49 @@ def check_chunk(chunk: Sequence[ActionStep], contract: RobotContract) -> None:
             )
 
 
-def _size_fault(step: ActionStep, contract: RobotContract) -> str | None:
-    found = ((arm, _command_size_fault(action.command, arm, contract)) for arm, action in step.arms.items())
+def _require_arms(chunk: Sequence[ActionStep], contract: RobotContract) -> None:
+    for number, step in enumerate(chunk):
+        if step.arms.keys() != set(contract.arms):
+            raise ConventionError(
+                f"Step {number} of {len(chunk)} that the policy commands is for {said_arms(step.arms)}; the robot"
+                f" '{contract.name}' has {said_arms(contract.arms)}. Take a checkpoint that was trained for this robot,"
+                " or another hardware=."
+            )
+
+
+ArmFault = Callable[[ArmAction, str, RobotContract], str | None]
+
+
+def _arm_fault(step: ActionStep, contract: RobotContract, fault_of: ArmFault) -> str | None:
+    found = ((arm, fault_of(action, arm, contract)) for arm, action in step.arms.items())
     return next((f"arm {arm}: {fault}" if arm else fault for arm, fault in found if fault), None)
 
 
-def _command_size_fault(command: Command, arm: str, contract: RobotContract) -> str | None:
+def _robot_fault(action: ArmAction, arm: str, contract: RobotContract) -> str | None:
+    """What this robot in particular cannot do."""
+    if action.target_grip is None and contract.has_gripper(arm):
+        return f"it has no '{keys.of_arm(keys.TARGET_GRIP, arm)}', and there is a gripper"
+    stated = contract.embodiment.by_name[arm] if contract.embodiment else None
+    return _limit_fault(action.command, stated) if stated else None
+
+
+def _limit_fault(command: Command, arm: Arm) -> str | None:
+    if not isinstance(command, JointPosition):
+        return None
+    unknown = [None] * len(arm.joints)
+    limits = zip(arm.lower or unknown, arm.upper or unknown, strict=True)
+    for name, value, (low, high) in zip(arm.joints, command.positions, limits, strict=True):
+        low, high = -np.inf if low is None else low, np.inf if high is None else high
+        if not low - LIMIT_SLACK_RAD <= value <= high + LIMIT_SLACK_RAD:
+            return f"joint '{name}' at {value:.4g} rad, expected {low:.4g} to {high:.4g} rad"
+    return None
+
+
+def _size_fault(action: ArmAction, arm: str, contract: RobotContract) -> str | None:
     joints = contract.signals.get(keys.of_arm(keys.JOINT_POSITION, arm))
-    match command:
+    if contract.embodiment:
+        joints = (len(contract.embodiment.by_name[arm].joints),)
+    match action.command:
         case CartesianPosition(values):
             expected: tuple[int, ...] | None = (POSE_SIZE,)
         case JointPosition(values) | JointDelta(values):
@@ -74,6 +120,24 @@ def _command_size_fault(command: Command, arm: str, contract: RobotContract) -> 
     if expected is not None and shape != expected:
         return f"{expected[0]} numbers were expected, found shape {shape}"
     return None if np.all(np.isfinite(values)) else f"finite numbers were expected, found {np.asarray(values).tolist()}"
+
+
+def _robot_problems(needed: Mapping[str, str], contract: RobotContract) -> list[str]:
+    """Both sides of what the policy's robot and this one have differently. A camera that is not there is found as a
+    signal."""
+    if not needed or contract.embodiment is None:
+        return []
+    rows = differing_rows(needed, same_quantities(needed, contract.embodiment))
+    return [
+        f"{row}: the policy has {mine}; the robot has {theirs}"
+        for row, mine, theirs in rows
+        if not row.startswith(CAMERA) or keys.IMAGE_PREFIX + row.removeprefix(CAMERA) in contract.signals
+    ]
+
+
+def _is_of_robot(feature: str, contract: RobotContract) -> bool:
+    group, arm, _ = split_feature(feature)
+    return group not in (STATE, ACTION) or arm in contract.arms
 
 
 def _problems(feature: str, contract: RobotContract) -> list[str]:

@@ -22,7 +22,7 @@ from positronic.hardware.sim.expert import Expert
 from positronic.hardware.sim.perturbation import Disturbance, RecoveryStart, recovery_preroll
 from positronic.hardware.sim.robot import SimRobot
 from positronic.raw.writer import DatasetWriter, EpisodeWriter
-from positronic.rollout.recorder import EpisodeRecorder
+from positronic.rollout.recorder import EpisodeRecorder, robot_statics
 from positronic.utils.pool import WorkerPool, worker_count
 
 NOISE_STREAM = 1  # keeps a demonstration's noise apart from its scene, which is drawn from the bare seed
@@ -85,7 +85,7 @@ class Demonstrator:
             time_ns = tick_ns(tick, self._fps)
             state = self._robot.scene_state()
             decision = self._expert.decide(state)
-            recorder.tick(time_ns, self._robot.observe(), decision.step.command, decision.step.target_grip)
+            recorder.tick(time_ns, self._robot.observe(), decision.step)
             if judge.update(time_ns, self._robot.metrics()) and self._expert.is_done(state):
                 return tick + 1
             executed = disturbance.apply(tick, decision)
@@ -97,7 +97,8 @@ class Demonstrator:
         lesson = {"noise": self._lesson.noise, "recovery": recovering}
         facts = {keys.SIMULATION_PREFIX + name: value for name, value in lesson.items()}
         outcome = {keys.EVAL_SEED: seed, keys.EVAL_SUCCESS: True}
-        EpisodeRecorder(episode).statics(self._robot.statics() | facts | outcome)
+        robot = robot_statics(self._robot.contract)
+        EpisodeRecorder(episode).statics(self._robot.statics() | robot | facts | outcome)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from string import Template
 from typing import Any
 
 from positronic import keys
-from positronic.rollout.report import ERRORS, Rollouts, headline, report
+from positronic.rollout.report import Rollouts, error_names, headline, replay_error, report
 
 MAX_EMBEDDED_BYTES = 6 << 20  # larger videos are linked, so that the page opens at once
 
@@ -104,7 +104,7 @@ def numbers(facts: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
         low, high = facts["interval_95"]
         yield f"{100 * facts['success_rate']:.0f} %", f"success, 95 % interval {100 * low:.0f}-{100 * high:.0f} %"
     for name, error in facts["replay_errors"].items():
-        what, unit, factor = ERRORS[name]
+        what, unit, factor = replay_error(name)
         yield f"{factor * error['mean']:.3g} {unit}", f"{what}, mean; at most {factor * error['max']:.3g} {unit}"
     if facts["success_sec"]:
         yield f"{facts['success_sec']['p50']:.2f} s", "median time to success"
@@ -170,7 +170,8 @@ def _episodes(rollouts: Rollouts, facts: Mapping[str, Any]) -> str:
 def _shown_metrics(episodes: Iterable[Mapping[str, Any]], score: str | None) -> list[str]:
     """The score, not its parts; every replay error."""
     names = dict.fromkeys(name for episode in episodes for name in episode["max"])
-    return [name for name in names if name in ERRORS or name == score]
+    errors = error_names(names)
+    return [name for name in names if name in errors or name == score]
 
 
 def _json(value: Any) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from positronic.rollout.report import ERRORS, Rollouts
+from positronic.rollout.report import Rollouts, error_names, replay_error
 from positronic.rollout.results import EpisodeResult, wilson_interval
 from positronic.utils.plotting import BAD, GOOD, png
 
@@ -78,11 +78,11 @@ def _draw_series(
 
 def _replay_figure(figure_type: type[Figure], rollouts: Rollouts) -> Figure:
     """One row per kind of error, one line per recording."""
-    names = [name for name in ERRORS if any(name in result.metrics for result in rollouts.judged)]
+    names = error_names(name for result in rollouts.judged for name in result.metrics)
     figure = figure_type(figsize=(9, 0.6 + 2 * max(len(names), 1)), layout="constrained")
     rows = figure.subplots(max(len(names), 1), 1, squeeze=False)[:, 0]
     for axes, name in zip(rows, names, strict=False):
-        what, unit, factor = ERRORS[name]
+        what, unit, factor = replay_error(name)
         _draw_series(axes, rollouts.judged, name, None, 0.8, factor)
         axes.set(title=f"Command against recording: {what}", xlabel="s", ylabel=unit, xlim=(0, None), ylim=(0, None))
     return figure

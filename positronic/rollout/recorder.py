@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from positronic import keys
-from positronic.commands import CartesianPosition, Command, JointDelta, JointPosition, Reset
+from positronic.commands import ActionStep, CartesianPosition, Command, JointDelta, JointPosition, Reset
+from positronic.hardware.robot import RobotContract
 from positronic.raw.writer import EpisodeWriter
 
 
@@ -21,8 +22,7 @@ class EpisodeRecorder:
         self,
         time_ns: int,
         observation: Mapping[str, Any],
-        command: Command | None = None,
-        target_grip: float | None = None,
+        step: ActionStep | None = None,
         metrics: Mapping[str, float] | None = None,
         stamps_ns: Mapping[str, int] | None = None,
     ) -> None:
@@ -38,10 +38,11 @@ class EpisodeRecorder:
                 self._measured_ns[name] = measured_ns
         for name, value in (metrics or {}).items():
             self._writer.append(name, value, time_ns)
-        if command is not None:
-            self._writer.append(*command_signal(command), time_ns)
-        if target_grip is not None:
-            self._writer.append(keys.TARGET_GRIP, float(target_grip), time_ns)
+        for arm, action in step.arms.items() if step else ():
+            name, value = command_signal(action.command)
+            self._writer.append(keys.of_arm(name, arm), value, time_ns)
+            if action.target_grip is not None:
+                self._writer.append(keys.of_arm(keys.TARGET_GRIP, arm), float(action.target_grip), time_ns)
 
     def statics(self, values: Mapping[str, Any]) -> None:
         """Record what is true for the whole episode."""
@@ -50,7 +51,7 @@ class EpisodeRecorder:
 
 
 def command_signal(command: Command) -> tuple[str, Any]:
-    """The raw signal that a command is recorded as, and its value."""
+    """The raw signal that a command is recorded as, by the name that an only arm has, and its value."""
     match command:
         case CartesianPosition(pose):
             return keys.COMMAND_POSE, pose
@@ -60,6 +61,11 @@ def command_signal(command: Command) -> tuple[str, Any]:
             return keys.COMMAND_JOINT_DELTAS, velocities
         case Reset():
             return keys.COMMAND_RESET, 1
+
+
+def robot_statics(contract: RobotContract) -> dict[str, Any]:
+    """Which robot a recording is of, if the robot says so: then it converts again without being told."""
+    return {keys.EMBODIMENT: contract.embodiment.to_dict()} if contract.embodiment else {}
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

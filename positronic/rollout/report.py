@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -33,6 +33,28 @@ ERRORS = {  # metric -> what it is called, unit, factor to that unit
     keys.REPLAY_JOINT_ERROR: ("joints", "°", 180 / np.pi),
     keys.REPLAY_GRIP_ERROR: ("gripper", "%", 1e2),
 }
+
+
+class ReplayError(NamedTuple):
+    """How an error is shown: its numbers times ``factor`` are in ``unit``."""
+
+    what: str
+    unit: str
+    factor: float
+
+
+def replay_error(name: str) -> ReplayError:
+    """How the metric ``name`` is shown; with several arms it says of which."""
+    plain, arm = keys.split_arm(name)
+    what, unit, factor = ERRORS[plain]
+    return ReplayError(f"{arm} {what}" if arm else what, unit, factor)
+
+
+def error_names(names: Iterable[str]) -> list[str]:
+    """Those of ``names`` that are replay errors, each once, by kind and arm."""
+    kinds, unique = list(ERRORS), dict.fromkeys(names)
+    found = [(kinds.index(keys.split_arm(name)[0]), name) for name in unique if keys.split_arm(name)[0] in ERRORS]
+    return [name for _, name in sorted(found)]
 
 
 @dataclass(frozen=True)
@@ -103,7 +125,7 @@ def error_summary(rollouts: Rollouts) -> dict[str, dict[str, float]]:
     """Replay errors over all episodes, in SI units: metric -> mean, p95, max."""
     pooled: dict[str, list[float]] = {}
     for result in rollouts.judged:
-        for name in result.metrics.keys() & ERRORS.keys():
+        for name in error_names(result.metrics):
             pooled.setdefault(name, []).extend(values_of(result.metrics[name]))
     return {
         name: {
@@ -111,8 +133,7 @@ def error_summary(rollouts: Rollouts) -> dict[str, dict[str, float]]:
             "p95": round(float(np.percentile(pooled[name], 95)), 6),
             "max": round(max(pooled[name]), 6),
         }
-        for name in ERRORS
-        if name in pooled
+        for name in error_names(pooled)
     }
 
 
@@ -159,6 +180,6 @@ def _plain(value: Any) -> Any:
 def _error_words(rollouts: Rollouts) -> str:
     words = []
     for name, error in error_summary(rollouts).items():
-        what, unit, factor = ERRORS[name]
+        what, unit, factor = replay_error(name)
         words.append(f"{factor * error['mean']:.3g} {unit} ({what})")
     return f"on average off by {', '.join(words)}" if words else "nothing to compare"

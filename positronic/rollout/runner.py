@@ -23,7 +23,7 @@ from positronic.rollout.config import DriverConfig
 from positronic.rollout.freshness import FreshnessCheck, StaleSignal, measured_ns
 from positronic.rollout.playback import Event, Schedule, schedule, to_ns
 from positronic.rollout.policies import Policy
-from positronic.rollout.recorder import EpisodeRecorder, flat
+from positronic.rollout.recorder import EpisodeRecorder, flat, robot_statics
 from positronic.rollout.results import ABORTED, REPLAYED, STALE, SUCCESS, TIMEOUT, EpisodeResult, Series
 
 
@@ -68,7 +68,8 @@ class Loop:
         self._end_ns = end_ns(robot, driver)
         self._step_sec = 1 / float(policy.meta.get(keys.META_ACTION_FPS) or driver.action_fps)
         self._judge = robot.judge() if isinstance(robot, Judged) else None
-        self._freshness = FreshnessCheck(driver.max_staleness_sec)
+        known = robot.contract.embodiment
+        self._freshness = FreshnessCheck(driver.max_staleness_sec, known.cameras if known else None)
         self._seen: tuple[int, dict[str, Any], dict[str, int]] = (-1, {}, {})
 
     def run(self) -> None:
@@ -76,7 +77,8 @@ class Loop:
         for event in self._events():
             self._robot.advance(event.time_ns)
             if event.step:
-                self._robot.command(event.step.command, event.step.target_grip)
+                for arm, action in event.step.arms.items():
+                    self._robot.command(action.command, action.target_grip, arm)
             self._look(event)
             if self.course.success_ns is not None and self._driver.stop_on_success:
                 return
@@ -105,9 +107,8 @@ class Loop:
 
     def _look(self, event: Event) -> None:
         metrics = self._robot.metrics()
-        commanded = (event.step.command, event.step.target_grip) if event.step else (None, None)
         observed, stamps_ns = self._observe()
-        self._recorder.tick(event.time_ns, observed, *commanded, metrics, stamps_ns)
+        self._recorder.tick(event.time_ns, observed, event.step, metrics, stamps_ns)
         self.course.note(event.time_ns, metrics)
         if self._judge is not None:
             self._judge.update(event.time_ns, metrics)
@@ -150,7 +151,7 @@ def run_episode(
     """
     robot.reset(seed)
     policy.reset()
-    facts = robot.statics()  # after the reset, which draws the scene
+    facts = robot.statics() | robot_statics(robot.contract)  # after the reset, which draws the scene
     facts[keys.TASK] = driver.task or facts.get(keys.TASK, "")
     recorder = EpisodeRecorder(writer)
     loop = Loop(robot, policy, recorder, driver, facts[keys.TASK], watch)

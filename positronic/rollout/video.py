@@ -35,6 +35,13 @@ MARGIN = 10
 GROUND, INK, GOOD, BAD = (20, 25, 30), (228, 233, 237), (60, 196, 147), (240, 113, 122)
 CRF = "21"  # of x264: no visible loss at this size
 
+COMMAND_OF = {
+    keys.COMMAND_POSE: CartesianPosition,
+    keys.COMMAND_JOINTS: JointPosition,
+    keys.COMMAND_JOINT_DELTAS: JointDelta,
+    keys.COMMAND_RESET: lambda value: Reset(),
+}
+
 Frame = NDArray[np.uint8]
 
 
@@ -44,7 +51,7 @@ class Filmed(Protocol):
 
     def reset(self, seed: int) -> None: ...
 
-    def command(self, command: Command, target_grip: float) -> None: ...
+    def command(self, command: Command, target_grip: float | None, arm: str = "") -> None: ...
 
     def advance(self, until_ns: int) -> None: ...
 
@@ -53,11 +60,12 @@ class Filmed(Protocol):
 
 @dataclass(frozen=True)
 class Played:
-    """A command and when it became current."""
+    """A command of one arm and when it became current."""
 
     time_ns: int
     command: Command
-    target_grip: float
+    target_grip: float | None
+    arm: str = ""
 
 
 def choose(results: Sequence[EpisodeResult], count: int) -> list[EpisodeResult]:
@@ -107,29 +115,28 @@ def run_again(robot: Filmed, episode: Episode, seed: int, times_ns: NDArray[np.i
         while played and played[0].time_ns <= time_ns:
             now = played.pop(0)
             robot.advance(now.time_ns)
-            robot.command(now.command, now.target_grip)
+            robot.command(now.command, now.target_grip, now.arm)
         robot.advance(int(time_ns))
         yield robot.render("view", SCENE_SIZE, SCENE_SIZE)
 
 
 def recorded_commands(episode: Episode) -> list[Played]:
     """Every command of a recording, in order of time."""
-    kinds = {
-        keys.COMMAND_POSE: CartesianPosition,
-        keys.COMMAND_JOINTS: JointPosition,
-        keys.COMMAND_JOINT_DELTAS: JointDelta,
-        keys.COMMAND_RESET: lambda value: Reset(),
-    }
-    played = []
-    for name, kind in kinds.items():
-        if name not in episode.signals:
-            continue
-        signal = episode.signals[name]
-        assert isinstance(signal, VectorSignal)
-        grips = episode.signals[keys.TARGET_GRIP].at(signal.times_ns)
-        rows = zip(signal.times_ns, signal.values, grips, strict=True)
-        played += [Played(int(time_ns), kind(value), float(grip)) for time_ns, value, grip in rows]
+    told = [name for name in episode.signals if keys.split_arm(name)[0] in COMMAND_OF]
+    played = [one for name in told for one in _played(episode, name)]
     return sorted(played, key=lambda one: one.time_ns)
+
+
+def _played(episode: Episode, name: str) -> Iterator[Played]:
+    """The commands of one signal, each with the gripper of its moment."""
+    plain, arm = keys.split_arm(name)
+    signal, gripper = episode.signals[name], keys.of_arm(keys.TARGET_GRIP, arm)
+    assert isinstance(signal, VectorSignal)
+    grips = [None] * len(signal.times_ns)
+    if gripper in episode.signals:
+        grips = episode.signals[gripper].at(signal.times_ns).tolist()
+    for time_ns, value, grip in zip(signal.times_ns, signal.values, grips, strict=True):
+        yield Played(int(time_ns), COMMAND_OF[plain](value), grip, arm)
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,16 @@ def test_a_session_reads_its_meta_and_a_chunk():
     assert (first.target_grip, first.timestamp) == (0.25, 0.2)
 
 
+def test_steps_of_two_arms_are_read_and_one_arm_may_have_no_gripper():
+    """Each arm by its name, as the server named it; an envelope around a command is taken off."""
+    left, right = ({"type": "joint_pos", "positions": np.full(6, value)} for value in (1.0, 2.0))
+    wire = {"robot_command.left": left, "robot_command.right": {b"__cmd__": right}, "target_grip.left": 0.5}
+    with serving(script({"result": [wire]})) as port, client(port).session() as session:
+        (step,) = session.infer({"grip.left": 0.0})
+    assert {arm: action.target_grip for arm, action in step.arms.items()} == {"left": 0.5, "right": None}
+    assert [action.command.positions[0] for action in step.arms.values()] == [1.0, 2.0]
+
+
 @pytest.mark.parametrize(
     ("result", "count"),
     [(STEP, 1), (None, 0), ([], 0), ([{**STEP, "robot_command": {b"__cmd__": STEP["robot_command"]}}], 1)],

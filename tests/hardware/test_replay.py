@@ -1,5 +1,6 @@
 """A recording that plays as if it were a robot."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from positronic import geometry, keys
 from positronic.commands import CartesianPosition, JointDelta, JointPosition
+from positronic.embodiments.embodiment import Arm, Embodiment
 from positronic.errors import PositronicError
 from positronic.hardware.factory import open_robot
 from positronic.hardware.replay.config import ReplayConfig
@@ -18,6 +20,8 @@ from positronic.raw.writer import DatasetWriter
 RAW_V1 = Path(__file__).parents[1] / "data" / "raw_v1"
 DOWN = np.array([0.0, 1.0, 0.0, 0.0])
 STEP_NS = 100_000_000
+SIX = Arm("left", ("a", "b", "c", "d", "e", "f"), ee_frame=None)
+PAIR = Embodiment("pair", (SIX, replace(SIX, name="right")), {"top": "exterior"})
 
 
 def pose(x):
@@ -131,3 +135,70 @@ def test_a_damaged_recording_is_not_played(recording):
     joints.write_bytes(joints.read_bytes()[:-8])
     with pytest.raises(PositronicError, match=rf"{keys.JOINT_POSITION}\.parquet cannot be read"):
         robot_of(joints.parents[2])
+
+
+@pytest.fixture
+def pair(tmp_path):
+    """Two arms with six joints and a gripper each, and a camera: ``pair(**renamed)`` records keys under other names."""
+
+    def make(**renamed):
+        with DatasetWriter(tmp_path / "pair").new_episode() as episode:
+            episode.set_static(keys.EMBODIMENT, PAIR.to_dict())
+            for k in range(5):
+                for arm in ("left", "right"):
+                    joints = np.full(6, 0.1 * k)
+                    values = {keys.JOINT_POSITION: joints, keys.COMMAND_JOINTS: joints + 0.05, keys.GRIP: 0.25}
+                    for name, value in values.items():
+                        name = keys.of_arm(name, arm)
+                        episode.append(renamed.get(name, name), value, k * STEP_NS)
+                name = renamed.get("image.top", "image.top")
+                episode.append(name, np.full((16, 16, 3), 40 * k, np.uint8), k * STEP_NS)
+        return tmp_path / "pair"
+
+    return make
+
+
+def test_two_arms_are_compared_one_by_one(pair):
+    """The robot is the recording's; each arm's command is held against its own, and an arm's errors stay until it is
+    told something else."""
+    robot = robot_of(pair())
+    assert robot.contract.embodiment == PAIR
+    assert robot.contract.commands == {JointPosition.kind}
+    robot.advance(STEP_NS)
+    robot.command(JointPosition(np.full(6, 0.15)), 0.25, "left")
+    robot.command(JointPosition(np.full(6, 0.35)), 0.75, "right")
+    assert robot.metrics() == pytest.approx(
+        {"replay.left.joint_error": 0, "replay.left.grip_error": 0}
+        | {"replay.right.joint_error": 0.2, "replay.right.grip_error": 0.5}
+    )
+    robot.command(JointPosition(np.full(6, 0.25)), 0.25, "left")
+    assert robot.metrics()["replay.left.joint_error"] == pytest.approx(0.1)
+    assert robot.metrics()["replay.right.joint_error"] == pytest.approx(0.2)
+    with pytest.raises(PositronicError, match="has arm left, arm right; found a command for one arm without a name"):
+        robot.command(JointPosition(np.full(6, 0.15)), 0.25)
+    robot.close()
+
+
+def test_aliases_are_those_of_the_dataset(pair):
+    """A gripper and a camera under names of somebody's own; the robot's camera goes by the new name."""
+    path = pair(**{"grip.left": "finger.left", "image.top": "image.ceiling"})
+    aliases = {"grip.left": "finger.left", "image.eye": "image.top", "image.top": "image.ceiling"}
+    with pytest.raises(PositronicError, match=r"hardware.aliases={image.eye: image.top}: .* has no signal 'image.top'"):
+        robot_of(path, aliases=aliases)
+    robot = robot_of(path, gripper_open=1.0, aliases={"grip.left": "finger.left", "image.top": "image.ceiling"})
+    assert robot.observe()["grip.left"] == 0.75
+    assert robot.contract.signals["image.top"] == (16, 16, 3)
+    robot.close()
+
+
+def test_an_alias_renames_the_camera_of_the_robot(pair):
+    """So that a policy that was trained with the alias finds its camera, in the role that the recording states."""
+    robot = robot_of(pair(), aliases={"image.eye": "image.top"})
+    assert robot.contract.embodiment.cameras == {"eye": "exterior"}
+    robot.close()
+
+
+def test_an_alias_that_converts_nothing_is_refused_by_its_name_here(pair):
+    """The message is the dataset's own."""
+    with pytest.raises(PositronicError, match=r"hardware.aliases={grip.left: image.top}: 'grip.left' holds openings"):
+        robot_of(pair(), aliases={"grip.left": "image.top"})

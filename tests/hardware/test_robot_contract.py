@@ -47,3 +47,15 @@ def test_a_config_without_a_robot_is_refused():
     """The bare base config has no robot behind it."""
     with pytest.raises(PositronicError, match="No robot answers to HardwareConfig"):
         open_robot(HardwareConfig("nothing"))
+
+
+def test_the_arms_of_a_robot_that_does_not_say_are_those_of_its_signals():
+    """An only arm has the empty name; commands for another arm are refused with the arms that there are."""
+    pair = RobotContract("pair", {"grip.left": (), "robot_state.right.q": (6,)}, frozenset({"reset"}), {})
+    assert (ONE.arms, pair.arms) == (("",), ("left", "right"))
+    assert [pair.has_gripper(arm) for arm in pair.arms] == [True, False]
+    pair.require_command(Reset(), "left")
+    with pytest.raises(PositronicError, match="'pair' has arm left, arm right; found a command for arm middle"):
+        pair.require_command(Reset(), "middle")
+    with pytest.raises(PositronicError, match="'one' has one arm without a name; found a command for arm left"):
+        ONE.require_command(Reset(), "left")

@@ -52,8 +52,8 @@ class PointRobot:
     def observe(self):
         return {keys.EE_POSE: self.pose.copy(), keys.GRIP: self.grip}
 
-    def command(self, command, target_grip):
-        self.contract.require_command(command)
+    def command(self, command, target_grip, arm=""):
+        self.contract.require_command(command, arm)
         self.pose, self.grip = command.pose.copy(), target_grip
 
     def advance(self, until_ns):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from positronic import keys
+from positronic.embodiments.published import FRANKA
 from positronic.errors import PositronicError
 from positronic.hardware.robot import tick_ns
 from positronic.hardware.sim.expert import Expert
@@ -48,6 +49,7 @@ def test_statics_tell_task_seed_outcome_and_scene(sim_config, tmp_path):
     _, (episode,) = record(sim_config, tmp_path, Lesson(recovery=0.0), [SEED])
     wanted = {keys.EVAL_SEED: SEED, keys.EVAL_SUCCESS: True, "simulation.recovery": False, "simulation.noise": 1.0}
     assert wanted.items() <= episode.statics.items()
+    assert episode.embodiment == FRANKA
     assert {keys.TASK, "simulation.red", "simulation.blue", "simulation.start"} <= episode.statics.keys()
 
 

@@ -10,6 +10,7 @@ from positronic.hardware.replay.config import ReplayConfig
 from positronic.raw.dataset import open_dataset
 from positronic.raw.writer import DatasetWriter
 from positronic.rollout.config import DriverConfig
+from positronic.rollout.freshness import FreshnessCheck, StaleSignal
 from positronic.rollout.results import ABORTED, STALE, TIMEOUT
 from positronic.rollout.runner import run_episode
 
@@ -161,3 +162,19 @@ def test_a_replayed_recording_is_held_to_its_stamps_and_pictures(recording, sway
     else:
         with pytest.raises(PositronicError, match=says):
             raise PositronicError(result.reason)
+
+
+def test_a_camera_of_two_arms_is_stale_when_either_moves_and_a_wrist_camera_when_its_own_does():
+    """The right arm moves; both pictures stay for two seconds."""
+    cameras = {"top": "exterior", "hand": "left_wrist"}
+    still, moving = np.zeros(6), lambda k: np.full(6, 0.05 * k)
+
+    def follow(camera):
+        check = FreshnessCheck(1.0, cameras)
+        for k in range(30):
+            seen = {"robot_state.left.q": still, "robot_state.right.q": moving(k), camera: picture(0.1)}
+            check.check(k * NS // 10, seen, dict.fromkeys(seen, k * NS // 10))
+
+    follow("image.hand")
+    with pytest.raises(StaleSignal, match=r"At 1\.5\d* s 'image.top' shows the picture of 0.00 s"):
+        follow("image.top")

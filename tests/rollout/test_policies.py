@@ -1,6 +1,8 @@
 """Who decides, and whether that fits the robot."""
 
+import re
 import weakref
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -8,7 +10,9 @@ import pytest
 
 from positronic import conventions, keys
 from positronic.client.session import ConnectionLost
-from positronic.commands import ActionStep, CartesianPosition, JointDelta, JointPosition, Reset
+from positronic.commands import ActionStep, ArmAction, CartesianPosition, JointDelta, JointPosition, Reset
+from positronic.embodiments.embodiment import Arm, Embodiment
+from positronic.embodiments.published import FRANKA
 from positronic.errors import ConventionError, PositronicError
 from positronic.hardware.robot import RobotContract
 from positronic.rollout.check import check_chunk, check_policy
@@ -87,6 +91,122 @@ def test_a_chunk_with_an_impossible_step_is_refused_as_a_whole(command, grip, sa
     check_chunk([good, ActionStep.of_one(Reset(), 1.0)], SEVEN)
     with pytest.raises(PositronicError, match=says):
         check_chunk([good, ActionStep.of_one(command, grip, 0.1)], SEVEN)
+
+
+VIPERX = Arm("left", ("waist", "elbow"), lower=(-3.1, None), upper=(3.1, 1.6), ee_frame=None)
+PAIR = Embodiment("pair", (VIPERX, replace(VIPERX, name="right")), {"top": "exterior", "hand": "left_wrist"})
+PAIR_ROBOT = RobotContract(
+    "pair",
+    {
+        VIPERX.key(keys.JOINT_POSITION): (2,),
+        "robot_state.right.q": (2,),
+        "grip.left": (),
+        "grip.right": (),
+        "image.top": (8, 8, 3),
+    },
+    frozenset({JointPosition.kind, Reset.kind}),
+    {},
+    embodiment=PAIR,
+    hint="Or rename.",
+)
+
+
+def trained_for(embodiment, *cameras):
+    return {keys.META_EXPERIMENT: "stacker", keys.META_ROBOT: embodiment.contract(cameras, with_poses=False)}
+
+
+def with_left(**changes):
+    return replace(PAIR, arms=(replace(VIPERX, **changes), PAIR.arms[1]))
+
+
+def test_a_policy_for_the_same_robot_passes():
+    """Whatever else the robot has: a camera that the policy does not use does not count."""
+    check_policy(trained_for(PAIR, "top"), PAIR_ROBOT)
+    check_policy(trained_for(PAIR), PAIR_ROBOT)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "rows"),
+    [
+        (
+            with_left(joints=("elbow", "waist")),
+            ["arm left: joints: the policy has 2: elbow, waist; the robot has 2: waist, elbow"],
+        ),
+        (with_left(joints=("a", "b", "c")), ["arm left: joints: the policy has 3: a, b, c; the robot has 2: waist"]),
+        (with_left(unit="deg"), ["arm left: unit of the joints: the policy has deg; the robot has rad"]),
+        (with_left(gripper=None), ["arm left: gripper: the policy has none; the robot has 0=open 1=closed"]),
+        (
+            replace(PAIR, cameras={"top": "exterior_2"}),
+            ["camera top: the policy has exterior_2; the robot has exterior"],
+        ),
+        (
+            FRANKA,
+            ["arm: joints: the policy has 7: .*; the robot has none", "arm left: joints: the policy has none; the"],
+        ),
+    ],
+)
+def test_a_policy_for_another_robot_is_refused_by_name(theirs, rows):
+    """Order, number, unit, gripper, a camera's role, and arms that the other does not have: both sides are printed."""
+    with pytest.raises(ConventionError, match="'stacker' does not fit the robot 'pair'") as refused:
+        check_policy(trained_for(theirs, "top"), PAIR_ROBOT)
+    assert all(re.search(row, str(refused.value)) for row in rows), str(refused.value)
+    assert str(refused.value).endswith("Or rename.")
+
+
+def test_an_arm_that_is_not_there_is_named_once():
+    """By its joints and gripper; the signals that it would have are not listed as well, a camera's is."""
+    contract = replace(PAIR_ROBOT, signals={keys.JOINT_POSITION: (7,)}, embodiment=FRANKA)
+    meta = trained_for(PAIR) | needing("state.left.joint_position", "image.top")
+    with pytest.raises(ConventionError, match="arm left: joints: the policy has 2") as refused:
+        check_policy(meta, contract)
+    assert "robot_state.left.q" not in str(refused.value)
+    assert "it needs 'image.top'" in str(refused.value)
+
+
+def of_arms(timestamp=0.0, **actions):
+    return ActionStep(
+        {arm: ArmAction(JointPosition(np.array(joints)), grip) for arm, (joints, grip) in actions.items()}, timestamp
+    )
+
+
+REST = ([0.0, 0.0], 0.5)
+
+
+def test_a_step_within_the_limits_passes_and_a_little_beyond_them():
+    """A servo is pulled 0.1 rad beyond its stop at most; a joint without limits turns as far as others."""
+    check_chunk([of_arms(left=REST, right=REST), of_arms(left=([3.19, -4.0], 1.0), right=REST)], PAIR_ROBOT)
+
+
+@pytest.mark.parametrize(
+    ("step", "says"),
+    [
+        (of_arms(left=REST), "Step 1 of 2 .* is for arm left; the robot 'pair' has arm left, arm right"),
+        (of_arms(left=REST, right=REST, third=REST), "is for arm left, arm right, arm third; the robot 'pair' has"),
+        (ActionStep.of_one(Reset(), 0.0), "is for one arm without a name; the robot 'pair' has arm left, arm right"),
+        (
+            of_arms(left=REST, right=([0.0, 0.0], None)),
+            "arm right: it has no 'target_grip.right', and there is a gripper",
+        ),
+        (of_arms(left=([0.0, 1.8], 0.5), right=REST), r"arm left: joint 'elbow' at 1.8 rad, expected -inf to 1.6 rad"),
+        (of_arms(left=REST, right=([-3.3, 0.0], 0.5)), r"arm right: joint 'waist' at -3.3 rad, expected -3.1 to 3.1"),
+        (of_arms(left=REST, right=([0.0] * 3, 0.5)), r"arm right: 2 numbers were expected, found shape \(3,\)"),
+    ],
+)
+def test_a_chunk_that_these_arms_cannot_follow_is_refused_as_a_whole(step, says):
+    """An arm too many or too few, a gripper that is told nothing, and a joint beyond its stop, by name and number."""
+    with pytest.raises(PositronicError, match=says):
+        check_chunk([of_arms(left=REST, right=REST), step], PAIR_ROBOT)
+
+
+def test_the_simulator_is_the_franka(sim_config):
+    """Its contract says so, and refuses a joint that the real arm could not reach either."""
+    from positronic.hardware.sim.robot import sim_contract
+
+    contract = sim_contract(sim_config)
+    check_policy(trained_for(FRANKA, "wrist", "exterior"), contract)
+    stretched = JointPosition(np.array([0.0, 0.0, 0.0, 0.2, 0.0, 1.5, 0.0]))
+    with pytest.raises(PositronicError, match="joint 'joint4' at 0.2 rad, expected -3.072 to -0.0698 rad"):
+        check_chunk([ActionStep.of_one(stretched, 0.0)], contract)
 
 
 def test_a_closed_local_policy_holds_no_model(monkeypatch, point_robot):

@@ -48,7 +48,7 @@ class Stage:
     def reset(self, seed):
         self.done.append(("reset", seed))
 
-    def command(self, command, target_grip):
+    def command(self, command, target_grip, arm=""):
         self.done.append((type(command), target_grip))
 
     def advance(self, until_ns):
@@ -75,6 +75,20 @@ def test_commands_come_back_in_order_of_time(episode):
         CartesianPosition,
     ]
     assert [one.target_grip for one in played] == pytest.approx([0.0, 0.1, 0.2, 0.3])
+
+
+def test_commands_of_two_arms_come_back_with_their_arms(tmp_path):
+    """At one moment, arm after arm; an arm without a gripper has none."""
+    with DatasetWriter(tmp_path / "rollouts").new_episode() as writer:
+        for k in range(2):
+            writer.append("robot_commands.left.joints", np.ones(6), k * STEP_NS)
+            writer.append("target_grip.left", 0.5, k * STEP_NS)
+            writer.append("robot_commands.right.pose", np.ones(7), k * STEP_NS)
+    played = recorded_commands(open_dataset(tmp_path / "rollouts")[0])
+    assert [(one.time_ns, one.arm, one.target_grip) for one in played] == [
+        *[(0, "left", 0.5), (0, "right", None)],
+        *[(STEP_NS, "left", 0.5), (STEP_NS, "right", None)],
+    ]
 
 
 def test_running_again_repeats_commands_at_their_own_times(episode):

@@ -31,11 +31,12 @@ def make_recipe(**changes):
     return build(CodecConfig(**codec), ModalityConfig([32, 32], COLUMNS))
 
 
-def make_checkpoint(experiment, step, **toy):
-    """A checkpoint of the toy vendor; keyword arguments go into its ``toy.json``."""
+def make_checkpoint(experiment, step, recipe=None, **toy):
+    """A checkpoint of the toy vendor; further keyword arguments go into its ``toy.json``."""
+    recipe = recipe or make_recipe()
     with writing_checkpoint(experiment, step) as folder:
         (folder / "toy.json").write_text(json.dumps(toy))
-        write_info(folder, {"vendor": "toy", "recipe": make_recipe().to_dict(), "training": {"backend": "native"}})
+        write_info(folder, {"vendor": "toy", "recipe": recipe.to_dict(), "training": {"backend": "native"}})
 
 
 def observation(**changes):

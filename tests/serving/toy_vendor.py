@@ -1,7 +1,7 @@
 """A vendor of numpy alone, for a real server without torch: ``python toy_vendor.py <settings as JSON>``.
 
-A checkpoint's ``toy.json`` may say the predicted ``grip``, a ``fault`` to raise while loading, and a ``fifo``: if it
-exists, loading goes on when something is written into it.
+A checkpoint's ``toy.json`` may say the predicted ``grip``, that the whole state is to be repeated (``echo``), a
+``fault`` to raise while loading, and a ``fifo``: if it exists, loading goes on when something is written into it.
 """
 
 import json
@@ -25,10 +25,10 @@ LOST_TORCH = SimpleNamespace(cuda=SimpleNamespace(is_initialized=lambda: True, s
 
 
 class ToyModel:
-    """Moves nowhere: each step repeats the observed pose, with the checkpoint's own grip."""
+    """Moves nowhere: each step repeats the observed pose, with the checkpoint's own grip; or the state (``echo``)."""
 
-    def __init__(self, grip=0.25):
-        self.grip = grip
+    def __init__(self, grip=0.25, echo=False):
+        self.grip, self.echo = grip, echo
         self.batches = []
 
     def predict(self, observations):
@@ -43,7 +43,11 @@ class ToyModel:
         return [self._chunk(o["observation.state"]) for o in observations]
 
     def _chunk(self, state):
-        return np.tile(np.append(state[:7], np.float32(self.grip)), (CHUNK, 1))
+        return (
+            np.tile(state, (CHUNK, 1))
+            if self.echo
+            else np.tile(np.append(state[:7], np.float32(self.grip)), (CHUNK, 1))
+        )
 
 
 def load_model(vendor, checkpoint, device, backend="native"):
@@ -52,7 +56,7 @@ def load_model(vendor, checkpoint, device, backend="native"):
         raise PositronicError(toy["fault"])
     if "fifo" in toy and Path(toy["fifo"]).exists():
         Path(toy["fifo"]).read_text()
-    return ToyModel(toy.get("grip", 0.25))
+    return ToyModel(toy.get("grip", 0.25), toy.get("echo", False))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ class ReplayConfig(HardwareConfig):
     episode: which one, counted from 0; rollout i plays episode + i
     layout: local is one root, local_all a tree of roots
     gripper_open: what the recording says when the gripper is open: 0 or 1
+    aliases: name to offer -> recorded signal, as for the dataset that the policy was trained on
     storage: how to reach a path that is a URI
     """
 
@@ -27,4 +28,5 @@ class ReplayConfig(HardwareConfig):
     episode: int = between(0, default=0)
     layout: str = one_of("local", "local_all", default="local")
     gripper_open: float = one_of(0.0, 1.0, default=0.0)
+    aliases: dict[str, str] = field(default_factory=dict)
     storage: StorageConfig = field(default_factory=StorageConfig)

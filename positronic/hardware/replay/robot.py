@@ -7,6 +7,8 @@ recorded for that moment. So a policy can be compared with a recording without a
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,21 +16,39 @@ from numpy.typing import NDArray
 
 from positronic import conventions, geometry, keys
 from positronic.commands import CartesianPosition, Command, JointDelta, JointPosition
-from positronic.errors import PositronicError
+from positronic.errors import PositronicError, did_you_mean, listing
 from positronic.hardware.replay.config import ReplayConfig
-from positronic.hardware.robot import RobotContract
+from positronic.hardware.robot import RobotContract, arms_of
 from positronic.raw.dataset import Dataset, open_dataset
 from positronic.raw.decoder import Decoder
 from positronic.raw.episode import Episode
 from positronic.raw.timeline import index_at
 from positronic.raw.video import VideoSignal
 
+ALIAS_HINT = "A signal that goes by another name in the recording: 'hardware.aliases={<name>: <recorded name>}'."
 PLAYED = {  # command -> signals to compare it with, best first: measured ones if commands were not recorded
     CartesianPosition.kind: (keys.COMMAND_POSE, keys.EE_POSE),
     JointPosition.kind: (keys.COMMAND_JOINTS, keys.JOINT_POSITION),
     JointDelta.kind: (keys.COMMAND_JOINT_DELTAS,),
 }
 PLAYED_GRIP = (keys.TARGET_GRIP, keys.GRIP)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """The recording's signals that one arm is compared with: ``commands`` by kind, and ``grip``, if there is one."""
+
+    commands: Mapping[str, str]
+    grip: str | None
+
+    @classmethod
+    def of(cls, arm: str, present: Collection[str]) -> Recorded:
+        commands = {kind: name for kind, plain in PLAYED.items() if (name := _first(plain, arm, present))}
+        return cls(commands, _first(PLAYED_GRIP, arm, present))
+
+    @property
+    def signals(self) -> list[str]:
+        return [*self.commands.values(), *([self.grip] if self.grip else [])]
 
 
 class ReplayRobot:
@@ -55,11 +75,12 @@ class ReplayRobot:
         self.close()
         self._episode = _episode(self._dataset, self.config.episode + seed)
         present = self._episode.signals
+        _require_aliases(self._episode)
         self._measured = [name for name in present if _is_measured(name)]
-        self._references = {kind: found for kind, names in PLAYED.items() if (found := _first(names, present))}
-        self._grip = _first(PLAYED_GRIP, present)
         self._decoders = {name: self._open_camera(present[name]) for name in self._measured if _is_camera(name)}
-        used = {*self._measured, *self._references.values(), *([self._grip] if self._grip else [])}
+        arms = arms_of(self._episode.embodiment, present)
+        self._recorded = {arm: Recorded.of(arm, present) for arm in arms}
+        used = {*self._measured, *(name for recorded in self._recorded.values() for name in recorded.signals)}
         self._episode.validate(used)  # a policy is not compared with a damaged recording
         self._start_ns = self._episode.start_of(used)
         self.duration_ns = self._episode.last_of(used) - self._start_ns
@@ -77,13 +98,14 @@ class ReplayRobot:
         found = {name: times[index_at(times, [now_ns], name)[0]] for name, times in stamps.items()}
         return {name: int(time_ns) - self._start_ns for name, time_ns in found.items()}
 
-    def command(self, command: Command, target_grip: float) -> None:
-        """Compare with what was commanded at this moment of the recording; see ``metrics``."""
-        self.contract.require_command(command)
-        recorded = self._value(self._references[command.kind])
-        self._errors = command_errors(command, recorded)
-        if self._grip:
-            self._errors[keys.REPLAY_GRIP_ERROR] = float(abs(target_grip - self._value(self._grip)))
+    def command(self, command: Command, target_grip: float | None, arm: str = "") -> None:
+        """Compare with what the arm was commanded at this moment of the recording; see ``metrics``."""
+        self.contract.require_command(command, arm)
+        recorded = self._recorded[arm]
+        errors = command_errors(command, self._value(recorded.commands[command.kind]))
+        if recorded.grip and target_grip is not None:
+            errors[keys.REPLAY_GRIP_ERROR] = float(abs(target_grip - self._value(recorded.grip)))
+        self._errors[arm] = {keys.of_arm(name, arm): error for name, error in errors.items()}
 
     def advance(self, until_ns: int) -> None:
         """Let time pass. Raises PositronicError when ``until_ns`` is in the past."""
@@ -92,8 +114,9 @@ class ReplayRobot:
         self._time_ns = until_ns
 
     def metrics(self) -> dict[str, float]:
-        """How far the current command is from the recorded one (``replay.*``); empty before the first command."""
-        return dict(self._errors)
+        """How far the current commands are from the recorded ones (``replay.*``, with several arms ``replay.left.*``);
+        empty before the first command."""
+        return {name: error for errors in self._errors.values() for name, error in errors.items()}
 
     def statics(self) -> dict[str, Any]:
         """The recorded task, and which recording this is."""
@@ -106,10 +129,16 @@ class ReplayRobot:
         self._cameras.close()
 
     def _describe(self) -> RobotContract:
-        signals = {name: self._episode[name].shape for name in self._measured}
-        meanings = conventions.MEASURED | dict.fromkeys(self._decoders, conventions.IMAGE)
-        described = {name: str(meaning) for name, meaning in meanings.items()}
-        return RobotContract(self.config.name, signals, frozenset(self._references), described)
+        meanings = {name: conventions.MEASURED.get(keys.split_arm(name)[0]) for name in self._measured}
+        meanings |= dict.fromkeys(self._decoders, conventions.IMAGE)
+        return RobotContract(
+            self.config.name,
+            signals={name: self._episode[name].shape for name in self._measured},
+            commands=frozenset.intersection(*(frozenset(recorded.commands) for recorded in self._recorded.values())),
+            conventions={name: str(meaning) for name, meaning in meanings.items() if meaning},
+            embodiment=self._episode.embodiment,
+            hint=ALIAS_HINT,
+        )
 
     def _open_camera(self, signal: VideoSignal) -> Decoder:
         return self._cameras.enter_context(signal.decoder())
@@ -152,7 +181,7 @@ def angle_between(a_wxyz: NDArray[np.floating], b_wxyz: NDArray[np.floating]) ->
 
 def _open(config: ReplayConfig) -> Dataset:
     try:
-        return open_dataset(config.path, config.layout, config.gripper_open, storage=config.storage)
+        return open_dataset(config.path, config.layout, config.gripper_open, config.aliases, storage=config.storage)
     except PositronicError as error:  # that message calls the path by its name in the dataset group
         raise PositronicError(str(error).replace("dataset.", "hardware.")) from None
 
@@ -171,8 +200,19 @@ def _is_camera(name: str) -> bool:
 
 
 def _is_measured(name: str) -> bool:
-    return name == keys.GRIP or name.startswith(keys.MEASURED_PREFIX) or _is_camera(name)
+    return keys.split_arm(name)[0] == keys.GRIP or name.startswith(keys.MEASURED_PREFIX) or _is_camera(name)
 
 
-def _first(names: tuple[str, ...], present: object) -> str | None:
+def _first(plain: tuple[str, ...], arm: str, present: Collection[str]) -> str | None:
+    names = [keys.of_arm(name, arm) for name in plain]
     return next((name for name in names if name in present), None)
+
+
+def _require_aliases(episode: Episode) -> None:
+    recorded = episode.signals.sources
+    for name, source in episode.naming.aliases.items():
+        if source not in recorded:
+            raise PositronicError(
+                f"hardware.aliases={{{name}: {source}}}: {episode.path} has no signal '{source}'."
+                f"{did_you_mean(source, recorded)} Recorded: {listing(recorded)}."
+            )

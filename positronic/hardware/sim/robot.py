@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from positronic import conventions, geometry, keys
 from positronic.commands import CartesianPosition, Command, JointDelta, JointPosition, Reset
+from positronic.embodiments.published import FRANKA
 from positronic.errors import PositronicError
 from positronic.hardware.robot import RobotContract
 from positronic.hardware.sim import panda
@@ -104,14 +105,14 @@ class SimRobot:
                 observation[key] = self._cameras.render(self.data, camera, height, width)
         return observation
 
-    def command(self, command: Command, target_grip: float) -> None:
+    def command(self, command: Command, target_grip: float | None, arm: str = "") -> None:
         """Make a command current from now on.
 
         Cartesian targets are clamped into the workspace, joint targets to the joint limits, ``target_grip`` to 0..1; a
         target out of reach is approached as far as it goes. Raises PositronicError for an unknown kind or a wrong size.
         """
-        self.contract.require_command(command)
-        if not np.isfinite(target_grip):
+        self.contract.require_command(command, arm)
+        if target_grip is None or not np.isfinite(target_grip):
             raise PositronicError(f"target_grip: expected a number from 0 (open) to 1 (closed), found {target_grip}.")
         joints = np.clip(self._target_joints(command), panda.JOINT_LOW, panda.JOINT_HIGH)
         opening = panda.MAX_OPENING * (1 - float(np.clip(target_grip, 0, 1)))
@@ -191,6 +192,7 @@ def sim_contract(config: SimConfig) -> RobotContract:
         commands=frozenset(kind.kind for kind in (CartesianPosition, JointPosition, JointDelta, Reset)),
         conventions={key: str(meaning) for key, meaning in meanings.items()},
         scores=SCORES,
+        embodiment=FRANKA,
     )
 
 
