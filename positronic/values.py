@@ -9,7 +9,7 @@ import dataclasses
 import math
 import re
 import typing
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from hydra.core.override_parser.types import Override
@@ -28,6 +28,7 @@ from positronic.vendors import registry
 DATASET_STAGES = ("convert", "stats", "train")  # where a codec stands for a dataset that is baked with it
 OF_ANOTHER = re.compile(r"\$\{\s*[A-Za-z_][\w.]*\s*\}")
 WORKERS = ("num_workers", "driver.num_workers")
+COLUMNS = "modality.columns"
 # What a value of each type looks like, and its name.
 KINDS: dict[Any, tuple[Callable[[str], Any], str]] = {
     int: (re.compile(r"[+-]?\d+").fullmatch, "a whole number"),
@@ -39,6 +40,7 @@ KINDS: dict[Any, tuple[Callable[[str], Any], str]] = {
 def check_kinds(parsed: Sequence[Override]) -> None:
     """Raise PositronicError when a typed value is of another kind than its parameter: ``1e4`` is no whole number."""
     for override in parsed:
+        _check_columns(override)
         found = parameters(STAGES, override.key_or_group)
         value = override.value()
         if found and not override.is_sweep_override() and not any(fits(parameter, value) for parameter in found):
@@ -49,6 +51,23 @@ def check_kinds(parsed: Sequence[Override]) -> None:
                 f"{key}={{}} changes nothing: what is typed is added to the values that are there. Type "
                 f"{key}.<name>=<value> for each that is to be another."
             )
+
+
+def _check_columns(override: Override) -> None:
+    """Columns are lists of features under names with dots, which Hydra would take for parts of the key."""
+    key, value = override.key_or_group, override.value()
+    if key.startswith(f"{COLUMNS}."):
+        raise _columns_expected(f"{key}={value}", {key.removeprefix(f"{COLUMNS}."): value})
+    if key == COLUMNS and isinstance(value, dict) and not all(isinstance(each, list) for each in value.values()):
+        raise _columns_expected(override.input_line or key, value)
+
+
+def _columns_expected(typed: str, columns: Mapping[Any, Any]) -> PositronicError:
+    lists = {name: value if isinstance(value, list) else [value] for name, value in columns.items()}
+    meant = ", ".join(f"{name}: [{', '.join(map(str, features))}]" for name, features in lists.items())
+    return PositronicError(
+        f"{typed}: expected columns with their features, as a mapping. Type '{COLUMNS}={{{meant}}}'."
+    )
 
 
 def fits(parameter: Parameter, value: Any) -> bool:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
+from positronic import keys
 from positronic.codecs.codec import Codec
 from positronic.embodiments.embodiment import Arm, Embodiment, differing_rows
-from positronic.embodiments.published import FRANKA, with_joints
+from positronic.embodiments.published import FRANKA, RECORDED, with_joints
+from positronic.errors import listing
 from positronic.raw.dataset import Dataset
 from positronic.raw.episode import Episode
 from positronic.raw.faults import BadEpisode
@@ -21,6 +25,38 @@ def recorded_embodiment(dataset: Dataset) -> Embodiment:
         return FRANKA
     first = dataset[0]
     return first.embodiment or with_joints(first.joint_names)
+
+
+def recorded_cameras(signals: Iterable[str]) -> list[str]:
+    """Names of the cameras among these signals."""
+    return sorted(name.removeprefix(keys.IMAGE_PREFIX) for name in signals if name.startswith(keys.IMAGE_PREFIX))
+
+
+def with_cameras(embodiment: Embodiment, recorded: Sequence[str]) -> str:
+    """What to type so that a codec takes these cameras, in recordings that do not say which robot they are of."""
+    unknown = [camera for camera in recorded if camera not in embodiment.cameras]
+    images = f"codec.images=[{','.join(recorded)}]"
+    if not unknown:
+        return images
+    known = embodiment if embodiment.name != RECORDED else None
+    # A role that no other camera has, and whose column is no vendor's slot: those are called left and side.
+    roles = ", ".join(f"{camera}: {camera}_view" for camera in unknown)
+    return f"embodiment={known.name if known else '<robot>'} 'embodiment.cameras={{{roles}}}' {images}"
+
+
+def cameras_left_out(dataset: Dataset, codec: Codec) -> str | None:
+    """A sentence on cameras that were recorded and that the robot does not have, as far as it is known; None without
+    any. Recordings that say which robot they are of have none."""
+    if not len(dataset) or says_robot(dataset):
+        return None
+    recorded = recorded_cameras(dataset[0].signals)
+    unknown = [camera for camera in recorded if camera not in codec.embodiment.cameras]
+    if not unknown or not set(codec.cameras) <= set(recorded):  # what is missing is refused with the same advice
+        return None
+    return (
+        f"Left out: {listing(unknown)}, as embodiment={codec.embodiment.name} has the cameras "
+        f"{listing(codec.embodiment.cameras)}. To take all: {with_cameras(codec.embodiment, recorded)}."
+    )
 
 
 def says_robot(dataset: Dataset) -> bool:

@@ -3,12 +3,13 @@ then."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from positronic.bake.robot import recorded_cameras, with_cameras
 from positronic.codecs.codec import Codec
 from positronic.errors import PositronicError, did_you_mean, listing
 from positronic.raw.dataset import Dataset
@@ -112,9 +113,17 @@ def _no_signal(dataset: Dataset, codec: Codec, missing: Sequence[str]) -> Positr
     if signals is None:
         return PositronicError(f"No episode of {dataset.root} ({len(dataset)} in all) has any signal.")
     hint = remedy(missing[0], signals, _sizes(codec).get(missing[0]))
+    cameras = _cameras_hint(codec, signals) if set(missing) <= {image.signal for image in codec.images} else ""
     return PositronicError(
-        f"Codec '{codec.name}' needs {names}, which no episode of {dataset.root} has.{hint} Or choose another codec=..."
+        f"Codec '{codec.name}' needs {names}, which no episode of {dataset.root} has.{hint}{cameras} Or choose another "
+        "codec=..."
     )
+
+
+def _cameras_hint(codec: Codec, signals: Iterable[str]) -> str:
+    """What to type for the cameras that were recorded, where others are missing."""
+    recorded = recorded_cameras(signals)
+    return f" Or take the cameras that were recorded: {with_cameras(codec.embodiment, recorded)}." if recorded else ""
 
 
 def _require_fitting(dataset: Dataset, codec: Codec, name: str) -> None:

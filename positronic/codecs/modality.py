@@ -129,37 +129,84 @@ def _by_role(codec: Codec, config: ModalityConfig, named: Mapping[str, list[Feat
     """A column for each camera that has none by name, by the camera's role."""
     if not config.cameras and config.other_cameras is None:
         return []
-    placed = {source.name for sources in named.values() for source in sources}
-    columns: dict[str, Feature] = {}
+    images = [(name, source) for name, sources in named.items() for source in sources]
+    columns = {name: source for name, source in images if isinstance(source, ImageFeature)}
+    _require_slots(config, columns)
+    placed, by_name = list(columns.values()), set(columns)
     for image in codec.images:
-        if image.name in placed:
+        if image in placed:
             continue
         name = _slot(codec, config, image)
-        there = [columns[name]] if name in columns else named.get(name, [])
-        if there:
-            both = f"{there[0].name} and {image.name}"
-            raise PositronicError(f"Two features would go to column '{name}': {both}. Name one: {_how(image)}.")
+        if name is None:
+            raise _no_slot(codec, config, image)
+        if name in columns:
+            raise _same_slot(codec, config, name, [columns[name], image])
         columns[name] = image
-    return [Column(name, (feature,)) for name, feature in columns.items()]
+    return [Column(name, (image,)) for name, image in columns.items() if name not in by_name]
 
 
-def _slot(codec: Codec, config: ModalityConfig, image: ImageFeature) -> str:
-    camera = image.name.removeprefix(keys.IMAGE_PREFIX)
-    role = codec.embodiment.cameras[camera]
+def _slot(codec: Codec, config: ModalityConfig, image: ImageFeature) -> str | None:
+    """The column of the camera's role; None if the vendor's model takes no camera in it."""
+    role = codec.embodiment.cameras[_camera(image)]
     if role in config.cameras:
         return config.cameras[role]
-    if config.other_cameras is not None:
-        return config.other_cameras.replace("{role}", role)
-    slots = listing(config.cameras)
-    raise PositronicError(
-        f"Camera '{camera}' of embodiment={codec.embodiment.name} is in the role '{role}', and this vendor's model "
-        f"takes {len(set(config.cameras.values()))} cameras, in the roles {slots}. Leave it out by naming the others, "
-        f"codec.images=[...], or give it a column: {_how(image)}."
+    return None if config.other_cameras is None else config.other_cameras.replace("{role}", role)
+
+
+def _camera(image: ImageFeature) -> str:
+    return image.name.removeprefix(keys.IMAGE_PREFIX)
+
+
+def _require_slots(config: ModalityConfig, named: Mapping[str, ImageFeature]) -> None:
+    """A camera that was given a column by name must be where the vendor's model looks."""
+    for column, image in named.items():
+        if config.other_cameras is None and column not in config.cameras.values():
+            hint = did_you_mean(column, config.cameras.values())
+            raise PositronicError(
+                f"modality.columns={{{column}: [{image.name}]}}: this vendor's model takes {_slots(config)}.{hint}"
+            )
+
+
+def _slots(config: ModalityConfig) -> str:
+    """How many cameras the vendor's model takes, the columns that it reads, and in which roles."""
+    columns = _distinct(config)
+    roles = [" or ".join(role for role in config.cameras if config.cameras[role] == column) for column in columns]
+    listed = ", ".join(f"{column} ({role})" for column, role in zip(columns, roles, strict=True))
+    return f"{len(columns)} cameras, {listed}"
+
+
+def _distinct(config: ModalityConfig) -> list[str]:
+    return list(dict.fromkeys(config.cameras.values()))
+
+
+def _no_slot(codec: Codec, config: ModalityConfig, image: ImageFeature) -> PositronicError:
+    camera = _camera(image)
+    return PositronicError(
+        f"Camera '{camera}' of embodiment={codec.embodiment.name} is in the role '{codec.embodiment.cameras[camera]}', "
+        f"and this vendor's model takes {_slots(config)}. {_ways_out(codec, config, image)}"
     )
 
 
-def _how(image: ImageFeature) -> str:
-    return f"'modality.columns={{<column>: [{image.name}]}}'"
+def _same_slot(codec: Codec, config: ModalityConfig, column: str, both: Sequence[ImageFeature]) -> PositronicError:
+    names = listing([_camera(image) for image in both])
+    return PositronicError(
+        f"Cameras {names} of embodiment={codec.embodiment.name} would both go to column '{column}'. "
+        f"{_ways_out(codec, config, both[-1])}"
+    )
+
+
+def _ways_out(codec: Codec, config: ModalityConfig, image: ImageFeature) -> str:
+    """What to type about a camera without a column: leave it out, or give it one that is free."""
+    others = ",".join(camera for camera in codec.cameras if camera != _camera(image))
+    left_out = f"Leave out {_camera(image)}: codec.images=[{others}]."
+    by_name = {column for column, sources in config.columns.items() for name in sources if name in codec.features}
+    taken = by_name | {_slot(codec, config, other) for other in codec.images if other != image}
+    names = [] if config.other_cameras is None else [_camera(image), f"{_camera(image)}_2"]
+    new = [(config.other_cameras or "").replace("{role}", name) for name in names]
+    free = [column for column in (*_distinct(config), *new) if column not in taken]
+    if not free:
+        return left_out
+    return f"{left_out} Or give it a column that is free: 'modality.columns={{{free[0]}: [{image.name}]}}'."
 
 
 def _columns(codec: Codec, config: ModalityConfig, name: str, sources: list[Feature]) -> list[Column]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from positronic.embodiments.embodiment import Arm, Embodiment
 
+RECORDED = "recorded"  # the name of a robot of which the joints' names are all that is known
 FRANKA = Embodiment(
     name="franka",
     arms=(
@@ -31,4 +32,4 @@ def with_joints(names: Sequence[str] | None) -> Embodiment:
     if names is None or tuple(names) == franka.joints:
         return FRANKA
     arm = replace(franka, joints=tuple(names), lower=None, upper=None, max_speed=None)
-    return replace(FRANKA, name="recorded", arms=(arm,), description="A robot of which the joints' names are known.")
+    return replace(FRANKA, name=RECORDED, arms=(arm,), description="A robot of which the joints' names are known.")

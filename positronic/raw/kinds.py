@@ -6,7 +6,7 @@ An alias renames and converts nothing: poses under the name of joints would be b
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -62,6 +62,18 @@ def kind_of(name: str) -> Kind | None:
     """What a signal of this name holds; None for a name that is not a published one."""
     name = current_name(name)
     return next((kind for pattern, kind in KINDS.items() if re.fullmatch(pattern, name)), None)
+
+
+def codec_for(signals: Iterable[str]) -> dict[str, str]:
+    """What to type so that recordings of these signals can be converted; nothing where a vendor's default fits, which
+    is for commanded poses."""
+    plain = {keys.split_arm(name)[0] for name in signals}
+    commanded = keys.TARGET_GRIP in plain or keys.GRIP not in plain
+    if commanded and {keys.COMMAND_POSE, keys.EE_POSE} <= plain:
+        return {}
+    if commanded and {keys.COMMAND_JOINTS, keys.JOINT_POSITION} <= plain:
+        return {"codec": "joints_cmd"}
+    return {"codec": "ee_traj" if keys.EE_POSE in plain else "joints_traj"}
 
 
 def require_same_kinds(aliases: Mapping[str, str]) -> None:

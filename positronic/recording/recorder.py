@@ -22,6 +22,7 @@ from positronic import keys
 from positronic.embodiments.embodiment import Embodiment, require_same_embodiment
 from positronic.errors import PositronicError, listing
 from positronic.raw.episode import Episode
+from positronic.raw.kinds import codec_for
 from positronic.raw.layout import episode_paths, is_finished, numbered_subdirs, remove_unfinished
 from positronic.raw.plausible import MIN_EPISODE_NS
 from positronic.raw.timeline import NS_PER_SEC
@@ -37,7 +38,6 @@ from positronic.utils.memory import available_bytes
 from positronic.utils.processes import interruptible
 
 FRAMES_HELD = 30
-JOINTS_CODEC = "joints_cmd"
 MIB = 1 << 20
 
 
@@ -173,14 +173,8 @@ class Recorder:
         dropped = f"; {self.dropped} dropped" if self.dropped else ""
         if not any(map(is_finished, episode_paths(self.root))):
             return f"{count}{dropped}. Nothing is in {self.root}."
-        following = command("convert", {"dataset": "local", "dataset.path": str(self.root)} | self._codec())
+        following = command("convert", {"dataset": "local", "dataset.path": str(self.root)} | codec_for(self.signals))
         return "\n".join([f"{count}{dropped}", f"  dataset: {self.root}", f"  next:    {following}"])
-
-    def _codec(self) -> dict[str, str]:
-        """The codec of robots that are told joints; a vendor's default is for those that are told poses."""
-        plain = {keys.split_arm(name)[0] for name in self.signals}
-        is_joints = keys.COMMAND_JOINTS in plain and keys.COMMAND_POSE not in plain
-        return {"codec": JOINTS_CODEC} if is_joints else {}
 
 
 class RecordedEpisode:

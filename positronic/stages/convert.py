@@ -77,7 +77,7 @@ def run(config: Convert) -> Baked:
 
     from positronic.bake.convert import BakeOptions, bake
     from positronic.bake.progress import Bar
-    from positronic.bake.robot import recorded_embodiment, says_robot
+    from positronic.bake.robot import cameras_left_out, recorded_embodiment, says_robot
     from positronic.codecs.build import build
     from positronic.embodiments.embodiment import typed_embodiment
     from positronic.raw.dataset import open_from_config
@@ -98,6 +98,9 @@ def run(config: Convert) -> Baked:
     recipe = build(config.codec, config.modality, embodiment=robot or recorded_embodiment(dataset))
     if config.fps is not None:
         recipe = recipe.at_fps(config.fps)
+    left_out = cameras_left_out(dataset, recipe.codec)
+    if left_out is not None and config.codec.images is None:
+        console.print(left_out, highlight=False, soft_wrap=True, markup=False)
     options = BakeOptions(
         vendor=config.vendor.name,
         dataset_format=config.dataset_format,

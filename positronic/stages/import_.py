@@ -212,9 +212,8 @@ def _summary(result: Imported) -> Table:
 
 
 def _next(result: Imported) -> str:
-    from positronic import keys
+    from positronic.raw.kinds import codec_for
     from positronic.utils.command_line import command
 
     place = {"dataset": "local", "dataset.path": result.path}
-    poses = any(keys.split_arm(key)[0] == keys.EE_POSE for key in result.mapping.signals)
-    return f"  next:    {command('convert', place if poses else place | {'codec': 'joints_cmd'})}"
+    return f"  next:    {command('convert', place | codec_for(result.mapping.signals))}"

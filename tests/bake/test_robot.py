@@ -1,5 +1,8 @@
 """Which robot an episode is of: what it says is held against what is baked, and what it does not say is not guessed."""
 
+import re
+import shlex
+
 import numpy as np
 import pytest
 
@@ -91,3 +94,48 @@ def test_the_arms_of_two_recordings_must_have_the_same_names(record, convert):
     record(robot(("left", "other")), arms=("left", "other"))
     with pytest.raises(PositronicError, match=r"arm right: joints: it has none"):
         convert()
+
+
+def filmed(tmp_path, *cameras):
+    """A folder with one episode of a robot that it does not name, which was filmed by these cameras."""
+    with DatasetWriter(tmp_path / "filmed").new_episode() as episode:
+        for tick in range(16):
+            stamp = tick * 10**9 // 15
+            for name in (keys.EE_POSE, keys.COMMAND_POSE):
+                episode.append(name, np.array([0.3 + 0.01 * tick, 0, 0.2, 0, 1, 0, 0]), stamp)
+            for name in (keys.GRIP, keys.TARGET_GRIP):
+                episode.append(name, tick / 16, stamp)
+            for camera in cameras:
+                episode.append(keys.IMAGE_PREFIX + camera, np.full((16, 16, 3), 40 + 4 * tick, np.uint8), stamp)
+    return tmp_path / "filmed"
+
+
+def bake(folder, *typed, name="baked"):
+    place = ["dataset=local", f"dataset.path={folder}", f"output_dir={folder.parent / name}"]
+    return run(positronic.compose(["stage=convert", *place, "num_workers=1", "modality.image_size=[32,32]", *typed]))
+
+
+@pytest.mark.parametrize("cameras", [("wrist",), ("top", "left", "right", "wrist"), ("front",)])
+def test_the_refusal_of_a_missing_camera_says_what_to_type_for_those_that_there_are(tmp_path, cameras):
+    """One camera or four, with our names or others: typed, it bakes exactly these."""
+    folder = filmed(tmp_path, *cameras)
+    with pytest.raises(PositronicError) as refused:
+        bake(folder)
+    (advice,) = re.findall(r"Or take the cameras that were recorded: (.*?)\. Or choose", str(refused.value))
+    bake(folder, *shlex.split(advice))
+    baked = positronic.open_baked(tmp_path / "baked")
+    assert {column.sources[0].name for column in baked.recipe.modality.image_columns} == {f"image.{c}" for c in cameras}
+
+
+def test_cameras_that_are_left_out_are_named_with_how_to_take_them(tmp_path, capfd):
+    """Where the recording does not say its robot, whose cameras would be all of them."""
+    folder = filmed(tmp_path, "wrist", "exterior", "top")
+    bake(folder)
+    said = capfd.readouterr().err
+    assert "Left out: top, as embodiment=franka has the cameras exterior, wrist. To take all: " in said
+    (advice,) = re.findall(r"To take all: (.*)\.\n", said)
+    bake(folder, *shlex.split(advice), name="all")
+    assert "Left out" not in capfd.readouterr().err
+    assert len(positronic.open_baked(tmp_path / "all").recipe.modality.image_columns) == 3
+    bake(folder, "codec.images=[wrist,exterior]", name="two")
+    assert "Left out" not in capfd.readouterr().err

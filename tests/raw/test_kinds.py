@@ -6,7 +6,16 @@ import pytest
 from positronic import keys
 from positronic.errors import PositronicError
 from positronic.raw.dataset import open_dataset
-from positronic.raw.kinds import JOINTS, PICTURES, POSE, kind_of, looks_like_poses, remedy, require_same_kinds
+from positronic.raw.kinds import (
+    JOINTS,
+    PICTURES,
+    POSE,
+    codec_for,
+    kind_of,
+    looks_like_poses,
+    remedy,
+    require_same_kinds,
+)
 
 
 @pytest.mark.parametrize(
@@ -67,3 +76,21 @@ def test_the_joints_of_one_arm_never_stand_in_for_those_of_another(record):
     episode = record(**{"robot_state.left.q": np.zeros(6), "arm.angles": np.zeros(6)})
     found = remedy("robot_state.right.q", episode.signals, 6)
     assert "dataset.aliases={robot_state.right.q: arm.angles}" in found
+
+
+@pytest.mark.parametrize(
+    ("signals", "typed"),
+    [
+        ((keys.EE_POSE, keys.COMMAND_POSE, keys.GRIP, keys.TARGET_GRIP), {}),
+        ((keys.JOINT_POSITION, keys.EE_POSE, keys.COMMAND_JOINTS), {"codec": "joints_cmd"}),
+        (
+            ("robot_state.left.q", "robot_commands.left.joints", "grip.left", "target_grip.left"),
+            {"codec": "joints_cmd"},
+        ),
+        ((keys.EE_POSE, keys.COMMAND_POSE, keys.GRIP), {"codec": "ee_traj"}),
+        ((keys.JOINT_POSITION, keys.GRIP), {"codec": "joints_traj"}),
+    ],
+)
+def test_recordings_are_converted_by_a_codec_whose_signals_they_have(signals, typed):
+    """Commanded ones before measured ones; without the commanded gripper there is no commanded action."""
+    assert codec_for(signals) == typed
