@@ -1,4 +1,4 @@
-"""Write docs/codecs.md from the configs; ``--check`` only says whether it is up to date.
+"""Write docs/codecs.md and the table of docs/embodiments.md from the configs. ``--check`` writes nothing.
 
 python scripts/make_docs.py [--check]
 """
@@ -13,14 +13,16 @@ from pathlib import Path
 import positronic
 from positronic.codecs.build import Recipe, build
 from positronic.codecs.modality import Column
+from positronic.embodiments.config import FROM_DATA
+from positronic.embodiments.embodiment import Embodiment, build_embodiment
 from positronic.stages.base import Parts
 from positronic.vendors.gr00t.modality import modality_name
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 MODALITIES = REPOSITORY / "conf" / "modality"
-PAGE = REPOSITORY / "docs" / "codecs.md"
+EMBODIMENTS = REPOSITORY / "conf" / "embodiment"
 
-HEAD = """# Codecs
+CODECS_HEAD = """# Codecs
 
 A codec says which raw signals a policy sees, in what order, unit and rotation, and how its outputs become robot
 commands. `conf/codec/<codec>.yaml` is vendor-neutral; `conf/modality/<vendor>/<codec>.yaml` is what a vendor
@@ -46,6 +48,7 @@ sign was changed.
 
 To see a codec's contract with all overrides, type `python run.py stage=convert vendor=... codec=... --cfg job`.
 """
+SHIPPED = "## Those that are shipped\n"
 
 
 def names(directory: Path) -> list[str]:
@@ -97,20 +100,51 @@ def section(vendor: str) -> Iterator[str]:
     yield from (row(vendor, codec) for codec in codecs)
 
 
-def page() -> str:
+def codecs_page() -> str:
     vendors = sorted(path.name for path in MODALITIES.iterdir() if path.is_dir())
     ordered = ["lerobot", *(vendor for vendor in vendors if vendor != "lerobot")]
-    return "\n".join([HEAD.rstrip(), *(line for vendor in ordered for line in section(vendor))]) + "\n"
+    return "\n".join([CODECS_HEAD.rstrip(), *(line for vendor in ordered for line in section(vendor))]) + "\n"
+
+
+def shipped() -> Iterator[str]:
+    yield "| embodiment | arms | gripper of its own software | poses | cameras and roles | control |"
+    yield "|---|---|---|---|---|---|"
+    for path in sorted(EMBODIMENTS.glob("*.yaml")):
+        if path.stem != FROM_DATA:
+            typed = ["stage=convert", "codec=joints_traj", f"embodiment={path.stem}"]  # which all of them have
+            yield robot_row(build_embodiment(positronic.compose(typed).embodiment))
+
+
+def robot_row(robot: Embodiment) -> str:
+    arms = "<br>".join(f"{arm.name + ': ' if arm.name else ''}{', '.join(arm.joints)}" for arm in robot.arms)
+    grippers = dict.fromkeys(arm.gripper for arm in robot.arms)
+    said = "<br>".join(f"{g.open:g} open, {g.closed:g} closed ({g.unit})" if g else "none" for g in grippers)
+    frames = dict.fromkeys((arm.ee_frame, arm.base_frame) for arm in robot.arms)
+    poses = "<br>".join(f"of {tool} in {base}" if tool else "none" for tool, base in frames)
+    cameras = ", ".join(f"{name}: {role}" for name, role in robot.cameras.items())
+    rate = f"{robot.control_fps:g} Hz" if robot.control_fps else "-"
+    return f"| `{robot.name}` | {arms} | {said} | {poses} | {cameras} | {rate} |"
+
+
+def embodiments_page() -> str:
+    """What people wrote, and the table under its last heading."""
+    written, heading, _ = (REPOSITORY / "docs" / "embodiments.md").read_text().partition(SHIPPED)
+    return written + heading + "\n" + "\n".join(shipped()) + "\n"
+
+
+PAGES = {"codecs.md": codecs_page, "embodiments.md": embodiments_page}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing, exit 1 when the page is out of date")
-    text, check = page(), parser.parse_args().check
-    if check and PAGE.read_text() != text:
-        sys.exit(f"{PAGE} is out of date. Type: make docs")
-    if not check:
-        PAGE.write_text(text)
+    parser.add_argument("--check", action="store_true", help="write nothing, exit 1 when a page is out of date")
+    check = parser.parse_args().check
+    for name, page in PAGES.items():
+        path, text = REPOSITORY / "docs" / name, page()
+        if check and path.read_text() != text:
+            sys.exit(f"{path} is out of date. Type: make docs")
+        if not check:
+            path.write_text(text)
 
 
 if __name__ == "__main__":

@@ -15,11 +15,22 @@ PITFALLS = (REPOSITORY / "docs" / "pitfalls.md").read_text()
 GUARDS = re.findall(r"`(tests/\S+\.py)::(\w+)`", PITFALLS)
 
 
-def test_the_codec_page_is_what_the_configs_say():
+def test_the_pages_of_codecs_and_embodiments_are_what_the_configs_say():
     """`make docs` would change nothing."""
     command = [sys.executable, "scripts/make_docs.py", "--check"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_robot_of_the_embodiments_page_is_one(tmp_path):
+    """As it stands there, in a folder of one's own."""
+    page = (REPOSITORY / "docs" / "embodiments.md").read_text()
+    text = re.search(r"```yaml\n# myconf/(embodiment/labarm.yaml)\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "embodiment").mkdir()
+    (tmp_path / text[1]).write_text(text[2])
+    typed = ["stage=convert", "embodiment=labarm", "codec=joints_cmd", "dataset.path=unused"]
+    config = positronic.compose(typed, conf_dir=tmp_path)
+    assert list(config.embodiment.arms["arm"].joints) == ["base", "shoulder", "elbow", "wrist"]
 
 
 @pytest.mark.parametrize(("file", "name"), GUARDS, ids=lambda value: str(value).removeprefix("tests/"))
