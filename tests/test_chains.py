@@ -1,0 +1,105 @@
+"""From a recording to a served policy by the commands that each stage ends with, typed as they are printed."""
+
+import os
+import re
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+import positronic
+from positronic import keys
+from positronic.client.client import InferenceClient
+
+ROOT = Path(__file__).resolve().parents[1]
+CAMERAS = ("cam_high", "cam_left_wrist", "cam_right_wrist")
+TINY = "+debug=tiny modality.image_size=[32,32] fps=10"
+
+
+class Shell:
+    """Types commands in ``folder`` and remembers which one each of them ends with."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def run(self, line):
+        """Type ``line``; the next command, as it is printed."""
+        with self.started(line, subprocess.PIPE) as process:
+            out, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err[-2000:]
+        return re.findall(r"^  next:    (.*)$", out, re.MULTILINE)[-1]
+
+    @contextmanager
+    def started(self, line, output=subprocess.DEVNULL):
+        words = [str(ROOT / word) if word == "run.py" else word for word in shlex.split(line)[1:]]
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        process = subprocess.Popen(
+            [sys.executable, *words], cwd=self.folder, env=environment, stdout=output, stderr=output, text=True
+        )
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.wait(timeout=60)
+
+
+def write_aloha(folder):
+    """Two arms, whose grippers close, and three cameras: a file of ALOHA's layout."""
+    folder.mkdir(parents=True)
+    steps = np.linspace(0, 1, 60)[:, None]
+    arm = np.concatenate([np.repeat(steps, 6, axis=1) - 0.5, 1 - steps], axis=1)
+    with h5py.File(folder / "episode_0.hdf5", "w") as file:
+        file.attrs.update(sim=True, compress=False)
+        file["observations/qpos"] = np.concatenate([arm, 0.5 * arm], axis=1)
+        file["observations/qvel"] = np.zeros((60, 14))
+        file["action"] = np.concatenate([arm, 0.5 * arm], axis=1)
+        for number, camera in enumerate(CAMERAS):
+            levels = (60 * number + 2 * np.arange(60))[:, None, None, None]
+            file[f"observations/images/{camera}"] = np.broadcast_to(levels, (60, 32, 32, 3)).astype(np.uint8)
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def served_and_played(shell, convert, raw):
+    """Type ``convert`` and what follows from it, up to the server, and let it play the recording. The rollout."""
+    serve, port = shell.run(shell.run(f"{convert} {TINY}")), free_port()
+    assert serve.startswith("python run.py stage=serve checkpoints_dir=")
+    with shell.started(f"{serve} server.host=127.0.0.1 server.port={port}"):
+        with InferenceClient("127.0.0.1", port).session():  # when it is ready
+            pass
+        policy = f"policy.host=127.0.0.1 policy.port={port} output_dir=rollouts"
+        driver = "driver.num_episodes=1 driver.simulation_time=0.8 driver.save_videos=0"
+        shell.run(f"python run.py stage=infer hardware=replay hardware.path={raw} {policy} {driver}")
+    (rollout,) = positronic.open_raw(shell.folder / "rollouts")
+    return rollout
+
+
+def test_two_arms_of_an_aloha_from_hdf5_to_a_server(tmp_path):
+    """Each arm is told its joints over the wire."""
+    write_aloha(tmp_path / "takes")
+    shell = Shell(tmp_path)
+    convert = shell.run("python run.py stage=import source=hdf5 path=takes embodiment=aloha agree=true num_workers=1")
+    assert convert.endswith("codec=joints_cmd")
+    rollout = served_and_played(shell, convert, "data/raw/takes")
+    assert rollout.embodiment.name == "aloha"
+    for arm in ("left", "right"):
+        assert rollout[keys.of_arm(keys.COMMAND_JOINTS, arm)].values.shape[1] == 6
+        assert keys.of_arm(keys.TARGET_GRIP, arm) in rollout.signals
+
+
+def test_a_published_recording_of_a_franka_to_a_server(tmp_path):
+    """It says nothing of its robot; its rollouts do."""
+    shutil.copytree(ROOT / "tests" / "data" / "raw_v1", tmp_path / "data" / "raw" / "cubes")
+    convert = "python run.py stage=convert dataset=local dataset.path=data/raw/cubes codec=joints_traj"
+    rollout = served_and_played(Shell(tmp_path), convert, "data/raw/cubes")
+    assert rollout[keys.COMMAND_JOINTS].values.shape[1] == 7
