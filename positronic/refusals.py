@@ -148,6 +148,9 @@ def check_resumed_sweep(cfg: DictConfig, typed: Mapping[str, str], multirun: boo
 
 def unknown_key(key: str, stage: str, known: Sequence[str]) -> PositronicError:
     """``key`` was typed, or written in a preset, and there is none; ``known`` are the dotted keys that there are."""
+    of_preset = key.partition("@")[2].partition(".")[0]
+    if of_preset in PRESETS:  # an override in its defaults
+        return no_package(f"A preset of {of_preset}/")
     hint = _other_choice(key, stage) or _suggestion(key, known)
     owners = [name for name, schema in STAGES.items() if key.split(".")[0] in _field_names(schema)]
     if key.startswith("stages."):
@@ -191,11 +194,20 @@ def other_name(codec: str, name: str | None) -> PositronicError:
     return PositronicError(f"codec/{codec}.yaml: expected name: {codec}, as its file is called; found {found}.")
 
 
+def no_package(which: str) -> PositronicError:
+    """A preset that Hydra takes for a part of its own."""
+    return PositronicError(
+        f"{which} stands for the whole config, and does not say so: expected '# @package _global_' as its first line."
+    )
+
+
 def wrong_in_file(file: str, key: str, what: str) -> PositronicError:
     """A config file has a key that its dataclass does not, or a value of another kind."""
     parent, _, name = key.rpartition(".")
     if not re.match(r"Key '.*' (is )?not in", what):
         return PositronicError(f"{file}.yaml: {name}: {what}")
+    if key in PRESETS and file.startswith(f"{key}/"):
+        return no_package(f"{file}.yaml")
     kinds = [kind for parameter in parameters(STAGES, parent) for kind in parameter.kinds]
     known = [field for kind in kinds if dataclasses.is_dataclass(kind) for field in fields_of(kind)]
     return PositronicError(f"{file}.yaml: '{name}' is not a parameter of {parent}.{did_you_mean(name, known)}")

@@ -123,6 +123,17 @@ def test_a_preset_that_chooses_a_codec_that_is_not_there_is_refused(own):
         positronic.compose(["stage=convert", "+experiment=mine"], conf_dir=own)
 
 
+@pytest.mark.parametrize("text", ["stages: {train: {seed: 3}}\n", "defaults:\n  - override /codec: joints\n"])
+def test_a_preset_that_does_not_begin_as_one_is_refused_with_the_line(own, text):
+    """Also where the line is there, but is not the first."""
+    (own / "experiment").mkdir()
+    (own / "experiment" / "mine.yaml").write_text("# mine\n# @package _global_\n" + text)
+    with pytest.raises(PositronicError, match=r"expected '# @package _global_' as its first line\.$"):
+        positronic.compose(["stage=train", "+experiment=mine"], conf_dir=own)
+    (own / "experiment" / "mine.yaml").write_text("# @package _global_\n" + text)
+    positronic.compose(["stage=train", "+experiment=mine"], conf_dir=own)
+
+
 def test_a_pair_needs_both_files(own):
     """And the refusal counts one's own files among the valid ones."""
     with pytest.raises(

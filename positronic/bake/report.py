@@ -73,7 +73,8 @@ class BakeReport:
 
     def __rich__(self) -> Group:
         """The table shown at the end."""
-        table = Table(title=Text(f"Baked {self.output}"), show_header=False)
+        title = f"Baked {self.output}"
+        table = Table(title=Text(title), show_header=False, min_width=len(title))  # so that the path stays in one piece
         rate = f"{self.added_frames / self.seconds:.0f} frames/s" if self.seconds else ""
         rows = {
             "episodes": self.episodes,
