@@ -56,8 +56,9 @@ def check_kinds(parsed: Sequence[Override]) -> None:
 def _check_columns(override: Override) -> None:
     """Columns are lists of features under names with dots, which Hydra would take for parts of the key."""
     key, value = override.key_or_group, override.value()
-    if key.startswith(f"{COLUMNS}."):
-        raise _columns_expected(f"{key}={value}", {key.removeprefix(f"{COLUMNS}."): value})
+    name = key.removeprefix(f"{COLUMNS}.")
+    if name != key and "." in name:
+        raise _columns_expected(override.input_line or key, {name: value})
     if key == COLUMNS and isinstance(value, dict) and not all(isinstance(each, list) for each in value.values()):
         raise _columns_expected(override.input_line or key, value)
 

@@ -105,3 +105,7 @@ def test_columns_typed_otherwise_are_refused_with_the_way_that_works(typed):
         recipe(typed)
     (meant,) = re.findall(r"Type '(.*)'\.", str(refused.value))
     assert columns(meant)["o.i.top"] == ["image.top"]
+
+
+def test_a_column_whose_name_holds_no_dot_is_typed_like_any_value():
+    assert columns("modality.columns.top=[image.top]")["top"] == ["image.top"]
