@@ -4,13 +4,14 @@
     python scripts/bench_record.py --seconds 60 --cameras 2
 
 Every contender gets the same frames, freshly written into the same buffers as a camera's driver does, in a loop that is
-held at its rate; what is timed is the call that records a step. ``naive`` encodes in the loop, with our own settings;
+held at its rate; what is timed is the call that records a step. ``in_place`` is positronic with frames that the driver
+writes into ``episode.frame_buffer``, which are not copied. ``copies`` is no recorder, but a copy of the step's frames
+with numpy: the least for whoever copies them on this machine. ``naive`` encodes in the loop, with our own settings;
 ``lerobot_images`` is LeRobot's ``add_frame`` with four threads a camera that write pictures, which are encoded when an
 episode is saved; ``lerobot_streaming`` is the same with encoders that run meanwhile. A step is late when it began more
 than a millisecond after its time. ``save`` is how long saving the episode takes, after the loop. On a machine that is
-busy with other things they take the loop's core in the middle of a call: look at the CPU milliseconds, too, or give the
-loop priority (``chrt -f 10 python ...``). The last line is JSON: our 99th percentile in ms, and how many times that of
-the others is.
+busy with other things they take the loop's core in the middle of a call: look at the CPU milliseconds, too. The last
+line is JSON: the 99th percentiles in ms.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import itertools
 import json
 import logging
 import tempfile
@@ -37,6 +39,7 @@ from rich.table import Table
 from positronic import keys
 from positronic.embodiments.embodiment import Arm, Embodiment
 from positronic.raw.timeline import NS_PER_SEC
+from positronic.recording.recorder import FRAMES_HELD
 
 OURS = "positronic"
 SIZE = (480, 640)
@@ -48,6 +51,7 @@ COARSE = 16  # pixels of a patch, so that pictures are neither noise nor grey
 
 Step = Mapping[str, Any]  # raw key -> value
 Record = Callable[[Step, int], None]
+Buffer = Callable[[str], np.ndarray]  # of a camera's raw key: what its driver writes the next frame into
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,14 @@ class Load:
     cameras: tuple[str, ...]
     fps: int
     steps: int
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What a contender offers a loop. ``buffer`` is None where the driver has its own."""
+
+    record: Record
+    buffer: Buffer | None = None
 
 
 @dataclass(frozen=True)
@@ -95,8 +107,7 @@ def main() -> None:
             with without_stderr(), contextlib.redirect_stdout(io.StringIO()):
                 turns.append(measure(name, contender(Path(scratch) / name, load), load))
     Console(width=100).print(table_of(turns, load))
-    best = turns[0].p99_ms
-    print(json.dumps({"p99_ms": round(best, 3)} | {f"vs_{t.name}": round(t.p99_ms / best, 2) for t in turns[1:]}))
+    print(json.dumps({f"{turn.name}_p99_ms": round(turn.p99_ms, 3) for turn in turns}))
 
 
 def parse() -> argparse.Namespace:
@@ -109,28 +120,56 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def contenders(with_lerobot: bool) -> dict[str, Callable[[Path, Load], AbstractContextManager[Record]]]:
+def contenders(with_lerobot: bool) -> dict[str, Callable[[Path, Load], AbstractContextManager[Recording]]]:
     """Each is a context manager that yields what records a step; leaving it saves the episode."""
-    found = {OURS: ours, "naive": naive}
+    found = {OURS: ours, "in_place": in_place, "copies": copies, "naive": naive}
     if with_lerobot:
         found |= {"lerobot_images": lerobot_images, "lerobot_streaming": lerobot_streaming}
     return found
 
 
 @contextmanager
-def ours(root: Path, load: Load) -> Iterator[Record]:
+def ours(root: Path, load: Load) -> Iterator[Recording]:
     """positronic.record."""
+    with episode_of(root, load) as episode:
+        yield Recording(lambda step, time_ns: episode.append(step, time_ns=time_ns))
+
+
+@contextmanager
+def in_place(root: Path, load: Load) -> Iterator[Recording]:
+    """positronic.record, with frames that are written where they are encoded."""
+    with episode_of(root, load) as episode:
+        yield Recording(lambda step, time_ns: episode.append(step, time_ns=time_ns), episode.frame_buffer)
+
+
+@contextmanager
+def episode_of(root: Path, load: Load) -> Iterator[Any]:
+    """An episode that is being recorded."""
     import positronic
 
     cameras = dict.fromkeys(load.cameras, SIZE)
     arm = Arm("", JOINTS, ee_frame=None)
     robot = Embodiment("bench", (arm,), {name: name for name in load.cameras})
     with positronic.record(root, robot, cameras, task="bench") as recorder, recorder.episode() as episode:
-        yield lambda step, time_ns: episode.append(step, time_ns=time_ns)
+        yield episode
 
 
 @contextmanager
-def naive(root: Path, load: Load) -> Iterator[Record]:
+def copies(root: Path, load: Load) -> Iterator[Recording]:
+    """Nothing but a copy of each frame, into memory as large as ours, which the system has given."""
+    held = {keys.IMAGE_PREFIX + name: np.ones((FRAMES_HELD, *SIZE, 3), np.uint8) for name in load.cameras}
+    numbers = itertools.cycle(range(FRAMES_HELD))
+
+    def record(step: Step, time_ns: int) -> None:
+        slot = next(numbers)
+        for name, frames in held.items():
+            np.copyto(frames[slot], step[name])
+
+    yield Recording(record)
+
+
+@contextmanager
+def naive(root: Path, load: Load) -> Iterator[Recording]:
     """The same files, encoded in the loop."""
     from positronic.raw.writer import DatasetWriter
 
@@ -140,21 +179,21 @@ def naive(root: Path, load: Load) -> Iterator[Record]:
             for name, value in step.items():
                 episode.append(name, value, time_ns)
 
-        yield record
+        yield Recording(record)
 
 
-def lerobot_images(root: Path, load: Load) -> AbstractContextManager[Record]:
+def lerobot_images(root: Path, load: Load) -> AbstractContextManager[Recording]:
     """LeRobot's AsyncImageWriter."""
     return lerobot(root, load, {"image_writer_threads": THREADS_PER_CAMERA * len(load.cameras)})
 
 
-def lerobot_streaming(root: Path, load: Load) -> AbstractContextManager[Record]:
+def lerobot_streaming(root: Path, load: Load) -> AbstractContextManager[Recording]:
     """LeRobot's encoders that run while it records."""
     return lerobot(root, load, {"streaming_encoding": True})
 
 
 @contextmanager
-def lerobot(root: Path, load: Load, options: Mapping[str, Any]) -> Iterator[Record]:
+def lerobot(root: Path, load: Load, options: Mapping[str, Any]) -> Iterator[Recording]:
     """LeRobot's recording interface."""
     from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
@@ -170,31 +209,40 @@ def lerobot(root: Path, load: Load, options: Mapping[str, Any]) -> Iterator[Reco
         images = {column: step[name] for name, column in columns.items()}
         target.add_frame({"observation.state": state, "action": action, "task": "bench"} | images)
 
-    yield record
+    yield Recording(record)
     target.save_episode()
     target.finalize()
 
 
-def measure(name: str, contender: AbstractContextManager[Record], load: Load) -> Turn:
+def measure(name: str, contender: AbstractContextManager[Recording], load: Load) -> Turn:
     """One episode of one contender."""
-    frames = {camera: pictures(number) for number, camera in enumerate(load.cameras)}
-    buffers = {keys.IMAGE_PREFIX + camera: np.empty((*SIZE, 3), np.uint8) for camera in load.cameras}
-    calls, cpu, late = [], [], 0
-    with contender as record:
+    frames = {keys.IMAGE_PREFIX + camera: pictures(number) for number, camera in enumerate(load.cameras)}
+    own = {camera: np.empty((*SIZE, 3), np.uint8) for camera in frames}
+    spent, late = [], 0
+    with contender as recording:
+        buffer = recording.buffer or own.__getitem__
         begin = time.monotonic_ns()
         for number in range(load.steps):
             due = begin + number * NS_PER_SEC // load.fps
             time.sleep(max(0, due - time.monotonic_ns()) / NS_PER_SEC)
             late += time.monotonic_ns() - due > LATE_SEC * NS_PER_SEC
+            buffers, asked = timed(lambda: {camera: buffer(camera) for camera in frames})
             for camera, variants in frames.items():
-                np.copyto(buffers[keys.IMAGE_PREFIX + camera], variants[number % VARIANTS])
+                np.copyto(buffers[camera], variants[number % VARIANTS])
             step = numbers(number) | buffers
-            started, started_cpu = time.perf_counter(), time.thread_time()
-            record(step, due)
-            cpu.append(time.thread_time() - started_cpu)
-            calls.append(time.perf_counter() - started)
+            _, recorded = timed(lambda step=step, due=due: recording.record(step, due))
+            spent.append(asked + recorded)
         ended = time.perf_counter()
-    return Turn(name, np.array(calls), np.array(cpu), late, time.perf_counter() - ended)
+    return Turn(name, *np.array(spent).T, late, time.perf_counter() - ended)
+
+
+def timed(call: Callable[[], Any]) -> tuple[Any, np.ndarray]:
+    """What it returns, and its seconds by the clock and of this thread. The clock is asked last and first, as the other
+    question is a call of the system, in which the kernel lets other processes go first."""
+    cpu, started = time.thread_time(), time.perf_counter()
+    found = call()
+    seconds = time.perf_counter() - started
+    return found, np.array([seconds, time.thread_time() - cpu])
 
 
 def numbers(number: int) -> dict[str, Any]:

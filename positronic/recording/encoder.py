@@ -1,7 +1,8 @@
 """One camera's encoder in a process of its own, so that a control loop waits for nothing but the copy of a frame.
 
-The pipe carries a few bytes for each frame: which stamp it has. Pixels go through the ring. The encoder has a lower
-priority than the loop; if it cannot keep up, the ring fills, and that is said instead of a frame being left out.
+The pipe carries where episodes begin and end; frames and their stamps go through the ring, without a call of the
+system. The encoder has a lower priority than the loop; if it cannot keep up, the ring fills, and that is said instead
+of a frame being left out.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
-import struct
 import time
 import traceback
 from collections.abc import Callable
@@ -29,9 +29,8 @@ from positronic.utils.processes import hear, obey_parent, signals_held, without_
 NICENESS = 10
 STOP_TIMEOUT_SEC = 10.0
 STALLED_SEC = 60.0  # without a frame taken; a video is closed in much less
-LOOK_SEC = 0.003  # between looks for a frame
-BEGIN, FRAME, END = b"b", b"f", b"e"  # what a message begins with
-STAMP = struct.Struct("<q?")  # ns; whether the frame's colours are blue, green, red
+LOOK_SEC = 0.01  # between looks for a frame: the fewer, the more seldom the loop's core is taken
+BEGIN, END = b"b", b"e"  # what a message begins with
 
 
 class CameraEncoder:
@@ -64,14 +63,17 @@ class CameraEncoder:
         """Raises PositronicError if the process ended at once."""
         self._answer()
 
-    def begin(self, folder: Path) -> EncodedCamera:
-        """Record into an episode's folder. A process that has died meanwhile is started again."""
+    def prepare(self) -> None:
+        """For another episode, whatever became of the last one. A process that has died is started again."""
+        self._error, self.most_waiting = None, 0
         if self._process is None or not self._process.is_alive():
             self._leave()
             self.start()
             self.wait_until_ready()
+
+    def begin(self, folder: Path) -> EncodedCamera:
+        """Record into an episode's folder."""
         self._episodes += 1
-        self._error, self.most_waiting = None, 0
         self._send(BEGIN + os.fsencode(folder))
         return EncodedCamera(self, self._episodes)
 
@@ -82,6 +84,8 @@ class CameraEncoder:
         if self._error is not None:
             raise PositronicError(self._error)
         waiting = self._ring.waiting
+        if waiting and not self._process.is_alive():
+            raise self._died()
         self.most_waiting = max(self.most_waiting, waiting)
         if waiting >= self._ring.slots:
             height, width, _ = self.shape
@@ -92,12 +96,28 @@ class CameraEncoder:
                 "more: frames_held=..."
             )
 
-    def put(self, image_hwc: NDArray[np.uint8], time_ns: int) -> None:
-        """Copy a frame for the encoder; there is room for it."""
+    def frame_buffer(self) -> NDArray[np.uint8]:
+        """Memory that the next frame may be written into. Raises PositronicError when there is no room for one."""
+        self.require_room()
+        return self._ring.next_slot()
+
+    def require_new(self, image_hwc: NDArray[np.uint8]) -> None:
+        """Raise PositronicError for a buffer of ``frame_buffer`` that has been appended."""
+        if self._ring.holds(image_hwc) and not np.may_share_memory(image_hwc, self._ring.next_slot()):
+            raise PositronicError(
+                f"Camera '{self.name}': this buffer has been appended, and the encoder may be reading it. Ask for "
+                f"another for each frame: episode.frame_buffer('{self.name}')."
+            )
+
+    def copy(self, image_hwc: NDArray[np.uint8], time_ns: int) -> None:
+        """Copy a frame; there is room for it. The process sees it after ``give``."""
         turned = image_hwc[..., ::-1]
         is_bgr = not image_hwc.flags.c_contiguous and turned.flags.c_contiguous  # OpenCV's, turned to RGB by a view
-        self._ring.put(turned if is_bgr else image_hwc)  # turning it in the copy would take ten times as long
-        self._send(FRAME + STAMP.pack(time_ns, is_bgr))
+        self._ring.copy(turned if is_bgr else image_hwc, time_ns, is_bgr)  # turned in the copy: ten times as long
+
+    def give(self) -> None:
+        """Let the process encode the frame that was copied."""
+        self._ring.give()
 
     def end(self, episode: int) -> None:
         """Wait until everything is encoded and the files are closed. Raises PositronicError if that failed."""
@@ -158,8 +178,8 @@ class EncodedCamera:
         self._is_open = True
 
     def append(self, image_hwc: NDArray[np.uint8], time_ns: int) -> None:
-        """Add a frame."""
-        self._encoder.put(image_hwc, time_ns)
+        """Add a frame, which is encoded after ``CameraEncoder.give``."""
+        self._encoder.copy(image_hwc, time_ns)
 
     def close(self) -> None:
         """Wait until the video is written."""
@@ -177,9 +197,13 @@ def _encode(connection: Connection, name: str, ring: Ring, options: VideoOptions
     connection.send(0)
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
-            while not connection.poll(0):
+            waiting = ring.waiting  # before the pipe is looked at: that an episode begins is sent before its frames
+            if connection.poll(0):
+                encoding.take(connection.recv_bytes())
+            elif waiting:
+                encoding.take_frame()
+            else:
                 time.sleep(LOOK_SEC)
-            encoding.take(connection.recv_bytes())
 
 
 def _give_way() -> None:
@@ -201,19 +225,20 @@ class _Encoding:
     def take(self, message: bytes) -> None:
         """Do what a message asks for."""
         kind, content = message[:1], message[1:]
-        if kind == FRAME:
-            self._frame(*STAMP.unpack(content))
-        elif kind == BEGIN:
+        if kind == BEGIN:
             self._episode += 1
             self._writer = VideoWriter(self._name, Path(os.fsdecode(content)), self._options)
-        else:
-            self._guarded(VideoWriter.close)
-            self._writer = None
-            self._ring.fail(False)
-            self._connection.send(self._episode)
+            return
+        while self._ring.waiting:
+            self.take_frame()
+        self._guarded(VideoWriter.close)
+        self._writer = None
+        self._ring.fail(False)
+        self._connection.send(self._episode)
 
-    def _frame(self, time_ns: int, is_bgr: bool) -> None:
-        image = self._ring.next_frame()
+    def take_frame(self) -> None:
+        """Encode the oldest frame that waits."""
+        image, time_ns, is_bgr = self._ring.next_frame()
         self._guarded(VideoWriter.append, image[..., ::-1] if is_bgr else image, time_ns)
         self._ring.taken()
 

@@ -82,6 +82,8 @@ class Recorder:
             raise PositronicError("Recording has not begun, or has ended: with positronic.record(...) as recorder: ...")
         if self._episode is not None and self._episode.is_open:
             raise PositronicError("An episode is being recorded. Leave its `with` block before the next one begins.")
+        for camera in self._cameras.values():
+            camera.prepare()
         writer = self._writer.new_episode()
         try:
             for key, value in self._statics(wanted).items():
@@ -210,13 +212,27 @@ class RecordedEpisode:
             self._require_open()
             rows = {name: self._accepted(name, value) for name, value in samples.items()}
             stamps = {name: self._stamps.accept(name, time_ns) for name in rows}
-            for name in rows:
-                if name in self._cameras:
-                    self._cameras[name].require_room()
+            cameras = [self._cameras[name] for name in rows if name in self._cameras]
+            for camera in cameras:
+                camera.require_room()
+                camera.require_new(rows[camera.name])
             for name, row in rows.items():
                 self._writer.append(name, row, stamps[name])
                 self._kinds[name] = row.dtype
                 self._stamps.note(name, stamps[name])
+            for camera in cameras:  # last, or encoders would take the loop's cores while it copies
+                camera.give()
+
+    def frame_buffer(self, camera: str) -> np.ndarray:
+        """Memory, uint8 (H, W, 3), into which the next frame of ``camera`` may be written, for ``append`` to record it
+        without a copy.
+
+        ``camera``: its raw key, e.g. ``image.wrist``. Ask for another after each ``append``. Raises PositronicError for
+        a camera that was not declared, and for one whose encoder is too far behind.
+        """
+        with self._lock:
+            self._require_open()
+            return self._cameras[self._recorder.rules.camera(camera)].frame_buffer()
 
     def note(self, key: str, value: Any) -> None:
         """Note what is true throughout the episode, e.g. ``note("operator", "Ada")``: str, int, float, bool, list or

@@ -178,6 +178,16 @@ class Rules(Mapping[str, Rule]):
         except RefusedError as error:
             raise PositronicError(f"Signal '{name}': {error}") from None
 
+    def camera(self, name: str) -> str:
+        """The raw key of a camera itself. Raises PositronicError for one that was not declared."""
+        if name in self.cameras:
+            return name
+        if keys.IMAGE_PREFIX + name in self.cameras:
+            raise PositronicError(f"Camera '{name}': expected its raw key, '{keys.IMAGE_PREFIX}{name}'.")
+        if name in self._rules:
+            raise PositronicError(f"Signal '{name}' is no camera; cameras: {listing(self.cameras)}.")
+        raise self._unknown(name)
+
     def _declare(self, name: str, shape: tuple[int, ...]) -> None:
         taken = name in self._rules or name in STATICS or name.startswith(keys.IMAGE_PREFIX)
         if taken or not NAME.fullmatch(name):

@@ -111,6 +111,43 @@ def test_frames_that_a_view_turns_to_rgb_keep_their_colours(recorder, root):
         assert frame.mean(axis=(0, 1)) == pytest.approx(colour, abs=4)
 
 
+def test_a_frame_may_be_written_where_it_is_encoded(recorder, root):
+    """More frames than are held at once, so that each place is used again; the other camera's are copied."""
+    with recorder.episode() as episode:
+        for step in range(2 * recorder.frames_held):
+            buffer = until_there_is_room(lambda: episode.frame_buffer(keys.IMAGE_WRIST))
+            assert (buffer.shape, buffer.dtype) == ((*SIZE, 3), np.uint8)
+            buffer[:] = 4 * step
+            images = {keys.IMAGE_WRIST: buffer, FRONT: np.full((*SIZE, 3), 4 * step, np.uint8)}
+            until_there_is_room(lambda images=images, step=step: episode.append(images, time_ns=step * STEP_NS))
+    (saved,) = positronic.open_raw(root)
+    count = 2 * recorder.frames_held
+    for camera in (keys.IMAGE_WRIST, FRONT):
+        means = [frame.mean() for frame in saved[camera].frames(range(count))]
+        assert means == pytest.approx([4 * step for step in range(count)], abs=3)
+
+
+def until_there_is_room(call):
+    while True:
+        try:
+            return call()
+        except PositronicError as error:
+            if "frames behind" not in str(error):
+                raise
+
+
+def test_a_frame_written_in_place_may_be_blue_green_red(recorder, root):
+    """As OpenCV writes it; the view says so."""
+    with recorder.episode() as episode:
+        for step in range(5):
+            buffer = episode.frame_buffer(keys.IMAGE_WRIST)
+            buffer[:] = [0, 0, 200]
+            episode.append({keys.IMAGE_WRIST: buffer[..., ::-1], FRONT: sample(step)[FRONT]}, time_ns=step * STEP_NS)
+    (saved,) = positronic.open_raw(root)
+    frame = next(iter(saved[keys.IMAGE_WRIST].frames([4])))
+    assert frame.mean(axis=(0, 1)) == pytest.approx([200, 0, 0], abs=4)
+
+
 def crash_in_an_episode(recorder):
     with recorder.episode() as episode:
         append(episode)

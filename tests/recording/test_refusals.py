@@ -53,6 +53,28 @@ def test_a_stamp_is_whole_nanoseconds_that_increase(episode, time_ns, message):
         episode.append({keys.GRIP: 0.0}, time_ns=time_ns)
 
 
+def test_a_frame_buffer_is_appended_once(episode):
+    """The encoder may be reading it. Nothing of that call is recorded, so that the stamp is still free."""
+    buffer = episode.frame_buffer(FRONT)
+    episode.append({FRONT: buffer}, time_ns=2 * 10**9)
+    with pytest.raises(PositronicError, match=r"has been appended.*episode.frame_buffer\('image.front'\)"):
+        episode.append({keys.GRIP: 0.0, FRONT: buffer}, time_ns=3 * 10**9)
+    episode.append({keys.GRIP: 0.0, FRONT: episode.frame_buffer(FRONT)}, time_ns=3 * 10**9)
+
+
+@pytest.mark.parametrize(
+    ("camera", "message"),
+    [
+        ("front", "expected its raw key, 'image.front'"),
+        ("image.left", "Camera 'left' was not declared"),
+        (keys.GRIP, "Signal 'grip' is no camera"),
+    ],
+)
+def test_a_frame_buffer_is_of_a_declared_camera(episode, camera, message):
+    with pytest.raises(PositronicError, match=message):
+        episode.frame_buffer(camera)
+
+
 def test_each_signal_has_a_stamp_of_its_own(episode):
     """Numpy's whole numbers are whole numbers; another signal may be older."""
     episode.append({keys.GRIP: 0.0}, time_ns=np.int64(10**9 + 10_000))
