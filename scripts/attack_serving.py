@@ -54,9 +54,14 @@ PAUSE_SEC = 1 / 15  # between an answer and the next observation, as a robot has
 class ToyModel:
     """Repeats the observed state, after the time that a model takes."""
 
-    def predict(self, observations: Sequence[Mapping[str, Any]]) -> list[NDArray[np.float32]]:
+    noise_shape = None
+
+    def predict(self, observations: Sequence[Mapping[str, Any]], noise: None = None) -> list[NDArray[np.float32]]:
         time.sleep(float(os.environ[MODEL_MS]) / 1000)
         return [np.tile(each["observation.state"], (STEPS, 1)) for each in observations]
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 def load_model(vendor: str, checkpoint: Path, device: str, backend: str) -> ToyModel:

@@ -58,7 +58,10 @@ def reached(stage):
                 below = PACKAGE.joinpath(*module.split(".")[1:])
                 ahead += [below.with_suffix(".py"), below / "__init__.py"]
                 ahead += [(below / alias.name).with_suffix(".py") for alias in node.names]
-    loaded = {"train": ["vendors/lerobot"], "convert": ["vendors/gr00t", "vendors/openpi"]}  # by a dotted name
+    loaded = {
+        "train": ["vendors/lerobot", "policies"],
+        "convert": ["vendors/gr00t", "vendors/openpi"],
+    }  # by a dotted name
     seen |= {path for folder in loaded.get(stage, []) for path in (PACKAGE / folder).glob("*.py")}
     return {path for path in seen if path.name != "config.py" or path.parent.name == "storage"}
 

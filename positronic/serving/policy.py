@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 LoadModel = Callable[[str, Path, str, str], ChunkModel]
 """vendor, checkpoint folder, device, backend -> model"""
 
+Noise = Sequence[NDArray[np.float32]] | None
+"""What each observation's chunk starts from, of the model's ``noise_shape``; None where it starts from none."""
+
 MAX_TASK_CHARS = 4096  # a tokenizer takes time by the length, and everybody waits for it
 
 
@@ -47,9 +51,17 @@ class ServedPolicy:
         chunks = self.model.predict([self.encode(observation) for observation in observations])
         return [self.recipe.codec.decode(chunk) for chunk in chunks]
 
-    def predict_each(self, encoded: Sequence[dict[str, Any]]) -> list[list[ActionStep] | Failure]:
-        """A chunk for each observation that ``encode`` made. If the model fails for one, only that one has none."""
-        chunks = self._forward(encoded)
+    def predict_each(
+        self, encoded: Sequence[dict[str, Any]], generators: Sequence[np.random.Generator]
+    ) -> list[list[ActionStep] | Failure]:
+        """A chunk for each observation that ``encode`` made. If the model fails for one, only that one has none.
+
+        ``generators``: one for each observation, of the random numbers that its chunk starts from. So a robot's chunk
+        depends neither on the others in its batch nor on its place there.
+        """
+        shape = self.model.noise_shape
+        noise = None if shape is None else [each.standard_normal(shape, np.float32) for each in generators]
+        chunks = self._forward(encoded, noise)
         return [item if isinstance(item, Failure) else attempt(self.recipe.codec.decode, item) for item in chunks]
 
     def encode(self, observation: Mapping[str, Any]) -> dict[str, Any]:
@@ -69,7 +81,7 @@ class ServedPolicy:
         self.recipe.codec.require_plausible(named)
         return self.recipe.modality.observation(self.recipe.codec.encode(named), task)
 
-    def _forward(self, encoded: Sequence[dict[str, Any]]) -> list[NDArray[np.float32] | Failure]:
+    def _forward(self, encoded: Sequence[dict[str, Any]], noise: Noise) -> list[NDArray[np.float32] | Failure]:
         """A chunk or a failure for each observation.
 
         A batch that fails is tried again in halves, so that no robot suffers from another's observation: one bad
@@ -78,16 +90,17 @@ class ServedPolicy:
         if not encoded:
             return []
         alone = len(encoded) == 1
-        chunks = attempt(self._chunks, encoded, log=alone)
+        chunks = attempt(partial(self._chunks, noise=noise), encoded, log=alone)
         if not isinstance(chunks, Failure):
             return chunks
         if alone:
             return [chunks]
         half = len(encoded) // 2
-        return self._forward(encoded[:half]) + self._forward(encoded[half:])
+        first, second = (None, None) if noise is None else (noise[:half], noise[half:])
+        return self._forward(encoded[:half], first) + self._forward(encoded[half:], second)
 
-    def _chunks(self, encoded: Sequence[dict[str, Any]]) -> list[NDArray[np.float32]]:
-        chunks = self.model.predict(encoded)
+    def _chunks(self, encoded: Sequence[dict[str, Any]], noise: Noise) -> list[NDArray[np.float32]]:
+        chunks = self.model.predict(encoded, noise)
         count = len(chunks) if isinstance(chunks, Sized) else f"no list of chunks ({type(chunks).__name__})"
         if count != len(encoded):
             raise PositronicError(f"The model: expected {len(encoded)} chunks of actions, found {count}.")

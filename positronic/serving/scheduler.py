@@ -12,9 +12,11 @@ import logging
 import os
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from itertools import islice
 
+import numpy as np
 import zmq
 
 from positronic import keys
@@ -55,6 +57,8 @@ class Scheduler:
         self._clumsy: set[Session] = set()
         self._queue: dict[Session, Observed] = {}
         self._queued_sec = 0.0
+        # Of the random numbers that a robot's chunks start from: they do not depend on who else is served.
+        self._generators: dict[Session, np.random.Generator] = defaultdict(np.random.default_rng)
 
     def preload(self, checkpoint: str) -> None:
         """Begin loading before anybody asks."""
@@ -110,6 +114,7 @@ class Scheduler:
             self._peers.pop(session, None)
             self._reading.discard(session)
             self._clumsy.discard(session)
+            self._generators.pop(session, None)
             self._tell(self._store.close(session))
 
     def _observe(self, session: Session, payload: bytes) -> None:
@@ -142,7 +147,8 @@ class Scheduler:
         for each in batch:
             del self._queue[each.session]
         self._queued_sec = time.monotonic()
-        outcomes = policy.predict_each([each.encoded for each in batch])
+        generators = [self._generators[each.session] for each in batch]
+        outcomes = policy.predict_each([each.encoded for each in batch], generators)
         for each, outcome in zip(batch, outcomes, strict=True):
             self._send(each.session, Reply.ANSWER, answer_frame(outcome))
         if any(isinstance(outcome, Failure) for outcome in outcomes) and device_is_lost():
@@ -174,7 +180,8 @@ def answer_frames(policy: ServedPolicy, payloads: Sequence[bytes]) -> list[bytes
     alone, and the good ones are predicted together. One answer for each, in their order. For measurements and tests.
     """
     seen = [read(policy, payload) for payload in payloads]
-    outcomes = iter(policy.predict_each([each for each in seen if not isinstance(each, Failure)]))
+    good = [each for each in seen if not isinstance(each, Failure)]
+    outcomes = iter(policy.predict_each(good, [np.random.default_rng() for _ in good]))
     return [answer_frame(each if isinstance(each, Failure) else next(outcomes)) for each in seen]
 
 

@@ -141,6 +141,8 @@ class PolicyStore:
         return Waiting(session, keys.STATUS_WAITING, message)
 
     def _begin(self, checkpoint: str) -> None:
+        if self._loaded is not None:
+            self._loaded[1].model.close()
         self._loaded = None
         self._loading = checkpoint
         threading.Thread(target=self._run, args=(checkpoint,), name=f"load-{checkpoint}", daemon=True).start()

@@ -170,6 +170,7 @@ def _train(config: Train, recipe: Recipe, source: Path | Declared, folder: Path)
     from rich.console import Console
 
     from positronic.codecs.table import contract_table
+    from positronic.policies.base import base_folder
     from positronic.stages.foreign import Declared
     from positronic.storage import join
     from positronic.training.choice import split
@@ -177,6 +178,7 @@ def _train(config: Train, recipe: Recipe, source: Path | Declared, folder: Path)
     from positronic.training.experiment import Experiment, make_info
     from positronic.training.loop import train
     from positronic.training.state import seed_everything
+    from positronic.training.trainable import PolicySpec
     from positronic.utils.provenance import provenance
     from positronic.vendors import registry
 
@@ -189,7 +191,11 @@ def _train(config: Train, recipe: Recipe, source: Path | Declared, folder: Path)
     settings = _settings(config)
     limit_threads()
     seed_everything(settings.seed)
-    trainable = make_trainable(recipe, dataset.stats, vendor.policy, settings.device)
+    with base_folder(vendor.base, config.storage) as base:
+        spec = PolicySpec(
+            recipe, dataset.stats, vendor.policy, settings.device, settings.precision, base, vendor.toy, dataset
+        )
+        trainable = make_trainable(spec)
     of_policy = (vendor.name, vendor.backend, trainable.fields)
     info = make_info(dataset, settings, *of_policy, recipe, provenance(), sides.record)
     # not where a copy of it lies

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from positronic.bake.reader import Stats
+from positronic.bake.reader import BakedDataset, Stats
 from positronic.codecs.build import Recipe
 
 
@@ -52,7 +52,24 @@ class Trainable(Protocol):
         ...
 
 
-class TrainableFactory(Protocol):
-    """Builds a Trainable. Raises PositronicError when ``policy`` (the library's own fields) is not right."""
+@dataclass(frozen=True)
+class PolicySpec:
+    """What policy to build. ``policy``: the library's own fields. ``base``: the folder of pretrained weights, or None
+    for random ones. ``toy``: at a size for trying things out. ``dataset``: what will be trained on, for a policy that
+    needs more of it than ``stats``.
+    """
 
-    def __call__(self, recipe: Recipe, stats: Stats, policy: Mapping[str, Any], device: str) -> Trainable: ...
+    recipe: Recipe
+    stats: Stats
+    policy: Mapping[str, Any]
+    device: str
+    precision: str = "fp32"
+    base: Path | None = None
+    toy: bool = False
+    dataset: BakedDataset | None = None
+
+
+class TrainableFactory(Protocol):
+    """Builds a Trainable. Raises PositronicError when ``spec.policy`` is not right."""
+
+    def __call__(self, spec: PolicySpec) -> Trainable: ...

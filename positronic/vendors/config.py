@@ -16,11 +16,15 @@ class VendorConfig:
 
     name: of the vendor's file
     backend: native runs in this process
+    base: pretrained weights to start from: a folder, s3://..., a name on the Hugging Face hub, or random
+    toy: build the same code at a size for trying things out, which learns nothing of use
     policy: the vendor library's own fields, checked by its own config class when the stage starts
     convert_only: why this vendor's policies are neither trained nor served here
     """
 
     name: str = MISSING
     backend: str = one_of("native", default="native")
+    base: str = "random"
+    toy: bool = False
     policy: dict[str, Any] = field(default_factory=dict)
     convert_only: str | None = None

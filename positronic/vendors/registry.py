@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # what imports torch, numpy, pyarrow
 NATIVE = "native"
 
 # vendor -> module with `require_trainable`, which imports nothing heavy
-LIGHT = {"lerobot": "positronic.vendors.lerobot.library"}
+LIGHT = {"lerobot": "positronic.policies.library"}
 
 # vendor -> backend -> module with `check_policy`, `make_trainable` and `load_model`
 BACKENDS = {"lerobot": {NATIVE: "positronic.vendors.lerobot.native"}}

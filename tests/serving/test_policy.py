@@ -28,6 +28,26 @@ def test_an_observation_becomes_a_chunk_of_steps():
     assert steps[0].target_grip == 0.25
 
 
+class NoisyModel(ToyModel):
+    """Its chunks are the noise that they start from."""
+
+    noise_shape = (CHUNK, 8)
+
+    def predict(self, observations, noise=None):
+        return [np.abs(each) for each in noise]
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2], [2, 0], [1]])
+def test_a_robots_noise_is_its_own(order):
+    """Whoever is in the batch, and in whatever place."""
+    policy = ServedPolicy(make_recipe(), NoisyModel(), {})
+    alone = [policy.predict_each([{}], [np.random.default_rng(seed)])[0] for seed in range(3)]
+    together = policy.predict_each([{}] * len(order), [np.random.default_rng(seed) for seed in order])
+    grips = [[step.target_grip for step in steps] for steps in together]
+    assert grips == [[step.target_grip for step in alone[seed]] for seed in order]
+    assert len({str(each) for each in grips}) == len(order)
+
+
 def test_lists_and_numbers_are_accepted_where_arrays_are_expected():
     """A list of floats, a bare number, nested lists of pixels, and no task at all."""
     arrays = observation()

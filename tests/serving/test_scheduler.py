@@ -175,7 +175,7 @@ class Wayward(ToyModel):
         super().__init__()
         self.refs = []
 
-    def predict(self, observations):
+    def predict(self, observations, noise=None):
         self.batches.append(len(observations))
         self.refs += [weakref.ref(each["observation.state"]) for each in observations]
         chunks = [self._chunk(each["observation.state"]) for each in observations]
@@ -237,10 +237,10 @@ def test_a_batch_too_large_for_the_memory_gets_small():
     """Halves are tried until they fit."""
 
     class Small(ToyModel):
-        def predict(self, observations):
+        def predict(self, observations, noise=None):
             if len(observations) > 4:
                 raise MemoryError
-            return super().predict(observations)
+            return super().predict(observations, noise)
 
     policy = ServedPolicy(make_recipe(), Small(), {})
     answers = answer_frames(policy, [serialise(observation())] * 16)

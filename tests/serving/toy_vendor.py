@@ -27,11 +27,13 @@ LOST_TORCH = SimpleNamespace(cuda=SimpleNamespace(is_initialized=lambda: True, s
 class ToyModel:
     """Moves nowhere: each step repeats the observed pose, with the checkpoint's own grip; or the state (``echo``)."""
 
+    noise_shape = None
+
     def __init__(self, grip=0.25, echo=False):
         self.grip, self.echo = grip, echo
         self.batches = []
 
-    def predict(self, observations):
+    def predict(self, observations, noise=None):
         self.batches.append(len(observations))
         if any(o["task"] == "die" for o in observations):
             raise MemoryError("the toy has no memory")
@@ -41,6 +43,9 @@ class ToyModel:
             sys.modules["torch"] = LOST_TORCH
             raise RuntimeError("CUDA error: device-side assert triggered")
         return [self._chunk(o["observation.state"]) for o in observations]
+
+    def close(self):
+        pass
 
     def _chunk(self, state):
         return (

@@ -10,6 +10,7 @@ from positronic.stages.train import run
 from positronic.training import memory
 from positronic.training.batches import BatchMaker, SampleOrder
 from positronic.training.settings import TrainSettings
+from positronic.training.trainable import PolicySpec
 from positronic.vendors import registry
 
 
@@ -32,7 +33,7 @@ def test_a_batch_that_does_not_fit_is_refused_with_one_that_does(tiny_act, littl
 def test_measuring_changes_nothing(tiny_act, dataset, little, monkeypatch):
     """Random state, weights and buffers: a run of the same seed has the same losses."""
     config = positronic.compose(tiny_act("x"))
-    trainable = registry.trainable("lerobot")(dataset.recipe, dataset.stats, config.vendor.policy, "cpu")
+    trainable = registry.trainable("lerobot")(PolicySpec(dataset.recipe, dataset.stats, config.vendor.policy, "cpu"))
     maker = BatchMaker(dataset, open_frames(dataset, 1.0), SampleOrder(19, 3, 0), trainable.action_offsets, False)
     before, state = torch.get_rng_state(), {k: v.clone() for k, v in trainable.module.state_dict().items()}
     monkeypatch.setattr(memory, "SELDOM", 10**9)

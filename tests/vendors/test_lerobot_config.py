@@ -3,7 +3,8 @@
 import pytest
 
 from positronic.errors import PositronicError
-from positronic.vendors.lerobot.policy_config import described, make_config
+from positronic.policies.config import described
+from positronic.vendors.lerobot.native import config_of
 
 
 @pytest.mark.parametrize(
@@ -25,12 +26,12 @@ from positronic.vendors.lerobot.policy_config import described, make_config
 def test_a_wrong_field_is_refused_by_name(recipe, tiny_act, field, value, said):
     """Unknown, of the wrong type, refused by the class itself, or said elsewhere: one sentence each."""
     with pytest.raises(PositronicError, match=said):
-        make_config(recipe, tiny_act | {field: value}, "cpu")
+        config_of(recipe, tiny_act | {field: value}, "cpu")
 
 
 def test_features_come_from_the_recipe(recipe, tiny_act):
     """Columns keep their names and order; images are channels first for lerobot."""
-    config = make_config(recipe, tiny_act, "cpu")
+    config = config_of(recipe, tiny_act, "cpu")
     shapes = {name: feature.shape for name, feature in config.input_features.items()}
     assert shapes == {
         "observation.state": (8,),
@@ -42,6 +43,6 @@ def test_features_come_from_the_recipe(recipe, tiny_act):
 
 def test_what_is_described_is_complete_and_plain(recipe, tiny_act):
     """Defaults of the library are written down too, for a run must not change with them."""
-    fields = described(make_config(recipe, tiny_act, "cpu"))
+    fields = described(config_of(recipe, tiny_act, "cpu"))
     assert (fields["type"], fields["dim_model"], fields["kl_weight"]) == ("act", 32, 10.0)
     assert "device" not in fields

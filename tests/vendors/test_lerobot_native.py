@@ -10,6 +10,7 @@ import torch
 from positronic.errors import PositronicError
 from positronic.training.checkpoints import write_info
 from positronic.training.device import to_device
+from positronic.training.trainable import PolicySpec
 from positronic.vendors import registry
 from positronic.vendors.lerobot.native import make_trainable
 
@@ -19,7 +20,7 @@ torch.set_num_threads(1)  # these tests share their cores
 @pytest.fixture
 def trainable(recipe, stats, tiny_act):
     torch.manual_seed(0)
-    return make_trainable(recipe, stats, tiny_act, "cpu")
+    return make_trainable(PolicySpec(recipe, stats, tiny_act, "cpu"))
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def test_the_smallest_step_from_rest_stays_small_in_every_mode(recipe, stats, ti
         stats[column.name] |= dict.fromkeys(("min", "max", "mean", "q01", "q10", "q50", "q90", "q99"), rest)
         stats[column.name]["std"] = 0 * rest
     tiny_act["normalization_mapping"] = dict.fromkeys(("VISUAL", "STATE", "ACTION"), mode)
-    before = make_trainable(recipe, stats, tiny_act, "cpu")._before
+    before = make_trainable(PolicySpec(recipe, stats, tiny_act, "cpu"))._parts.before
     state, image = np.full((1, 8), 0.501, np.float32), np.full((1, 32, 32, 3), 128, np.uint8)
     columns = {"observation.state": state, "observation.images.left": image, "observation.images.side": image}
     seen = before(to_device(columns, "cpu"))
@@ -71,7 +72,7 @@ def test_the_smallest_step_from_rest_stays_small_in_every_mode(recipe, stats, ti
 
 def test_a_nearly_constant_dimension_is_not_blown_up(trainable, recipe):
     """A deviation of 1e-7 counts as 0.01, so that its noise stays noise; others keep their own."""
-    saved = trainable._before.steps[-1].state_dict()
+    saved = trainable._parts.before.steps[-1].state_dict()
     assert saved["observation.state.std"][5] == saved["action.std"][5] == pytest.approx(0.01)
     assert (saved["observation.state.std"][:5] > 0.1).all()
 
@@ -90,7 +91,7 @@ def test_padding_does_not_count(trainable, recipe):
 def test_the_backbone_keeps_its_own_learning_rate(recipe, stats, tiny_act):
     """lerobot's groups: everything else first, then the backbone."""
     rates = {"optimizer_lr": 1e-3, "optimizer_lr_backbone": 1e-5}
-    groups = make_trainable(recipe, stats, tiny_act | rates, "cpu").groups()
+    groups = make_trainable(PolicySpec(recipe, stats, tiny_act | rates, "cpu")).groups()
     assert [group.learning_rate for group in groups] == [1e-3, 1e-5]
     assert sum(len(group.parameters) for group in groups) > 60
 
@@ -129,7 +130,7 @@ def test_a_batch_predicts_what_each_would_alone(checkpoint, observation):
 def test_weights_come_back_exactly(trainable, checkpoint, recipe, stats, tiny_act):
     """What resuming loads is what was saved, bit for bit."""
     torch.manual_seed(1)
-    other = make_trainable(recipe, stats, tiny_act, "cpu")
+    other = make_trainable(PolicySpec(recipe, stats, tiny_act, "cpu"))
     other.load(checkpoint / "pretrained_model")
     for (name, left), right in zip(
         trainable.module.state_dict().items(), other.module.state_dict().values(), strict=True
@@ -158,12 +159,12 @@ def test_a_wrong_observation_names_its_column(checkpoint, observation):
 
 def test_a_checkpoint_needs_no_download(trainable, checkpoint):
     """Weights that training started from are in the checkpoint; its config does not ask for them again."""
-    trainable._config.pretrained_backbone_weights = "ResNet18_Weights.IMAGENET1K_V1"
+    trainable._parts.config.pretrained_backbone_weights = "ResNet18_Weights.IMAGENET1K_V1"
     trainable.save(checkpoint / "pretrained_model")
     assert (
         json.loads((checkpoint / "pretrained_model" / "config.json").read_text())["pretrained_backbone_weights"] is None
     )
-    assert trainable._config.pretrained_backbone_weights is not None
+    assert trainable._parts.config.pretrained_backbone_weights is not None
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
@@ -178,14 +179,14 @@ def test_a_damaged_checkpoint_names_its_file(checkpoint, name):
 def test_values_that_cannot_be_built_are_refused(recipe, stats, tiny_act):
     """What lerobot's config class lets through, its network may still refuse."""
     with pytest.raises(PositronicError, match="'act' cannot be built with these values: .*divisible"):
-        make_trainable(recipe, stats, tiny_act | {"n_heads": 3}, "cpu")
+        make_trainable(PolicySpec(recipe, stats, tiny_act | {"n_heads": 3}, "cpu"))
 
 
 def test_a_policy_that_looks_back_is_refused(recipe, stats):
     """Diffusion predicts from what it saw before, and one model answers many robots."""
     policy = {"type": "diffusion", "pretrained_backbone_weights": None, "crop_shape": None}
     with pytest.raises(PositronicError, match="type=diffusion cannot be trained here: it keeps a history"):
-        make_trainable(recipe, stats, policy, "cpu")
+        make_trainable(PolicySpec(recipe, stats, policy, "cpu"))
 
 
 def test_the_checkpoint_may_move(checkpoint, tmp_path, observation):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from positronic.bake.statistics import of_rows
-from positronic.training.floors import with_floor
+from positronic.policies.floors import with_floor
 
 STILL, MOVING = 0, 1
 

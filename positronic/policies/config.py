@@ -1,4 +1,4 @@
-"""From ``vendor.policy`` and a recipe to lerobot's own policy config, checked by lerobot's own class."""
+"""From ``vendor.policy`` and what a policy sees to lerobot's own policy config, checked by lerobot's own class."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ import draccus
 from draccus.utils import DecodingError, ParsingError
 
 from positronic import keys
-from positronic.codecs.build import Recipe
-from positronic.codecs.modality import Column
 from positronic.errors import PositronicError, did_you_mean, listing
-from positronic.vendors.lerobot import library
+from positronic.policies import library
+
+Shapes = Mapping[str, tuple[int, ...]]
+"""What a policy sees and does, by lerobot's keys: vectors (D,), images (H, W, 3)."""
 
 # Fields of lerobot's that have their place elsewhere here: one place per value.
 ELSEWHERE = {
@@ -30,23 +31,23 @@ ELSEWHERE = {
 }
 
 
-def make_config(recipe: Recipe, policy: Mapping[str, Any], device: str) -> Any:
-    """lerobot's config for ``policy`` (its ``type`` names the class) on the columns of ``recipe``.
+def make_config(policy: Mapping[str, Any], shapes: Shapes, codec: str, device: str) -> Any:
+    """lerobot's config for ``policy`` (its ``type`` names the class), which sees ``shapes`` of a codec.
 
-    Raises PositronicError for an unknown type or field, a value of the wrong type, or columns that lerobot cannot read.
+    Raises PositronicError for an unknown type or field, a value of the wrong type, or inputs that lerobot cannot read.
     """
     policy_type = policy.get(library.TYPE)
     config_class = library.config_class(policy_type)
     fields = {name: value for name, value in policy.items() if name != library.TYPE}
     _check_fields(config_class, fields)
     config = _decode(config_class, fields | {"device": device, "push_to_hub": False})
-    config.input_features, config.output_features = _features(recipe)
+    features = {name: _feature(name, shape) for name, shape in shapes.items()}
+    config.output_features = {keys.LEROBOT_ACTION: features.pop(keys.LEROBOT_ACTION)}
+    config.input_features = features
     try:
         config.validate_features()
     except ValueError as error:
-        raise PositronicError(
-            f"LeRobot's policy '{policy_type}' refuses codec '{recipe.codec.name}': {error}"
-        ) from None
+        raise PositronicError(f"LeRobot's policy '{policy_type}' refuses codec '{codec}': {error}") from None
     return config
 
 
@@ -87,23 +88,16 @@ def _type_name(hint: Any) -> str:
     return hint.__name__ if isinstance(hint, type) else str(hint)
 
 
-def _features(recipe: Recipe) -> tuple[dict[str, Any], dict[str, Any]]:
-    inputs = {column.name: _feature(column) for column in recipe.modality.observation_columns}
-    action = recipe.modality.action_column
-    return inputs, {action.name: _feature(action)}
-
-
-def _feature(column: Column) -> Any:
+def _feature(name: str, shape: tuple[int, ...]) -> Any:
     from lerobot.configs.types import FeatureType, PolicyFeature
 
-    if column.is_image and column.name.startswith(keys.LEROBOT_IMAGES):
-        height, width, channels = column.shape
+    if name.startswith(keys.LEROBOT_IMAGES) and len(shape) == 3:
+        height, width, channels = shape
         return PolicyFeature(FeatureType.VISUAL, (channels, height, width))
-    if column.name == keys.LEROBOT_STATE and not column.is_image:
-        return PolicyFeature(FeatureType.STATE, column.shape)
-    if column.name == keys.LEROBOT_ACTION and column.is_action:
-        return PolicyFeature(FeatureType.ACTION, column.shape)
+    kinds = {keys.LEROBOT_STATE: FeatureType.STATE, keys.LEROBOT_ACTION: FeatureType.ACTION}
+    if name in kinds and len(shape) == 1:
+        return PolicyFeature(kinds[name], shape)
     raise PositronicError(
-        f"Modality column '{column.name}': LeRobot's policies read '{keys.LEROBOT_STATE}', '{keys.LEROBOT_ACTION}' "
+        f"Modality column '{name}': LeRobot's policies read '{keys.LEROBOT_STATE}', '{keys.LEROBOT_ACTION}' "
         f"and '{keys.LEROBOT_IMAGES}<camera>'."
     )

@@ -1,0 +1,1 @@
+"""What vendors share of LeRobot's policies: configs, columns into batches, strict loading, training and prediction."""

@@ -1,0 +1,72 @@
+"""A policy of lerobot's with its processors, as the training loop wants it; whatever the policy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from positronic.bake.reader import Stats
+from positronic.policies.config import described
+from positronic.policies.steps import Steps, batch_of
+from positronic.policies.weights import load_weights, save_weights
+from positronic.training.trainable import ParameterGroup
+
+Processor = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a policy is made of. ``steps``: from the recipe's columns to its batch. ``before``, ``after``: lerobot's
+    processors around ``module``, which is on its device. ``reads_task``: whether it is language-conditioned."""
+
+    config: Any
+    module: nn.Module
+    before: Any
+    after: Any
+    steps: Steps
+    reads_task: bool
+
+
+class PolicyTrainable:
+    """``write``: what a checkpoint holds beside the weights."""
+
+    def __init__(self, parts: Parts, write: Callable[[Path], None]) -> None:
+        self.module = parts.module
+        self.action_offsets = np.asarray(parts.config.action_delta_indices, np.int64)
+        self.with_task = parts.reads_task
+        self.fields = described(parts.config)
+        self._parts, self._write = parts, write
+
+    def groups(self) -> list[ParameterGroup]:
+        """What is trained, at lerobot's own learning rates."""
+        preset = self._parts.config.get_optimizer_preset().lr
+        given = self.module.get_optim_params()
+        groups = given if isinstance(given, list) and isinstance(given[0], dict) else [{"params": given}]
+        return [ParameterGroup(tuple(group["params"]), group.get("lr", preset)) for group in groups]
+
+    def loss(self, batch: Mapping[str, Any]) -> Tensor:
+        """Columns on the device -> lerobot's own loss, a scalar."""
+        return self.module(self._parts.before(batch_of(self._parts.steps, batch)))[0]
+
+    def save(self, folder: Path) -> None:
+        """A layout that needs nothing outside of ``folder``."""
+        save_weights(self.module, folder)
+        self._write(folder)
+
+    def load(self, folder: Path) -> None:
+        """Take back the weights that ``save`` wrote."""
+        load_weights(self.module, folder)
+
+
+def tensors(stats: Stats) -> dict[str, dict[str, Tensor]]:
+    """Statistics as lerobot's processors take them."""
+    return {
+        name: {key: torch.as_tensor(np.asarray(value), dtype=torch.float32) for key, value in values.items()}
+        for name, values in stats.items()
+    }

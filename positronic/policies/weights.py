@@ -1,0 +1,43 @@
+"""A policy's config and weights in a checkpoint's folder, loaded strictly: nothing missing, nothing left over."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from torch import nn
+
+from positronic.errors import PositronicError
+from positronic.policies import library
+
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+
+
+def save_weights(module: nn.Module, folder: Path) -> None:
+    """All tensors of ``module`` into the existing ``folder``."""
+    safetensors.torch.save_model(module, str(folder / WEIGHTS_FILE))
+
+
+def load_weights(module: nn.Module, folder: Path, device: str = "cpu") -> None:
+    """Take the tensors from ``folder``. Raises PositronicError for a damaged file and for other tensors."""
+    path = folder / WEIGHTS_FILE
+    try:
+        safetensors.torch.load_model(module, str(path), strict=True, device=device)
+    except (OSError, RuntimeError, safetensors.SafetensorError) as error:
+        raise PositronicError(f"{path} cannot be loaded ({error}). Use another checkpoint.") from None
+
+
+def load_config(folder: Path, device: str) -> Any:
+    """lerobot's config that a checkpoint was written with. Raises PositronicError for one that cannot be read."""
+    path = folder / CONFIG_FILE
+    try:
+        policy_type = json.loads(path.read_text())[library.TYPE]
+    except (OSError, ValueError, KeyError) as error:
+        raise PositronicError(f"{path} cannot be read ({error!r}). Use another checkpoint.") from None
+    library.config_class(policy_type)  # registers it
+    from lerobot.configs.policies import PreTrainedConfig
+
+    return PreTrainedConfig.from_pretrained(folder, cli_overrides=[f"--device={device}"])
