@@ -52,6 +52,7 @@ OPEN_MAPPINGS = (
 )
 # Stages whose results a multirun keeps in the job's own folder. The others write data that later stages find by name.
 OWN_FOLDER = {"train": "${hydra:runtime.output_dir}", "infer": "${hydra:runtime.output_dir}/rollouts"}
+POLICY_TYPE = "vendor.policy.type"
 NO_FILE = re.compile(r"In '(?P<file>[^']+)': Could not (find|load) '")
 IN_FILE = re.compile(
     r"In '(?P<file>[^']+)': \w+ raised while composing config:\n(?P<what>.*)\n\s+full_key: (?P<key>\S+)"
@@ -68,6 +69,7 @@ class Loader(ConfigLoaderImpl):
     """Composes as Hydra does, and raises PositronicError, one sentence, for what it refuses."""
 
     _from_files: DictConfig | None = None  # the last composition before what was typed: which keys there are
+    _policy_type: str | None = None  # that was typed
     _in_grammar = False  # whether overrides come from a multirun, which has parsed them, and not from a person
 
     def load_configuration(
@@ -141,6 +143,7 @@ class Loader(ConfigLoaderImpl):
                 raise refusals.no_choice(override.get_key_element(), value, self.get_group_options(group))
 
     def _compose(self, config_name: str, overrides: list[str], *how: Any) -> DictConfig:
+        self._policy_type = typed_values(typed_overrides.parse(overrides)).get(POLICY_TYPE)
         try:
             return super().load_configuration(config_name, overrides, *how)
         except (HydraException, ValueError) as error:  # ValueError: a group's choice that is no text
@@ -156,6 +159,7 @@ class Loader(ConfigLoaderImpl):
         self._from_files = cfg
         if "stages" in cfg:
             _fold_stage_section(cfg)
+            _fold_policy_section(cfg, self._policy_type)
             for key in OPEN_MAPPINGS:
                 node = OmegaConf.select(cfg, key)
                 if node is not None:
@@ -405,6 +409,16 @@ def _fold_stage_section(cfg: DictConfig) -> None:
         raise refusals.unknown_key(str(error.full_key), cfg.stage, list(raw_values(cfg))) from None
     except OmegaConfBaseException as error:
         raise PositronicError(f"A preset's section stages.{cfg.stage}: {str(error).splitlines()[0]}") from None
+
+
+def _fold_policy_section(cfg: DictConfig, typed: str | None) -> None:
+    """Put ``policies.<type>`` under what presets say of ``vendor.policy``, then empty ``policies``. A type that was
+    typed has its own section: the fields of one type mean nothing to another."""
+    policy_type = typed or cfg.vendor.policy.get("type")
+    named = {"type": policy_type} if policy_type else {}
+    section = (named and cfg.policies.get(policy_type)) or {}
+    cfg.policies = {}
+    cfg.vendor.policy = OmegaConf.merge(named, section, cfg.vendor.policy)
 
 
 def _complete(cfg: DictConfig, typed: Mapping[str, str]) -> None:

@@ -155,6 +155,8 @@ def unknown_key(key: str, stage: str, known: Sequence[str]) -> PositronicError:
     owners = [name for name, schema in STAGES.items() if key.split(".")[0] in _field_names(schema)]
     if key.startswith("stages."):
         hint = f" It belongs into a preset; type {key.split('.', 2)[-1]}=... itself."
+    elif key.startswith("policies."):
+        hint = f" It belongs into a preset; type vendor.policy.{key.split('.', 2)[-1]}=... itself."
     elif key.split(".")[0] in PRESETS:
         hint = f" It is a preset, and those take a plus: +{key}=..."
     elif owners and stage not in owners:

@@ -181,3 +181,14 @@ def test_what_an_arm_lacks_is_null_on_the_command_line():
     assert [getattr(arm.embodiment.arms["arm"], name) for name in ("gripper", "ee_frame", "lower")] == [None] * 3
     with pytest.raises(PositronicError, match=r"embodiment\.arms\.arm\.joints=null"):
         positronic.compose(["stage=convert", "dataset.path=x", "embodiment=franka", "embodiment.arms.arm.joints=null"])
+
+
+def test_a_type_of_policy_brings_its_own_values():
+    """Typed ones win; the fields of another type mean nothing to it. Presets may say things for several types."""
+    typed = ["stage=train", "vendor.policy.type=diffusion", "vendor.policy.horizon=16", "+debug=tiny"]
+    policy = positronic.compose(typed).vendor.policy
+    assert (policy["type"], policy["horizon"], policy["n_obs_steps"]) == ("diffusion", 16, 1)
+    assert policy["down_dims"] == [16, 32]
+    assert "dim_model" not in policy
+    assert positronic.compose(["stage=train", "vendor.policy.type=xvla"]).vendor.policy == {"type": "xvla"}
+    assert positronic.compose(["stage=train"]).vendor.policy["dim_model"] == 512

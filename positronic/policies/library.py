@@ -20,8 +20,6 @@ from positronic.errors import PositronicError, did_you_mean, listing
 
 POLICIES = "lerobot.policies"
 TYPE = "type"
-# Policies that predict from observations they were given before; a model that many robots share has none.
-KEEP_HISTORY = frozenset({"diffusion", "multi_task_dit", "tdmpc", "vqbet"})
 PREPROCESSOR_FILE = "policy_preprocessor.json"
 POSTPROCESSOR_FILE = "policy_postprocessor.json"
 
@@ -64,26 +62,16 @@ def policy_types() -> tuple[str, ...]:
 
 
 def require_trainable(policy: Mapping[str, Any]) -> None:
-    """Raise PositronicError when the policy's type is unknown, or is one that cannot be trained here."""
+    """Raise PositronicError when the policy's type is unknown."""
     policy_type, known = policy.get(TYPE), policy_types()
     if known and policy_type not in known:
         raise _unknown(policy_type)
-    if policy_type in KEEP_HISTORY:
-        raise no_history(policy_type)
 
 
 def _unknown(policy_type: Any) -> PositronicError:
     found = "null" if policy_type is None else f"'{policy_type}'"
     hint = did_you_mean(str(policy_type), policy_types()) or " Type vendor.policy.type=act."
     return PositronicError(f"vendor.policy.type: expected one of {listing(policy_types(), 30)}, found {found}.{hint}")
-
-
-def no_history(policy_type: str) -> PositronicError:
-    """The sentence about a policy that needs more than the current observation."""
-    return PositronicError(
-        f"vendor.policy.type={policy_type} cannot be trained here: it keeps a history of observations, or predicts "
-        "no chunk of actions, and one served model answers many robots. Take vendor.policy.type=act."
-    )
 
 
 def config_class(policy_type: str) -> type:
@@ -112,8 +100,11 @@ def make_processors(config: Any, stats: dict[str, Any]) -> tuple[Any, Any]:
     return make(config, dataset_stats=stats)
 
 
-def load_processors(folder: Path, device: str) -> tuple[Any, Any]:
-    """The pre- and post-processor saved in ``folder``, on ``device``."""
+def load_processors(
+    folder: Path, device: str, overrides: Mapping[str, Mapping[str, Any]] | None = None
+) -> tuple[Any, Any]:
+    """The pre- and post-processor saved in ``folder``, on ``device``. ``overrides``: step -> its values, instead of
+    those that were saved."""
     from lerobot.processor import PolicyProcessorPipeline
     from lerobot.processor.converters import (
         batch_to_transition,
@@ -125,7 +116,7 @@ def load_processors(folder: Path, device: str) -> tuple[Any, Any]:
     before = PolicyProcessorPipeline.from_pretrained(
         str(folder),
         config_filename=PREPROCESSOR_FILE,
-        overrides={"device_processor": {"device": device}},
+        overrides={"device_processor": {"device": device}, **(overrides or {})},
         to_transition=batch_to_transition,
         to_output=transition_to_batch,
     )

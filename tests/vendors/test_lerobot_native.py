@@ -182,10 +182,18 @@ def test_values_that_cannot_be_built_are_refused(recipe, stats, tiny_act):
         make_trainable(PolicySpec(recipe, stats, tiny_act | {"n_heads": 3}, "cpu"))
 
 
-def test_a_policy_that_looks_back_is_refused(recipe, stats):
-    """Diffusion predicts from what it saw before, and one model answers many robots."""
-    policy = {"type": "diffusion", "pretrained_backbone_weights": None, "crop_shape": None}
-    with pytest.raises(PositronicError, match="type=diffusion cannot be trained here: it keeps a history"):
+@pytest.mark.parametrize(
+    ("policy", "said"),
+    [
+        ({"type": "diffusion", "crop_shape": None}, r"keeps a history .*Type vendor\.policy\.n_obs_steps=1"),
+        ({"type": "diffusion", "n_obs_steps": 1}, r"noise_scheduler_type=DDPM.*Type .*noise_scheduler_type=DDIM"),
+        ({"type": "groot"}, "type vendor=gr00t, which trains it"),
+        ({"type": "pi05"}, "type vendor=openpi, which trains it"),
+    ],
+)
+def test_a_policy_that_robots_cannot_share_is_refused(recipe, stats, policy, said):
+    """It predicts from what it saw before, or draws for the whole batch, or another vendor has its recipe."""
+    with pytest.raises(PositronicError, match=said):
         make_trainable(PolicySpec(recipe, stats, policy, "cpu"))
 
 

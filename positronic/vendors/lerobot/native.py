@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from copy import copy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,24 +24,37 @@ from positronic.policies.weights import load_config, load_weights
 from positronic.training.checkpoints import PRETRAINED_MODEL, read_info, trained_recipe
 from positronic.training.device import resolve_device
 from positronic.training.trainable import PolicySpec
+from positronic.vendors.lerobot.kinds import ELSEWHERE, OneStep, kind_of
 
-BACKBONE_WEIGHTS = "pretrained_backbone_weights"
-# Policies that read the task; from the others it is kept away.
-LANGUAGE_CONDITIONED = frozenset(
-    {"eo1", "evo1", "groot", "molmoact2", "pi0", "pi05", "pi0_fast", "smolvla", "wall_x", "xvla"}
-)
+TOKENIZER_STEP = "tokenizer_processor"  # in policy_preprocessor.json
+BACKBONE_WEIGHTS, LANGUAGE_WEIGHTS = "pretrained_backbone_weights", "load_vlm_weights"
+FOLDER = "language"  # in a checkpoint: tokenizer and processor of a policy that reads the task
+
+logger = logging.getLogger(__name__)
 
 
 def steps_of(recipe: Recipe, policy_type: str) -> Steps:
     """Columns have LeRobot's own names already; the instruction takes its own, or is kept away."""
-    return [task_step(recipe.modality, policy_type in LANGUAGE_CONDITIONED)]
+    kind = kind_of(policy_type)
+    return [task_step(recipe.modality, kind.reads_task), *([OneStep()] if kind.has_time else [])]
 
 
 def config_of(recipe: Recipe, policy: Mapping[str, Any], device: str) -> Any:
     """lerobot's config. Raises PositronicError when ``policy`` is not what its class takes, or cannot be trained."""
-    shapes = shapes_of(steps_of(recipe, str(policy.get(library.TYPE))), recipe.modality)
+    policy_type = str(policy.get(library.TYPE))
+    if policy_type in ELSEWHERE:
+        raise PositronicError(
+            f"vendor.policy.type={policy_type}: type vendor={ELSEWHERE[policy_type]}, which trains it."
+        )
+    shapes = shapes_of(steps_of(recipe, policy_type), recipe.modality)
     config = make_config(policy, shapes, recipe.codec.name, device)
-    _refuse_unsupported(config)
+    _require_no_history(config)
+    for name, value in kind_of(policy_type).needs.items():
+        if getattr(config, name) != value:
+            raise PositronicError(
+                f"vendor.policy.{name}={getattr(config, name)}: one served model answers many robots, and with this "
+                f"value their actions would depend on each other. Type vendor.policy.{name}={value}."
+            )
     return config
 
 
@@ -52,17 +68,20 @@ def make_trainable(spec: PolicySpec) -> PolicyTrainable:
     if spec.base is not None:
         raise PositronicError(f"vendor.base={spec.base}: vendor=lerobot starts from random weights. Leave it out.")
     config, recipe = config_of(spec.recipe, spec.policy, spec.device), spec.recipe
-    steps = steps_of(recipe, config.type)
+    kind, steps = kind_of(config.type), steps_of(recipe, config.type)
+    if kind.lacks:
+        logger.warning("vendor.policy.type=%s: %s.", config.type, kind.lacks)
+    module = _on_device(_build(config), spec.device)
     stats = stats_of(steps, floored(recipe.modality.columns, spec.stats))
     before, after = library.make_processors(config, tensors(stats))
-    module = _on_device(_build(config), spec.device)
-    parts = Parts(config, module, before, after, steps, config.type in LANGUAGE_CONDITIONED)
+    parts = Parts(config, module, before, after, steps, kind.reads_task)
 
     def write(folder: Path) -> None:
         """lerobot's own layout, which its ``from_pretrained`` reads."""
-        _without_download(copy(config)).save_pretrained(folder)
-        before.save_pretrained(folder)
-        after.save_pretrained(folder)
+        with _inside(parts, kind.folder, folder) as portable:
+            _without_download(portable).save_pretrained(folder)
+            before.save_pretrained(folder)
+            after.save_pretrained(folder)
 
     return PolicyTrainable(parts, write)
 
@@ -75,18 +94,51 @@ def load_model(checkpoint: Path, device: str) -> PolicyModel:
     recipe, folder = trained_recipe(read_info(checkpoint)), checkpoint / PRETRAINED_MODEL
     device = resolve_device(device)
     config = _without_download(load_config(folder, device))
+    kind, tokenizer = kind_of(config.type), {}
+    if kind.folder is not None:
+        setattr(config, kind.folder, str(folder / FOLDER))
+        tokenizer = {TOKENIZER_STEP: {"tokenizer_name": str(folder / FOLDER)}}
     policy = _on_device(_build(config), device)
     load_weights(policy, folder, device)
-    before, after = library.load_processors(folder, device)
-    steps = steps_of(recipe, config.type)
-    parts = Parts(config, policy.eval(), before, after, steps, config.type in LANGUAGE_CONDITIONED)
-    return PolicyModel(parts, lambda seen, noise: policy.predict_action_chunk(seen), recipe, device)
+    before, after = library.load_processors(folder, device, tokenizer)
+    parts = Parts(config, policy.eval(), before, after, steps_of(recipe, config.type), kind.reads_task)
+    noise_shape = kind.noise and kind.noise(config)
+    return PolicyModel(parts, partial(kind.act, policy), recipe, device, noise_shape)
+
+
+@contextmanager
+def _inside(parts: Parts, field: str | None, folder: Path) -> Iterator[Any]:
+    """The config to be saved in ``folder``. Tokenizer and processor are copied, so that it names nothing outside."""
+    config = copy(parts.config)
+    if field is None:
+        yield config
+        return
+    _copy_language(getattr(config, field), folder / FOLDER)
+    setattr(config, field, FOLDER)
+    named = [step for step in parts.before.steps if hasattr(step, "tokenizer_name")]
+    before = [step.tokenizer_name for step in named]
+    try:
+        for step in named:
+            step.tokenizer_name = FOLDER
+        yield config
+    finally:
+        for step, name in zip(named, before, strict=True):
+            step.tokenizer_name = name
+
+
+def _copy_language(name: str, folder: Path) -> None:
+    """Config, tokenizer and processor; no weights."""
+    from transformers import AutoConfig, AutoProcessor
+
+    AutoConfig.from_pretrained(name).save_pretrained(folder)
+    AutoProcessor.from_pretrained(name).save_pretrained(folder)
 
 
 def _without_download(config: Any) -> Any:
     """Weights that training started from are in the checkpoint, and must not be downloaded again."""
-    if hasattr(config, BACKBONE_WEIGHTS):
-        setattr(config, BACKBONE_WEIGHTS, None)
+    for name, nothing in ((BACKBONE_WEIGHTS, None), (LANGUAGE_WEIGHTS, False)):
+        if hasattr(config, name):
+            setattr(config, name, nothing)
     return config
 
 
@@ -99,19 +151,40 @@ def _build(config: Any) -> Any:
     backbones.register()
     try:
         return library.policy_class(config.type)(config)
-    except OSError as error:  # no network: backbone weights that have to be downloaded
-        name = getattr(config, BACKBONE_WEIGHTS, None)
-        raise PositronicError(
-            f"The weights '{name}' could not be downloaded ({error}). "
-            f"Take vendor.policy.{BACKBONE_WEIGHTS}=null to start from random ones."
-        ) from None
+    except OSError as error:  # no network, and something has to be downloaded
+        raise _not_there(config, error) from None
     except (ValueError, TypeError, NotImplementedError, AssertionError, RuntimeError, AttributeError) as error:
         raise PositronicError(
             f"vendor.policy: LeRobot's '{config.type}' cannot be built with these values: {error}"
         ) from None
 
 
-def _refuse_unsupported(config: Any) -> None:
-    seen = config.observation_delta_indices
-    if config.type in library.KEEP_HISTORY or config.action_delta_indices is None or list(seen or [0]) != [0]:
-        raise library.no_history(config.type)
+def _not_there(config: Any, error: OSError) -> PositronicError:
+    field, said = kind_of(config.type).folder, str(error).strip().partition("\n")[0]
+    if field is None:
+        name = getattr(config, BACKBONE_WEIGHTS, None)
+        return PositronicError(
+            f"The weights '{name}' could not be downloaded ({said}). "
+            f"Take vendor.policy.{BACKBONE_WEIGHTS}=null to start from random ones."
+        )
+    name = getattr(config, field)
+    return PositronicError(
+        f"vendor.policy.{field}={name}: its config, tokenizer and processor could not be fetched from the Hugging Face "
+        f"hub ({said}). Fetch them where there is a network (hf download {name}) and type vendor.policy.{field}=<that "
+        f"folder>; vendor.policy.{LANGUAGE_WEIGHTS}=false starts from random weights."
+    )
+
+
+def _require_no_history(config: Any) -> None:
+    """One served model answers many robots, so it predicts from what it is given, a whole chunk."""
+    if config.action_delta_indices is None:
+        raise PositronicError(
+            f"vendor.policy.type={config.type} cannot be trained here: it predicts no chunk of actions. Take "
+            "vendor.policy.type=act."
+        )
+    if list(config.observation_delta_indices or [0]) != [0]:
+        way_out = "Type vendor.policy.n_obs_steps=1." if hasattr(config, "n_obs_steps") else "Take another policy."
+        raise PositronicError(
+            f"vendor.policy.type={config.type} with these values keeps a history of observations, and one served model "
+            f"answers many robots. {way_out}"
+        )

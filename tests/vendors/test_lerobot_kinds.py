@@ -1,0 +1,183 @@
+"""Diffusion and SmolVLA through lerobot's own classes: training, saving, predicting for several robots."""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from positronic.errors import PositronicError
+from positronic.training.checkpoints import write_info
+from positronic.training.device import to_device
+from positronic.training.trainable import PolicySpec
+from positronic.vendors import registry
+from positronic.vendors.lerobot.native import make_trainable
+
+torch.set_num_threads(1)
+STEPS = 8
+DIFFUSION = {
+    "type": "diffusion",
+    "horizon": STEPS,
+    "n_action_steps": STEPS,
+    "n_obs_steps": 1,
+    "noise_scheduler_type": "DDIM",
+    "num_inference_steps": 2,
+    "do_mask_loss_for_padding": True,
+    "vision_backbone": "resnet_small",
+    "pretrained_backbone_weights": None,
+    "use_group_norm": True,
+    "down_dims": [16, 32],
+    "diffusion_step_embed_dim": 16,
+}
+SPECIAL = {
+    "fake_image_token": "<fake_token_around_image>",
+    "image_token": "<image>",
+    "global_image_token": "<global-img>",
+    "end_of_utterance_token": "<end_of_utterance>",
+}
+
+
+@pytest.fixture(scope="module")
+def language(tmp_path_factory):
+    """A folder with what SmolVLA reads of its language model, at toy size: config, tokenizer, processor."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import (
+        PreTrainedTokenizerFast,
+        SmolVLMConfig,
+        SmolVLMImageProcessor,
+        SmolVLMProcessor,
+        SmolVLMVideoProcessor,
+    )
+
+    folder = tmp_path_factory.mktemp("smolvlm")
+    words = ["<pad>", "<unk>", "<bos>", "<eos>", *SPECIAL.values(), "stack", "fold", "it"]
+    tokenizer = Tokenizer(models.WordLevel({word: k for k, word in enumerate(words)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    named = {"pad_token": "<pad>", "unk_token": "<unk>", "bos_token": "<bos>", "eos_token": "<eos>"}
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, extra_special_tokens=SPECIAL, **named)
+    fast.chat_template = "{{ messages }}"
+    text = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    vision = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    SmolVLMConfig(
+        image_token_id=fast.convert_tokens_to_ids("<image>"),
+        pad_token_id=0,
+        scale_factor=2,
+        vision_config=vision | {"image_size": 64, "patch_size": 16},
+        text_config=text
+        | {"model_type": "llama", "num_key_value_heads": 2, "head_dim": 16, "vocab_size": 512, "pad_token_id": 0},
+    ).save_pretrained(folder)
+    SmolVLMProcessor(
+        image_processor=SmolVLMImageProcessor(),
+        tokenizer=fast,
+        video_processor=SmolVLMVideoProcessor(),
+        chat_template="{{ messages }}",
+    ).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(params=["diffusion", "smolvla"])
+def policy(request):
+    """``vendor.policy`` of the smallest one."""
+    if request.param == "diffusion":
+        return dict(DIFFUSION)
+    return {
+        "type": "smolvla",
+        "vlm_model_name": str(request.getfixturevalue("language")),
+        "load_vlm_weights": False,
+        "num_vlm_layers": 2,
+        "chunk_size": STEPS,
+        "n_action_steps": STEPS,
+        "num_steps": 2,
+        "resize_imgs_with_padding": [64, 64],
+        "tokenizer_max_length": 24,
+    }
+
+
+@pytest.fixture
+def trainable(recipe, stats, policy):
+    torch.manual_seed(0)
+    return make_trainable(PolicySpec(recipe, stats, policy, "cpu"))
+
+
+@pytest.fixture
+def checkpoint(trainable, recipe, tmp_path):
+    """A checkpoint's folder as the loop leaves it."""
+    (tmp_path / "pretrained_model").mkdir()
+    trainable.save(tmp_path / "pretrained_model")
+    write_info(tmp_path, {"step": 1, "vendor": "lerobot", "recipe": recipe.to_dict()})
+    return tmp_path
+
+
+def batch(recipe, task="stack it", size=2):
+    numbers = np.random.default_rng(0)
+    columns = {
+        column.name: numbers.integers(0, 256, (size, *column.shape)).astype(np.uint8)
+        if column.is_image
+        else numbers.normal(size=(size, *column.shape)).astype(np.float32)
+        for column in recipe.modality.observation_columns
+    }
+    action = numbers.uniform(0.2, 0.8, (size, STEPS, 8)).astype(np.float32)
+    return columns | {"action": action, "action_is_pad": np.zeros((size, STEPS), bool), "task": [task] * size}
+
+
+def loss_of(trainable, columns):
+    torch.manual_seed(0)
+    return trainable.loss(to_device(columns, "cpu"))
+
+
+def test_a_step_of_training_lowers_the_loss(trainable, recipe):
+    """At the same noise, on the same batch."""
+    parameters = [p for group in trainable.groups() for p in group.parameters if p.requires_grad]
+    optimiser = torch.optim.Adam(parameters, lr=1e-3)
+    trainable.module.train()
+    losses = []
+    for _ in range(6):
+        loss = loss_of(trainable, batch(recipe))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+
+
+def test_steps_beyond_an_episode_do_not_count(trainable, recipe):
+    """A chunk of nothing else has no loss."""
+    columns = batch(recipe)
+    assert loss_of(trainable, columns).item() > 0
+    columns["action_is_pad"][:] = True
+    assert loss_of(trainable, columns).item() == 0
+
+
+def test_a_batch_predicts_what_each_would_alone(checkpoint, observation):
+    """Each with its own noise and its own instruction."""
+    model = registry.load_model("lerobot", checkpoint, "cpu")
+    tasks = ["stack", "fold it", ""]
+    observations = [observation(seed) | {"task": task} for seed, task in enumerate(tasks)]
+    noise = [np.random.default_rng(seed).standard_normal(model.noise_shape, np.float32) for seed in range(3)]
+    alone = [model.predict([o], [n])[0] for o, n in zip(observations, noise, strict=True)]
+    together = model.predict(observations, noise)
+    assert [chunk.shape for chunk in together] == [(STEPS, 8)] * 3
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+    assert np.abs(model.predict([observations[0]], [noise[1]])[0] - alone[0]).max() > 1e-3
+
+
+def test_the_checkpoint_may_move(checkpoint, policy, observation, tmp_path):
+    """Nothing in it is an absolute path, and nothing outside of it is read."""
+    noise = [np.ones((STEPS, 32 if policy["type"] == "smolvla" else 8), np.float32)]
+    before = registry.load_model("lerobot", checkpoint, "cpu").predict([observation()], noise)
+    moved = shutil.copytree(checkpoint, tmp_path.with_name(f"{tmp_path.name}_moved"))
+    shutil.rmtree(checkpoint)
+    outside = [str(policy.get("vlm_model_name", checkpoint)), str(checkpoint)]
+    texts = [path.read_text() for path in moved.rglob("*.json")]
+    assert not [text for text in texts for name in outside if name in text]
+    np.testing.assert_array_equal(registry.load_model("lerobot", moved, "cpu").predict([observation()], noise), before)
+
+
+def test_a_language_model_that_is_not_there_is_said_with_what_to_bring(recipe, stats, monkeypatch):
+    """Offline by the hub's own setting, as on a machine without a network."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    policy = {"type": "smolvla", "load_vlm_weights": False, "vlm_model_name": "positronic/none"}
+    with pytest.raises(PositronicError, match=r"hf download positronic/none.*vlm_model_name=<that folder>"):
+        make_trainable(PolicySpec(recipe, stats, policy, "cpu"))
