@@ -197,6 +197,19 @@ def test_a_policy_that_robots_cannot_share_is_refused(recipe, stats, policy, sai
         make_trainable(PolicySpec(recipe, stats, policy, "cpu"))
 
 
+@pytest.mark.parametrize(
+    ("mode", "missing"),
+    [("MEAN_STD", "std"), ("MIN_MAX", "max"), ("QUANTILES", "q01, q99"), ("QUANTILE10", "q10, q90")],
+)
+def test_statistics_that_the_policy_needs_are_not_left_out_silently(recipe, stats, tiny_act, mode, missing):
+    """LeRobot would feed the column as it is."""
+    for name in missing.split(", "):
+        stats["observation.state"].pop(name, None)
+    tiny_act["normalization_mapping"] = {"VISUAL": "MEAN_STD", "STATE": mode, "ACTION": "MEAN_STD"}
+    with pytest.raises(PositronicError, match=rf"'observation\.state'.*normalises it by .*lack {missing}.*IDENTITY"):
+        make_trainable(PolicySpec(recipe, stats, tiny_act, "cpu"))
+
+
 def test_the_checkpoint_may_move(checkpoint, tmp_path, observation):
     """Nothing in it is an absolute path."""
     before = registry.load_model("lerobot", checkpoint, "cpu").predict([observation()])

@@ -18,6 +18,7 @@ from positronic.policies import backbones, library
 from positronic.policies.config import make_config
 from positronic.policies.floors import floored
 from positronic.policies.model import PolicyModel
+from positronic.policies.needs import require_stats
 from positronic.policies.steps import Steps, shapes_of, stats_of, task_step
 from positronic.policies.trainable import Parts, PolicyTrainable, tensors
 from positronic.policies.weights import load_config, load_weights
@@ -73,6 +74,7 @@ def make_trainable(spec: PolicySpec) -> PolicyTrainable:
         logger.warning("vendor.policy.type=%s: %s.", config.type, kind.lacks)
     module = _on_device(_build(config), spec.device)
     stats = stats_of(steps, floored(recipe.modality.columns, spec.stats))
+    require_stats(config, stats)
     before, after = library.make_processors(config, tensors(stats))
     parts = Parts(config, module, before, after, steps, kind.reads_task)
 
