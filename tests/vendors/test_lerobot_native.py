@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+import positronic
+from positronic.codecs.build import build
 from positronic.errors import PositronicError
 from positronic.training.checkpoints import write_info
 from positronic.training.device import to_device
@@ -208,6 +210,47 @@ def test_statistics_that_the_policy_needs_are_not_left_out_silently(recipe, stat
     tiny_act["normalization_mapping"] = {"VISUAL": "MEAN_STD", "STATE": mode, "ACTION": "MEAN_STD"}
     with pytest.raises(PositronicError, match=rf"'observation\.state'.*normalises it by .*lack {missing}.*IDENTITY"):
         make_trainable(PolicySpec(recipe, stats, tiny_act, "cpu"))
+
+
+def test_training_may_start_from_a_checkpoint(checkpoint, recipe, stats, tiny_act):
+    """Its weights are taken, whatever they are normalised by now."""
+    own = trained(checkpoint, recipe, stats, tiny_act)
+    torch.manual_seed(1)
+    other = make_trainable(PolicySpec(recipe, stats, tiny_act | {"dropout": 0.3}, "cpu", base=checkpoint))
+    for left, right in zip(own.module.state_dict().values(), other.module.state_dict().values(), strict=True):
+        assert torch.equal(left, right)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"chunk_size": 5}, r"vendor\.policy\.chunk_size: vendor\.base=.* has 4; this run has 5"),
+        ({"dim_model": 64}, r"vendor\.policy\.dim_model: the checkpoint has 32, this run has 64"),
+    ],
+)
+def test_another_horizon_or_width_than_the_base_has_is_refused(checkpoint, recipe, stats, tiny_act, change, said):
+    trained(checkpoint, recipe, stats, tiny_act)
+    with pytest.raises(PositronicError, match=said):
+        make_trainable(PolicySpec(recipe, stats, tiny_act | change, "cpu", base=checkpoint))
+
+
+def test_another_codec_than_the_base_has_is_refused(checkpoint, recipe, stats, tiny_act):
+    """Both sides are printed."""
+    trained(checkpoint, recipe, stats, tiny_act)
+    config = positronic.compose(["stage=train", "codec=joints", "modality.image_size=[32,32]"])
+    other = build(config.codec, config.modality)
+    columns = {column.name: stats[column.name] for column in other.modality.columns}
+    with pytest.raises(PositronicError, match=r"do not agree:\n(.*\n)*.*this run has"):
+        make_trainable(PolicySpec(other, columns, tiny_act, "cpu", base=checkpoint))
+
+
+def trained(checkpoint, recipe, stats, policy):
+    """The policy in ``checkpoint``, which says now what a run of stage=train says of it."""
+    own = make_trainable(PolicySpec(recipe, stats, policy, "cpu"))
+    own.load(checkpoint / "pretrained_model")
+    said = {"step": 1, "vendor": "lerobot", "recipe": recipe.to_dict(), "training": {"policy": own.fields}}
+    write_info(checkpoint, said)
+    return own
 
 
 def test_the_checkpoint_may_move(checkpoint, tmp_path, observation):

@@ -23,7 +23,8 @@ class Kind:
     """``reads_task``: it is language-conditioned. ``has_time``: its state is (B, 1, D), of one step of observation.
     ``noise``: its config -> the shape of the random numbers that a chunk starts from; None draws none, or cannot be
     given any. ``needs``: values without which robots cannot share it, or padding would count. ``folder``: the field
-    with a name on the hub, or a folder, of tokenizer and processor. ``lacks``: what is said when it is trained.
+    with a name on the hub, or a folder, of tokenizer and processor. ``horizon``: the field that says how many steps are
+    predicted. ``lacks``: what is said when it is trained.
     """
 
     reads_task: bool = False
@@ -32,6 +33,7 @@ class Kind:
     needs: Mapping[str, Any] = field(default_factory=dict)
     folder: str | None = None
     act: Act = _predict
+    horizon: str = "chunk_size"
     lacks: str | None = None
 
 
@@ -56,6 +58,7 @@ KINDS = {
     "act": Kind(),
     "diffusion": Kind(
         has_time=True,
+        horizon="horizon",
         noise=lambda config: (config.horizon, _action_size(config)),
         needs={"noise_scheduler_type": "DDIM"},  # DDPM draws at each of its steps, for the whole batch
     ),
@@ -67,6 +70,7 @@ KINDS = {
     "multi_task_dit": Kind(
         reads_task=True,
         has_time=True,
+        horizon="horizon",
         act=lambda policy, seen, noise: policy._generate_actions(policy._prepare_batch(seen)),  # its own reads a queue
         lacks=f"{DRAWS}; {STAYS}",
     ),

@@ -15,7 +15,8 @@ import torch
 from positronic.codecs.build import Recipe
 from positronic.errors import PositronicError
 from positronic.policies import backbones, library
-from positronic.policies.config import make_config
+from positronic.policies.base import own_checkpoint
+from positronic.policies.config import described, make_config
 from positronic.policies.floors import floored
 from positronic.policies.model import PolicyModel
 from positronic.policies.needs import require_stats
@@ -27,6 +28,7 @@ from positronic.training.device import resolve_device
 from positronic.training.trainable import PolicySpec
 from positronic.vendors.lerobot.kinds import ELSEWHERE, OneStep, kind_of
 
+VENDOR = "lerobot"
 TOKENIZER_STEP = "tokenizer_processor"  # in policy_preprocessor.json
 BACKBONE_WEIGHTS, LANGUAGE_WEIGHTS = "pretrained_backbone_weights", "load_vlm_weights"
 FOLDER = "language"  # in a checkpoint: tokenizer and processor of a policy that reads the task
@@ -66,8 +68,6 @@ def check_policy(recipe: Recipe, policy: Mapping[str, Any]) -> None:
 
 def make_trainable(spec: PolicySpec) -> PolicyTrainable:
     """A new policy. Raises PositronicError when ``spec.policy`` is not what lerobot's config class takes."""
-    if spec.base is not None:
-        raise PositronicError(f"vendor.base={spec.base}: vendor=lerobot starts from random weights. Leave it out.")
     config, recipe = config_of(spec.recipe, spec.policy, spec.device), spec.recipe
     kind, steps = kind_of(config.type), steps_of(recipe, config.type)
     if kind.lacks:
@@ -77,6 +77,8 @@ def make_trainable(spec: PolicySpec) -> PolicyTrainable:
     require_stats(config, stats)
     before, after = library.make_processors(config, tensors(stats))
     parts = Parts(config, module, before, after, steps, kind.reads_task)
+    if spec.base is not None:
+        _start_from(spec.base, parts, recipe, spec.device)
 
     def write(folder: Path) -> None:
         """lerobot's own layout, which its ``from_pretrained`` reads."""
@@ -106,6 +108,21 @@ def load_model(checkpoint: Path, device: str) -> PolicyModel:
     parts = Parts(config, policy.eval(), before, after, steps_of(recipe, config.type), kind.reads_task)
     noise_shape = kind.noise and kind.noise(config)
     return PolicyModel(parts, partial(kind.act, policy), recipe, device, noise_shape)
+
+
+def _start_from(base: Path, parts: Parts, recipe: Recipe, device: str) -> None:
+    """Take the weights of a checkpoint of ours, or of a folder of LeRobot's."""
+    own, fields = own_checkpoint(base), described(parts.config)
+    if own is None:
+        if load_config(base, device).type != parts.config.type:
+            raise PositronicError(f"vendor.base={base}: expected a '{parts.config.type}', found another policy.")
+        load_weights(parts.module, base, device)
+        return
+    own.require_same(VENDOR, recipe, fields, kind_of(parts.config.type).horizon)
+    try:
+        load_weights(parts.module, own.weights, device)
+    except PositronicError as error:
+        raise PositronicError(f"{error} {own.other_fields(fields)}".strip()) from None
 
 
 @contextmanager
