@@ -97,6 +97,7 @@ class Loader(ConfigLoaderImpl):
         first = _first_job(parsed) if multirun else overrides
         cfg = self._compose(config_name, first, run_mode, from_shell, validate_sweep_overrides)
         self._check_own_codec(cfg)
+        values.choose_optimizer(cfg)
         reads.check_reads(cfg, typed_overrides.parse(first))
         _complete(cfg, typed)
         reads.check_references(cfg)

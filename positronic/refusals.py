@@ -23,6 +23,7 @@ from yaml import YAMLError
 
 from positronic.errors import PositronicError, did_you_mean, listing
 from positronic.schemas import HYDRA_TEXTS, SCHEMAS, STAGES, fields_of, own_parameters, parameters
+from positronic.training.config import OptimizerConfig
 
 SAID_BY_DATASET = ("dataset", "vendor", "codec", "modality", "dataset_format")
 PRESETS = ("experiment", "debug", "cluster")
@@ -44,6 +45,7 @@ OLD_NAMES = {
     "dataset.dataset": "dataset",
     "dataset.dataset.path": "dataset.path",
     "dataset.codec": "codec",
+    **{f"vendor.optimizer.{field.name}": field.name for field in dataclasses.fields(OptimizerConfig)},
 }
 # Names that moved to a part which depends on the stage.
 MOVED = {

@@ -17,10 +17,11 @@ from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from positronic.embodiments.config import FROM_DATA
-from positronic.errors import PositronicError, did_you_mean
+from positronic.errors import PositronicError, did_you_mean, listing
 from positronic.hardware.sim.config import SimConfig
 from positronic.refusals import WANTED, missing_value, unknown_key
 from positronic.schemas import STAGES, Parameter, is_mapping, parameters, raw_values
+from positronic.training.config import OptimizerConfig
 from positronic.utils.fields import RULE, Rule
 from positronic.utils.threads import available_cores
 from positronic.vendors import registry
@@ -131,12 +132,29 @@ def check(cfg: DictConfig) -> None:
     _check_horizon(cfg)
     _check_simulator(cfg)
     _check_robot(cfg)
-    if cfg.stage == "train":
-        registry.require_trainable(cfg.vendor.name, cfg.vendor.policy)
     missing = missing_value(cfg)
     if missing is not None:
         wanted = WANTED.get(missing, "<value>")
         raise PositronicError(f"stage={cfg.stage} needs {missing}. Type {missing}={wanted}.")
+
+
+def choose_optimizer(cfg: DictConfig) -> None:
+    """The preset of the policy's type becomes that of its vendor, unless the vendor has one for all.
+
+    Raises PositronicError for a type that cannot be trained, or of which nothing is known.
+    """
+    presets, policy_type = cfg.vendor.optimizers, cfg.vendor.policy.get("type")
+    if cfg.stage == "train":
+        registry.require_trainable(cfg.vendor.name, cfg.vendor.policy)
+    if cfg.vendor.optimizer is None and policy_type in presets:
+        cfg.vendor.optimizer = presets[policy_type]
+    elif cfg.vendor.optimizer is None and presets and cfg.stage == "train":
+        raise PositronicError(
+            f"vendor.policy.type={policy_type}: nothing is known of how it is trained. Known are {listing(presets)}. "
+            f"Say it: '+vendor.optimizers.{policy_type}={{betas:[0.9,0.999],weight_decay:0.01,grad_clip_norm:1.0}}'."
+        )
+    cfg.vendor.optimizer = cfg.vendor.optimizer or OptimizerConfig()
+    cfg.vendor.optimizers = {}
 
 
 def check_workers(cfg: DictConfig, typed: Collection[str]) -> None:

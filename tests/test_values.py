@@ -10,7 +10,7 @@ from positronic.errors import PositronicError
 
 # What was typed, and how the sentence ends or what it says in the middle.
 SAID = {
-    "stage=train vendor.policy.type=diffusion": "cannot be trained here: it keeps a history of observations",
+    "stage=train vendor.policy.type=vla_jepa": "nothing is known of how it is trained. Known are act, diffusion,",
     "stage=train vendor.policy.type=actt": "found 'actt'. Did you mean 'act'?",
     "stage=train vendor.policy.type=null": "found null. Type vendor.policy.type=act.",
     "stage=train vendor.policy=null": "expected its values one by one: vendor.policy.<name>=<value>.",

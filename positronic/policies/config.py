@@ -14,6 +14,7 @@ from draccus.utils import DecodingError, ParsingError
 from positronic import keys
 from positronic.errors import PositronicError, did_you_mean, listing
 from positronic.policies import library
+from positronic.training.settings import SAID_ABOVE
 
 Shapes = Mapping[str, tuple[int, ...]]
 """What a policy sees and does, by lerobot's keys: vectors (D,), images (H, W, 3)."""
@@ -24,7 +25,7 @@ ELSEWHERE = {
     "output_features": "the codec says what a policy does",
     "device": "say device=...",
     "use_amp": "say precision=bf16",
-    "optimizer_weight_decay": "say weight_decay=...",
+    **{name: f"say {ours}" for name, ours in SAID_ABOVE.items()},
     "push_to_hub": "checkpoints stay in output_dir",
     "repo_id": "checkpoints stay in output_dir",
     "pretrained_path": "training starts from the weights of the policy's own config",

@@ -13,6 +13,7 @@ from omegaconf import MISSING
 from positronic import keys
 from positronic.errors import PositronicError
 from positronic.stages.base import Parts
+from positronic.training.config import MOMENTS
 from positronic.utils import fields as rules
 from positronic.utils.fields import ANY, above, between, items, name, one_of, path
 
@@ -48,8 +49,11 @@ class Train(Parts):
     batch_size: samples in one step
     num_workers: processes that decode frames when cache_gb does not hold them
     learning_rate: peak; null takes the policy library's
-    lr_schedule: cosine (falls to 0) or constant, after the warm-up
+    lr_schedule: cosine or constant, after the warm-up
     warmup_fraction: share of the steps in which the learning rate rises
+    final_lr_fraction: share of the peak at which the cosine ends
+    betas: decay of AdamW's two moments
+    eps: added to AdamW's denominator
     weight_decay: of matrices and kernels, as in AdamW
     grad_clip_norm: longest gradient; a longer one is shortened
     precision: fp32, bf16, or auto: bf16 where the device has it natively
@@ -82,10 +86,13 @@ class Train(Parts):
     batch_size: int = between(1, default=32)
     num_workers: int = between(0, default=0)
     learning_rate: float | None = above(0, 1, default=None)
-    lr_schedule: str = one_of("cosine", "constant", default="cosine")
-    warmup_fraction: float = between(0, 1, default=0.03)
-    weight_decay: float = between(0, default=1e-4)
-    grad_clip_norm: float = above(0, default=10.0)
+    lr_schedule: str = one_of("cosine", "constant", default="${vendor.optimizer.lr_schedule}")
+    warmup_fraction: float = between(0, 1, default="${vendor.optimizer.warmup_fraction}")
+    final_lr_fraction: float = between(0, 1, default="${vendor.optimizer.final_lr_fraction}", lr_schedule="cosine")
+    betas: list[float] = field(default="${vendor.optimizer.betas}", metadata=MOMENTS)
+    eps: float = above(0, default="${vendor.optimizer.eps}")
+    weight_decay: float = between(0, default="${vendor.optimizer.weight_decay}")
+    grad_clip_norm: float = above(0, default="${vendor.optimizer.grad_clip_norm}")
     precision: str = one_of("auto", "fp32", "bf16", default="auto")
     device: str = rules.device("auto")
     cache_gb: float = between(0, default=8.0)
@@ -309,4 +316,4 @@ def _settings(config: Train) -> TrainSettings:
     values = {each.name: getattr(config, each.name) for each in fields(TrainSettings)}
     device = resolve_device(config.device)
     precision = resolve_precision(config.precision, device, min(config.modality.image_size))
-    return TrainSettings(**values | {"device": device, "precision": precision})
+    return TrainSettings(**values | {"device": device, "precision": precision, "betas": tuple(config.betas)})

@@ -23,7 +23,7 @@ from positronic.training.checkpoints import (
     writing_checkpoint,
 )
 from positronic.training.choice import identity
-from positronic.training.settings import KEPT, TrainSettings
+from positronic.training.settings import BEFORE, KEPT, SAID_ABOVE, TrainSettings
 from positronic.utils.files import replace_text
 
 METRICS_FILE = "metrics.jsonl"
@@ -140,14 +140,19 @@ def save_checkpoint(
 
 def _identity(info: Mapping[str, Any]) -> dict[str, Any]:
     training = info["training"]
-    policy = {f"vendor.policy.{name}": value for name, value in training["policy"].items()}
+    policy = {f"vendor.policy.{name}": value for name, value in training["policy"].items() if name not in SAID_ABOVE}
     contract = {f"recipe {name}": value for name, value in trained_recipe(info).contract.items()}
     references = info["recipe"].get("reference_rotations", {})
     contract |= {f"reference rotation of {name}": value for name, value in references.items()}
     same = {"vendor": info["vendor"], "vendor.backend": training["backend"]}
     same |= {"dataset digest": info["dataset_digest"][:16], "dataset fps": info["manifest"]["fps"]}
     same |= identity(training.get("choice"))
-    return same | contract | {name: training[name] for name in KEPT} | policy
+    return same | contract | {name: _plain(training.get(name, BEFORE.get(name))) for name in KEPT} | policy
+
+
+def _plain(value: Any) -> Any:
+    """As JSON gives it back."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _step_of(line: str) -> int:

@@ -138,7 +138,8 @@ class Learner:
         self.trainable = trainable
         self._settings = settings
         groups = trainable.groups()
-        self._optimiser = make_optimiser(groups, settings.learning_rate, settings.weight_decay)
+        adam = settings.weight_decay, settings.betas, settings.eps
+        self._optimiser = make_optimiser(groups, settings.learning_rate, *adam)
         self._parameters = [parameter for group in groups for parameter in group.parameters]
         self._losses: list[Tensor | float] = []  # tensors stay on the device until they are asked for
         self._grad_norms: list[Tensor | float] = []
@@ -147,8 +148,8 @@ class Learner:
     def step(self, batch: Mapping[str, Any], step: int) -> None:
         """One step of the optimiser; ``step`` is 1-based."""
         settings = self._settings
-        factor = lr_factor(step, settings.num_train_steps, settings.lr_schedule, settings.warmup_fraction)
-        self._lr = set_lr(self._optimiser, factor)
+        shape = settings.lr_schedule, settings.warmup_fraction, settings.final_lr_fraction
+        self._lr = set_lr(self._optimiser, lr_factor(step, settings.num_train_steps, *shape))
         self.trainable.module.train()
         columns = to_device(batch, settings.device)
         with autocast(settings.device, settings.precision):

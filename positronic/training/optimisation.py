@@ -9,13 +9,15 @@ import torch
 
 from positronic.training.trainable import ParameterGroup
 
-# Second moments over about 100 steps: runs here are short (positronic's quickstart was measured with these).
-BETAS = (0.9, 0.99)
 PEAK = "peak_lr"
 
 
 def make_optimiser(
-    groups: Iterable[ParameterGroup], learning_rate: float | None, weight_decay: float
+    groups: Iterable[ParameterGroup],
+    learning_rate: float | None,
+    weight_decay: float,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
 ) -> torch.optim.AdamW:
     """AdamW with weight decay only on matrices and kernels, not on biases, norms and embeddings of one dimension.
 
@@ -30,17 +32,19 @@ def make_optimiser(
             if parameters:
                 options.append({"params": parameters, "lr": peak, "weight_decay": decay, PEAK: peak})
     devices = {parameter.device.type for option in options for parameter in option["params"]}
-    return torch.optim.AdamW(options, betas=BETAS, fused=devices <= {"cpu", "cuda"})
+    return torch.optim.AdamW(options, betas=betas, eps=eps, fused=devices <= {"cpu", "cuda"})
 
 
-def lr_factor(step: int, num_steps: int, schedule: str, warmup_fraction: float) -> float:
-    """Share of the peak learning rate at 1-based ``step``: linear warm-up, then ``cosine`` to 0, or ``constant``."""
+def lr_factor(step: int, num_steps: int, schedule: str, warmup_fraction: float, final: float = 0.0) -> float:
+    """Share of the peak learning rate at 1-based ``step``: linear warm-up, then ``cosine`` to ``final``, or
+    ``constant``."""
     warmup = warmup_fraction * num_steps
     if step < warmup:
         return step / warmup
     if schedule == "constant":
         return 1.0
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1.0, num_steps + 1 - warmup)))
+    cosine = 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1.0, num_steps + 1 - warmup)))
+    return final + (1 - final) * cosine
 
 
 def set_lr(optimiser: torch.optim.Optimizer, factor: float) -> float:

@@ -17,6 +17,9 @@ class TrainSettings:
     learning_rate: float | None = None
     lr_schedule: str = "cosine"
     warmup_fraction: float = 0.03
+    final_lr_fraction: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.99)
+    eps: float = 1e-8
     weight_decay: float = 1e-4
     grad_clip_norm: float = 10.0
     precision: str = "fp32"
@@ -31,8 +34,21 @@ KEPT = (
     "learning_rate",
     "lr_schedule",
     "warmup_fraction",
+    "final_lr_fraction",
+    "betas",
+    "eps",
     "weight_decay",
     "grad_clip_norm",
     "precision",
     "seed",
 )
+# What checkpoints do not say that were written before one could choose it.
+BEFORE = {"final_lr_fraction": 0.0, "betas": (0.9, 0.99), "eps": 1e-8}
+# Fields of LeRobot's configs for what stage=train has parameters of its own: older checkpoints list them, for nothing.
+SAID_ABOVE = {
+    **{f"optimizer_{name}": f"{name}=..." for name in ("betas", "eps", "weight_decay", "grad_clip_norm")},
+    **dict.fromkeys(("scheduler_warmup_steps", "warmup_ratio"), "warmup_fraction=..."),
+    "scheduler_name": "lr_schedule=...",
+    "scheduler_decay_steps": "num_train_steps=...: the learning rate falls until the last step",
+    "scheduler_decay_lr": "final_lr_fraction=...",
+}

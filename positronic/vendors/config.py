@@ -7,6 +7,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from positronic.training.config import OptimizerConfig
 from positronic.utils.fields import one_of
 
 
@@ -18,6 +19,8 @@ class VendorConfig:
     backend: native runs in this process
     base: pretrained weights to start from: a folder, s3://..., a name on the Hugging Face hub, or random
     toy: build the same code at a size for trying things out, which learns nothing of use
+    optimizer: how its policy is trained unless betas=, weight_decay=, ... say otherwise; null takes that of optimizers
+    optimizers: the same for each vendor.policy.type
     policy: the vendor library's own fields, checked by its own config class when the stage starts
     convert_only: why this vendor's policies are neither trained nor served here
     """
@@ -26,5 +29,7 @@ class VendorConfig:
     backend: str = one_of("native", default="native")
     base: str = "random"
     toy: bool = False
+    optimizer: OptimizerConfig | None = None
+    optimizers: dict[str, OptimizerConfig] = field(default_factory=dict)
     policy: dict[str, Any] = field(default_factory=dict)
     convert_only: str | None = None

@@ -128,6 +128,21 @@ def test_a_checkpoint_that_does_not_say_its_robot_is_resumed(run, tmp_path):
     assert find_checkpoint(tmp_path / "run").id == "000030"
 
 
+def test_a_checkpoint_from_before_the_optimiser_could_be_chosen_is_resumed(run, tmp_path):
+    """It was trained with what is ACT's own still; other values are refused."""
+    run()
+    file = find_checkpoint(tmp_path / "run").path / keys.CHECKPOINT_FILE
+    info = json.loads(file.read_text())
+    for name in ("betas", "eps", "final_lr_fraction"):
+        del info["training"][name]
+    info["training"]["policy"]["optimizer_betas"] = [0.9, 0.95]  # of the library, and never used
+    file.write_text(json.dumps(info))
+    with pytest.raises(PositronicError, match=r"betas: the checkpoint has \[0.9, 0.99\]; this run has \[0.9, 0.95\]"):
+        run(steps=30, resume=True, betas=(0.9, 0.95))
+    run(steps=30, resume=True)
+    assert find_checkpoint(tmp_path / "run").id == "000030"
+
+
 def test_a_checkpoint_says_what_it_is(run, tmp_path, dataset):
     """Recipe, manifest, digest, settings and provenance travel with the weights."""
     run()
@@ -227,6 +242,9 @@ def test_an_experiment_is_not_overwritten(run, tmp_path):
         ({"batch_size": 8}, "batch_size: the checkpoint has 4; this run has 8"),
         ({"seed": 6}, "seed: the checkpoint has 5; this run has 6"),
         ({"learning_rate": None}, "learning_rate: the checkpoint has 0.01; this run has None"),
+        ({"betas": (0.9, 0.95)}, r"betas: the checkpoint has \[0.9, 0.99\]; this run has \[0.9, 0.95\]"),
+        ({"eps": 1e-6}, "eps: the checkpoint has 1e-08; this run has 1e-06"),
+        ({"final_lr_fraction": 0.1}, "final_lr_fraction: the checkpoint has 0.0; this run has 0.1"),
         ({"lr_schedule": "constant"}, "lr_schedule: the checkpoint has cosine; this run has constant"),
     ],
 )

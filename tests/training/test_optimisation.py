@@ -45,6 +45,19 @@ def test_constant_stays_after_its_warm_up():
     assert [lr_factor(step, 10, "constant", 0.2) for step in (1, 2, 5, 10)] == [0.5, 1.0, 1.0, 1.0]
 
 
+def test_a_cosine_may_end_above_zero():
+    """As pi0.5's: at a tenth of the peak."""
+    factors = [lr_factor(step, 1000, "cosine", 0.03, final=0.1) for step in range(1, 1001)]
+    assert max(factors) == factors[29] == pytest.approx(1.0)
+    assert factors[-1] == pytest.approx(0.1, abs=1e-5)
+
+
+def test_moments_and_eps_are_those_that_are_given():
+    """In every group."""
+    optimiser = make_optimiser(groups(), None, 0.1, (0.9, 0.95), 1e-6)
+    assert {(group["betas"], group["eps"]) for group in optimiser.param_groups} == {((0.9, 0.95), 1e-6)}
+
+
 def test_a_step_sets_every_group_from_its_own_peak():
     """Groups keep their proportion along the schedule."""
     optimiser = make_optimiser(groups(), None, 0.0)

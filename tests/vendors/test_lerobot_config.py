@@ -20,6 +20,8 @@ from positronic.vendors.lerobot.native import config_of
         ("type", None, "vendor.policy.type: expected one of act, .*found null"),
         ("device", "cuda", r"vendor\.policy\.device cannot be set: say device="),
         ("optimizer_weight_decay", 0.1, "say weight_decay="),
+        ("optimizer_betas", [0.9, 0.95], "say betas="),
+        ("scheduler_decay_lr", 1e-6, "say final_lr_fraction="),
         ("input_features", {}, "the codec and modality say what a policy sees"),
     ],
 )
