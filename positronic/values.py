@@ -213,7 +213,9 @@ def _check_horizon(cfg: DictConfig) -> None:
     """A policy cannot play more steps of a chunk than it predicts."""
     horizon, fps = cfg.modality.action_horizon_sec, cfg.modality.action_fps
     policy = cfg.vendor.policy if cfg.stage == "train" else {}
-    sizes = {"modality.action_chunk": cfg.modality.action_chunk, "vendor.policy.chunk_size": policy.get("chunk_size")}
+    sizes = {"modality.action_chunk": cfg.modality.action_chunk}
+    predicted = ("horizon", "n_action_steps") if "horizon" in policy else ("chunk_size",)  # diffusion cuts its chunks
+    sizes |= {f"vendor.policy.{name}": policy.get(name) for name in predicted}
     for key, chunk in sizes.items():
         if cfg.stage in ("convert", "train") and horizon is not None and isinstance(chunk, int):
             played = math.ceil(horizon * fps - 1e-6)  # steps that begin within the horizon

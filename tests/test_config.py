@@ -190,5 +190,7 @@ def test_a_type_of_policy_brings_its_own_values():
     assert (policy["type"], policy["horizon"], policy["n_obs_steps"]) == ("diffusion", 16, 1)
     assert policy["down_dims"] == [16, 32]
     assert "dim_model" not in policy
+    with pytest.raises(PositronicError, match=r"plays 15 steps at 15 Hz, but vendor\.policy\.horizon=8"):
+        positronic.compose(["stage=train", "vendor.policy.type=diffusion", "vendor.policy.horizon=8"])
     assert positronic.compose(["stage=train", "vendor.policy.type=xvla"]).vendor.policy == {"type": "xvla"}
     assert positronic.compose(["stage=train"]).vendor.policy["dim_model"] == 512

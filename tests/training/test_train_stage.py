@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import torch
+from toy_language import write_smolvlm
 
 import positronic
 from positronic.errors import PositronicError
@@ -73,6 +74,27 @@ def test_a_killed_run_resumes_to_the_same_losses(overrides, tmp_path):
     train(overrides("killed", "resume=true"))
     assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
     assert list(losses(tmp_path / "whole")) == list(range(1, STEPS + 1))
+
+
+DIFFUSION = ["type=diffusion", "vision_backbone=resnet_small", "horizon=8", "n_action_steps=8", "down_dims=[16,32]"]
+SMOLVLA = ["type=smolvla", "load_vlm_weights=false", "num_vlm_layers=2", "resize_imgs_with_padding=[64,64]"]
+SMOLVLA += ["chunk_size=8", "n_action_steps=8"]
+
+
+@pytest.mark.parametrize("policy", [DIFFUSION, SMOLVLA], ids=["diffusion", "smolvla"])
+def test_other_policies_resume_exactly_too(baked_path, tmp_path, policy):
+    """Flow matching and diffusion draw noise and times at each step."""
+    fields = policy if policy is DIFFUSION else [*policy, f"vlm_model_name={write_smolvlm(tmp_path / 'language')}"]
+    fixed = ["stage=train", "modality.image_size=[16,16]", f"input_path={baked_path}", f"output_dir={tmp_path}"]
+    fixed += ["modality.action_horizon_sec=0.2"]
+    fixed += ["batch_size=3", "device=cpu", "log_freq=1", "save_freq=2", "lr_schedule=constant", "warmup_fraction=0"]
+    fixed += [f"vendor.policy.{field}" for field in fields]
+    train([*fixed, "exp_name=whole", "num_train_steps=4"])
+    train([*fixed, "exp_name=halves", "num_train_steps=2"])
+    train([*fixed, "exp_name=halves", "num_train_steps=4", "resume=true"])
+    assert losses(tmp_path / "halves") == losses(tmp_path / "whole")
+    weights = [find_checkpoint(tmp_path / name).pretrained_model / "model.safetensors" for name in ("whole", "halves")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
 
 
 def test_a_trained_checkpoint_is_served_by_its_vendor(overrides, tmp_path, dataset):

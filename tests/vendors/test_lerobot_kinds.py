@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from toy_language import write_smolvlm
 
 from positronic.errors import PositronicError
 from positronic.training.checkpoints import write_info
@@ -29,50 +30,11 @@ DIFFUSION = {
     "down_dims": [16, 32],
     "diffusion_step_embed_dim": 16,
 }
-SPECIAL = {
-    "fake_image_token": "<fake_token_around_image>",
-    "image_token": "<image>",
-    "global_image_token": "<global-img>",
-    "end_of_utterance_token": "<end_of_utterance>",
-}
 
 
 @pytest.fixture(scope="module")
 def language(tmp_path_factory):
-    """A folder with what SmolVLA reads of its language model, at toy size: config, tokenizer, processor."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import (
-        PreTrainedTokenizerFast,
-        SmolVLMConfig,
-        SmolVLMImageProcessor,
-        SmolVLMProcessor,
-        SmolVLMVideoProcessor,
-    )
-
-    folder = tmp_path_factory.mktemp("smolvlm")
-    words = ["<pad>", "<unk>", "<bos>", "<eos>", *SPECIAL.values(), "stack", "fold", "it"]
-    tokenizer = Tokenizer(models.WordLevel({word: k for k, word in enumerate(words)}, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    named = {"pad_token": "<pad>", "unk_token": "<unk>", "bos_token": "<bos>", "eos_token": "<eos>"}
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, extra_special_tokens=SPECIAL, **named)
-    fast.chat_template = "{{ messages }}"
-    text = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
-    vision = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
-    SmolVLMConfig(
-        image_token_id=fast.convert_tokens_to_ids("<image>"),
-        pad_token_id=0,
-        scale_factor=2,
-        vision_config=vision | {"image_size": 64, "patch_size": 16},
-        text_config=text
-        | {"model_type": "llama", "num_key_value_heads": 2, "head_dim": 16, "vocab_size": 512, "pad_token_id": 0},
-    ).save_pretrained(folder)
-    SmolVLMProcessor(
-        image_processor=SmolVLMImageProcessor(),
-        tokenizer=fast,
-        video_processor=SmolVLMVideoProcessor(),
-        chat_template="{{ messages }}",
-    ).save_pretrained(folder)
-    return folder
+    return write_smolvlm(tmp_path_factory.mktemp("smolvlm"))
 
 
 @pytest.fixture(params=["diffusion", "smolvla"])
@@ -171,6 +133,14 @@ def test_the_checkpoint_may_move(checkpoint, policy, observation, tmp_path):
     texts = [path.read_text() for path in moved.rglob("*.json")]
     assert not [text for text in texts for name in outside if name in text]
     np.testing.assert_array_equal(registry.load_model("lerobot", moved, "cpu").predict([observation()], noise), before)
+
+
+def test_training_may_start_from_a_folder_of_lerobots(checkpoint, trainable, recipe, stats, policy):
+    """With the layout that LeRobot's own policies have on the hub."""
+    torch.manual_seed(1)
+    other = make_trainable(PolicySpec(recipe, stats, policy, "cpu", base=checkpoint / "pretrained_model"))
+    for left, right in zip(trainable.module.parameters(), other.module.parameters(), strict=True):
+        assert torch.equal(left, right)
 
 
 def test_a_language_model_that_is_not_there_is_said_with_what_to_bring(recipe, stats, monkeypatch):

@@ -72,6 +72,8 @@ def make_trainable(spec: PolicySpec) -> PolicyTrainable:
     kind, steps = kind_of(config.type), steps_of(recipe, config.type)
     if kind.lacks:
         logger.warning("vendor.policy.type=%s: %s.", config.type, kind.lacks)
+    if spec.base is not None:
+        _without_download(config)
     module = _on_device(_build(config), spec.device)
     stats = stats_of(steps, floored(recipe.modality.columns, spec.stats))
     require_stats(config, stats)
