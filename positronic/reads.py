@@ -144,9 +144,10 @@ def _check_company(cfg: DictConfig, key: str) -> None:
             node = OmegaConf.select(cfg, key.rpartition(".")[0]) if "." in key else cfg
             if wanted is ANY and node[other] is None:
                 raise PositronicError(f"{key} counts only with {other}=<value>. Type that too, or leave {key} out.")
-            if wanted is not ANY and node[other] != wanted:
+            options = wanted if isinstance(wanted, tuple) else (wanted,)
+            if wanted is not ANY and node[other] not in options:
                 said = key.split(".")[0] if other == "name" else key.removesuffix(key.rpartition(".")[2]) + other
-                value = str(wanted).lower() if isinstance(wanted, bool) else wanted
+                value = " or ".join(str(each).lower() if isinstance(each, bool) else str(each) for each in options)
                 raise PositronicError(f"{key} counts only with {said}={value}. Type that too, or leave {key} out.")
 
 

@@ -140,6 +140,7 @@ def test_every_parameter_says_what_it_means():
         "stage=infer codec.switch_grip=true": "takes it from the checkpoint as it was trained",
         "stage=train hardware=sim_hard": "'hardware' does nothing in stage=train. It belongs to stage=collect,",
         "stage=train driver.task=x": "'driver.task' does nothing in stage=train. It belongs to stage=infer.",
+        "stage=train frame_cache=disk cache_gb=4": "cache_gb counts only with frame_cache=auto or none.",
         "stage=train tracker.project=x": "tracker.project counts only with tracker=wandb.",
         "stage=stats picture=x.png": "picture counts only with report=true.",
         "stage=convert on_duplicate=skip": "on_duplicate counts only with append=true.",

@@ -1,8 +1,9 @@
-"""Frames of a baked dataset, from memory or decoded on demand."""
+"""Frames of a baked dataset, from memory, mapped from files on the disk, or decoded on demand."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import mmap
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing
 from functools import partial
@@ -26,6 +27,18 @@ GIGABYTE = 1e9
 MEMORY_SHARE = 0.8  # of what is free; the network needs the rest
 MAX_OPEN_FILES = 32
 
+Progress = Callable[[int, int], None]
+"""Called with (frames done, frames in all)."""
+Shape = tuple[int, int, int]
+
+
+class Frames(Protocol):
+    """Pictures of a dataset by row. Whatever they come from, they are the same."""
+
+    def get(self, column: str, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Rows (B,) of an image column -> uint8 (B, H, W, 3)."""
+        ...
+
 
 class CachedFrames:
     """All frames in memory."""
@@ -36,6 +49,33 @@ class CachedFrames:
     def get(self, column: str, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Rows (B,) of an image column -> uint8 (B, H, W, 3)."""
         return self._frames[column][rows]
+
+
+class MappedFrames:
+    """All frames in files, one after another: the system keeps in memory what is used and there is room for, once for
+    all processes. It can be sent to another process. ``held`` keeps the files where they are."""
+
+    def __init__(self, files: Mapping[str, Path], shapes: Mapping[str, Shape], held: object = None) -> None:
+        self._files, self._shapes, self._held = files, shapes, held
+        self._maps: dict[str, tuple[mmap.mmap, NDArray[np.uint8]]] = {}
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"_files": self._files, "_shapes": self._shapes, "_held": None, "_maps": {}}
+
+    def get(self, column: str, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Rows (B,) of an image column -> uint8 (B, H, W, 3)."""
+        mapped, frames = self._open(column)
+        for row in rows.tolist():  # read from the disk side by side, and not a page at a time
+            start = row * frames[0].nbytes // mmap.PAGESIZE * mmap.PAGESIZE
+            mapped.madvise(mmap.MADV_WILLNEED, start, min(frames[0].nbytes + mmap.PAGESIZE, len(mapped) - start))
+        return frames[rows]
+
+    def _open(self, column: str) -> tuple[mmap.mmap, NDArray[np.uint8]]:
+        if column not in self._maps:
+            with self._files[column].open("rb") as file:
+                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            self._maps[column] = mapped, np.frombuffer(mapped, np.uint8).reshape(-1, *self._shapes[column])
+        return self._maps[column]
 
 
 class DecodedFrames:
@@ -64,6 +104,12 @@ class DecodedFrames:
                 self._files.pop(next(iter(self._files))).close()
             self._files[column, path] = _open_file(self._dataset, column, path)
         return self._files[column, path]
+
+
+class Rows(Protocol):
+    """Where frames are decoded into: an array (N, H, W, 3), or what writes them to a file."""
+
+    def __setitem__(self, row: int, frame: NDArray[np.uint8]) -> None: ...
 
 
 class FrameFile(Protocol):
@@ -137,26 +183,30 @@ class VideoFile:
         return self._container.decode(self._stream)
 
 
-def open_frames(
-    dataset: BakedDataset, cache_gb: float, progress: Callable[[int, int], None] | None = None
-) -> CachedFrames | DecodedFrames:
-    """All frames, decoded into memory if they fit in ``cache_gb`` and in free memory, otherwise decoded on demand.
-    ``progress`` is called with (frames done, frames in all)."""
-    if dataset.decoded_bytes > min(cache_gb * GIGABYTE, MEMORY_SHARE * available_bytes()):
-        return DecodedFrames(dataset)
+def fits_in_memory(dataset: BakedDataset, cache_gb: float) -> bool:
+    """Whether all frames fit in ``cache_gb`` and in free memory."""
+    return dataset.decoded_bytes <= min(cache_gb * GIGABYTE, MEMORY_SHARE * available_bytes())
+
+
+def in_memory(dataset: BakedDataset, progress: Progress | None = None) -> CachedFrames:
+    """All frames, decoded into memory."""
     return CachedFrames(decode_all(dataset, progress))
 
 
-def decode_all(
-    dataset: BakedDataset, progress: Callable[[int, int], None] | None = None
-) -> dict[str, NDArray[np.uint8]]:
-    """Every image column as uint8 (N, H, W, 3), decoded by one thread per core."""
+def decode_all(dataset: BakedDataset, progress: Progress | None = None) -> dict[str, NDArray[np.uint8]]:
+    """Every image column as uint8 (N, H, W, 3)."""
     frames = {name: np.empty((len(dataset), *shape), np.uint8) for name, shape in dataset.image_shapes.items()}
-    done, total = 0, len(dataset) * len(frames)
+    decode_into(frames, dataset, progress)
+    return frames
+
+
+def decode_into(targets: Mapping[str, Rows], dataset: BakedDataset, progress: Progress | None = None) -> None:
+    """Every image column into its target, by one thread per core."""
+    done, total = 0, len(dataset) * len(targets)
     with ThreadPoolExecutor(available_cores()) as pool:
         tasks = [
-            pool.submit(_decode_into, frames[name], start, span, partial(_open_file, dataset, name))
-            for name in frames
+            pool.submit(_decode_span, targets[name], start, span, partial(_open_file, dataset, name))
+            for name in targets
             for start, span in _long_spans(dataset, name)
         ]
         try:
@@ -167,14 +217,13 @@ def decode_all(
         finally:
             for task in tasks:
                 task.cancel()
-    return frames
 
 
 def _open_file(dataset: BakedDataset, column: str, path: Path) -> FrameFile:
     return VideoFile(path, dataset.fps) if dataset.files is None else dataset.files(column, path)
 
 
-def _decode_into(out: NDArray[np.uint8], start: int, span: VideoSpan, open_file: Callable[[Path], FrameFile]) -> int:
+def _decode_span(out: Rows, start: int, span: VideoSpan, open_file: Callable[[Path], FrameFile]) -> int:
     with closing(open_file(span.path)) as video:
         for i, frame in enumerate(video.frames(span.first, span.count)):
             out[start + i] = frame

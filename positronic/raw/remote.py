@@ -16,9 +16,9 @@ from positronic.raw.edits import NO_EDITS, Edits, parse_edits
 from positronic.raw.folder import parse_meta, uid_of
 from positronic.raw.layout import EDITS_FILE, META_FILE, VIDEO_SUFFIX, is_dir_name
 from positronic.raw.leftout import NOTHING, LeftOut, without_dropped
-from positronic.storage.cache import Held
 from positronic.storage.client import Client, RemoteFile, connect
 from positronic.storage.config import StorageConfig
+from positronic.storage.entries import Held
 from positronic.storage.folder import RemoteFolder
 from positronic.storage.uri import S3Uri, parse
 

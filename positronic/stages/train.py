@@ -47,7 +47,7 @@ class Train(Parts):
     save_freq: steps from one checkpoint to the next; the last step is saved too
     log_freq: steps from one report to the next
     batch_size: samples in one step
-    num_workers: processes that decode frames when cache_gb does not hold them
+    num_workers: processes that fetch frames which are not in memory; 0 is a thread
     learning_rate: peak; null takes the policy library's
     lr_schedule: cosine or constant, after the warm-up
     warmup_fraction: share of the steps in which the learning rate rises
@@ -59,6 +59,7 @@ class Train(Parts):
     precision: fp32, bf16, or auto: bf16 where the device has it natively
     device: of torch; auto takes a GPU when there is one
     cache_gb: decoded frames stay in memory when they fit in this
+    frame_cache: others go decoded onto the disk, into the cache of storage: auto if they fit, disk all, none never
     seed: of weights, order of samples and dropout
     resume: go on exactly where the last checkpoint was written
     """
@@ -95,7 +96,8 @@ class Train(Parts):
     grad_clip_norm: float = above(0, default="${vendor.optimizer.grad_clip_norm}")
     precision: str = one_of("auto", "fp32", "bf16", default="auto")
     device: str = rules.device("auto")
-    cache_gb: float = between(0, default=8.0)
+    cache_gb: float = between(0, default=8.0, frame_cache=("auto", "none"))
+    frame_cache: str = one_of("auto", "disk", "none", default="auto")
     seed: int = between(0, default=0)
     resume: bool = False
 
@@ -219,7 +221,9 @@ def _train(config: Train, recipe: Recipe, source: Path | Declared, folder: Path)
         console.print(contract_table(recipe, f"{vendor.name}: {config.exp_name}"))
         console.print(_summary(trainable, sides, settings), highlight=False, soft_wrap=True)
         with _how_to_go_on(folder, console, config.batch_size):
-            train(trainable, dataset, settings, experiment, start, config.tracker, console, sides.held_out)
+            train(
+                trainable, dataset, settings, experiment, start, config.tracker, console, sides.held_out, config.storage
+            )
 
 
 def _open(config: Train, source: Path | Declared, console: Console) -> BakedDataset:

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from positronic.errors import PositronicError, did_you_mean
-from positronic.storage.cache import Held, hold
+from positronic.storage.cache import hold
 from positronic.storage.client import Listing, RemoteFile, connect
 from positronic.storage.config import StorageConfig
+from positronic.storage.entries import Held
 from positronic.storage.faults import MissingError, PreconditionError
 from positronic.storage.local import local_path
 from positronic.storage.place import LocalFolder, Select

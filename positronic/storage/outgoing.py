@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from positronic.errors import PositronicError
-from positronic.storage.cache import cache_root
 from positronic.storage.client import RemoteFile, connect, each
 from positronic.storage.config import StorageConfig, endpoint_of
+from positronic.storage.entries import cache_root
 from positronic.storage.faults import PreconditionError
 from positronic.storage.folder import RemoteFolder, folder
 from positronic.storage.progress import byte_bar

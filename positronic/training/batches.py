@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from positronic.bake.frame_source import CachedFrames, DecodedFrames
+from positronic.bake.frame_source import Frames
 from positronic.bake.reader import BakedDataset
 from positronic.errors import PositronicError
 from positronic.utils.memory import SHARED_MEMORY, free_shared_bytes
@@ -67,7 +67,7 @@ class BatchMaker:
     def __init__(
         self,
         dataset: BakedDataset,
-        frames: CachedFrames | DecodedFrames,
+        frames: Frames,
         order: SampleOrder,
         action_offsets: NDArray[np.int64],
         with_task: bool,

@@ -14,17 +14,19 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from positronic.bake.frame_source import CachedFrames, DecodedFrames, open_frames
+from positronic.bake.frame_source import CachedFrames
 from positronic.bake.reader import BakedDataset
 from positronic.errors import PositronicError
+from positronic.storage import StorageConfig
 from positronic.training.batches import BatchMaker, SampleOrder, iterate
 from positronic.training.checkpoints import Checkpoint, list_checkpoints
 from positronic.training.config import TrackerConfig
 from positronic.training.device import autocast, to_device
 from positronic.training.experiment import Experiment, save_checkpoint
+from positronic.training.frames import open_sides
 from positronic.training.memory import require_room
 from positronic.training.optimisation import lr_factor, make_optimiser, set_lr
-from positronic.training.reporting import Reporter, counting, open_tracker
+from positronic.training.reporting import Reporter, open_tracker
 from positronic.training.settings import TrainSettings
 from positronic.training.state import load_state, save_state
 from positronic.training.trainable import Trainable
@@ -49,9 +51,10 @@ def train(
     tracker: TrackerConfig,
     console: Console,
     held_out: BakedDataset | None = None,
+    storage: StorageConfig | None = None,
 ) -> None:
     """Train from ``start`` (None: from scratch) to ``settings.num_train_steps``. ``held_out``: episodes whose loss is
-    told at each checkpoint.
+    told at each checkpoint. ``storage``: whose cache takes decoded frames that do not fit in memory; None: none does.
 
     Raises PositronicError when the loss is not finite, and StoppedError after Ctrl-C or SIGTERM. Then the checkpoint of
     the last finished step is on disk.
@@ -60,11 +63,11 @@ def train(
     if start:
         learner.restore(start)
     first = start.step if start else 0
-    frames = _open_frames(dataset, settings, console)
-    validation = held_out and _validation(trainable, held_out, settings, frames, dataset.decoded_bytes)
+    frames, seldom = open_sides(dataset, held_out, settings, storage, console)
+    validation = held_out and Validation(trainable, held_out, seldom, settings)
     order = SampleOrder(len(dataset), settings.batch_size, settings.seed)
     maker = BatchMaker(dataset, frames, order, trainable.action_offsets, trainable.with_task)
-    workers = settings.num_workers if isinstance(frames, DecodedFrames) else 0
+    workers = 0 if isinstance(frames, CachedFrames) else settings.num_workers
     require_room(trainable, maker.first_of, settings, workers)
     batches = iterate(maker, first, settings.num_train_steps, workers)
     sink = open_tracker(tracker, experiment.folder, experiment.info)
@@ -214,36 +217,6 @@ class _Clock:
         row = {"samples_per_sec": self.steps * self._batch_size / seconds, "data_wait": self._waited / seconds}
         self.steps, self._waited, self._began = 0, 0.0, now
         return row
-
-
-def _open_frames(dataset: BakedDataset, settings: TrainSettings, console: Console) -> CachedFrames | DecodedFrames:
-    began = time.perf_counter()
-    with counting(console, "decode") as progress:
-        frames = open_frames(dataset, settings.cache_gb, progress)
-    size = dataset.decoded_bytes / 1e9
-    if isinstance(frames, CachedFrames):
-        seconds = time.perf_counter() - began
-        console.print(f"{len(dataset)} frames decoded in {seconds:.1f} s ({size:.2f} GB in memory).", highlight=False)
-    else:
-        console.print(
-            f"{len(dataset)} frames ({size:.1f} GB decoded) do not fit in cache_gb={settings.cache_gb:g} or in what is "
-            f"free; they are decoded on demand by num_workers={settings.num_workers} processes.",
-            highlight=False,
-            soft_wrap=True,
-        )
-    return frames
-
-
-def _validation(
-    trainable: Trainable,
-    held_out: BakedDataset,
-    settings: TrainSettings,
-    frames: CachedFrames | DecodedFrames,
-    taken_bytes: int,
-) -> Validation:
-    """Its frames stay in memory beside those of the training if both fit."""
-    left = settings.cache_gb - taken_bytes / 1e9 if isinstance(frames, CachedFrames) else 0
-    return Validation(trainable, held_out, open_frames(held_out, left), settings)
 
 
 class _Stop:

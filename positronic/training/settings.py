@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# Where frames that do not fit in memory go.
+AUTO, DISK, NONE = "auto", "disk", "none"
+
 
 @dataclass(frozen=True)
 class TrainSettings:
@@ -25,6 +28,7 @@ class TrainSettings:
     precision: str = "fp32"
     device: str = "cpu"
     cache_gb: float = 8.0
+    frame_cache: str = AUTO
     seed: int = 0
 
 

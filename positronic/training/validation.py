@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from positronic.bake.frame_source import CachedFrames, DecodedFrames
+from positronic.bake.frame_source import Frames
 from positronic.bake.reader import BakedDataset
 from positronic.training.batches import BatchMaker, SampleOrder
 from positronic.training.device import autocast, to_device
@@ -27,7 +27,7 @@ class Validation:
         self,
         trainable: Trainable,
         dataset: BakedDataset,
-        frames: CachedFrames | DecodedFrames,
+        frames: Frames,
         settings: TrainSettings,
     ) -> None:
         order = SampleOrder(len(dataset), settings.batch_size, settings.seed)

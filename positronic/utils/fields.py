@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 RULE = "rule"
-WITH = "with"  # {another field: the value that it must have for this one to do something}
+WITH = "with"  # {another field: the value, or one of those, that it must have for this one to do something}
 ANY = ...  # in WITH: any value but null
 IS_PATH = "path"
 PIXELS = 8192  # at most, at a side

@@ -9,6 +9,7 @@ from lerobot_writer import FRONT, JOINTS, MOTORS, TASKS, WRIST, frame, rows, wri
 
 import positronic
 from positronic.bake.foreign import open_foreign
+from positronic.bake.frame_cache import on_disk
 from positronic.bake.frame_source import DecodedFrames, decode_all
 from positronic.bake.reader import open_baked
 from positronic.codecs.build import build
@@ -19,6 +20,7 @@ from positronic.importing.mapping import ImportMapping, SignalMapping
 from positronic.importing.recording import Plan
 from positronic.keys import of_arm
 from positronic.stages.convert import run as run_convert
+from positronic.storage import StorageConfig
 from positronic.training.choice import TrainChoice, split
 
 PUBLISHED = Path(__file__).parents[1] / "data" / "raw_v1"
@@ -68,12 +70,14 @@ def test_numbers_are_in_our_units_whatever_the_dataset_holds(dataset):
 
 @pytest.mark.parametrize("layout", ["v2.1", "v3.0"])
 def test_pictures_of_videos_and_of_parquet_are_the_episodes_own(tmp_path, layout):
-    """Letterboxed: 48 x 64 in 64 x 64 has 8 black rows above; read all at once and one by one alike."""
+    """Letterboxed: 48 x 64 in 64 x 64 has 8 black rows above; read all at once, one by one and from the
+    disk alike."""
     root = tmp_path / "so101"
     write_v2(root, lengths=LENGTHS) if layout == "v2.1" else write_by_lerobot(root, LENGTHS)
     found = opened(root).dataset
     video, picture = (FRONT, WRIST) if layout == "v2.1" else (WRIST, FRONT)
     whole, single = decode_all(found), DecodedFrames(found)
+    mapped = on_disk(found, StorageConfig(cache_dir=str(tmp_path / "cache")))
     signals = {column.sources[0].signal: column.name for column in found.recipe.modality.image_columns}
     for field, ahead in ((video, 0), (picture, 1)):
         column = signals[f"image.{field.rpartition('.')[2]}"]
@@ -82,6 +86,7 @@ def test_pictures_of_videos_and_of_parquet_are_the_episodes_own(tmp_path, layout
         assert not whole[column][:, :8].any()
         order = np.array([7, 0, 9, 3])
         assert np.array_equal(single.get(column, order), whole[column][order])
+        assert np.array_equal(mapped.get(column, order), whole[column][order])
         assert np.array_equal(pickle.loads(pickle.dumps(single)).get(column, order), whole[column][order])
 
 

@@ -9,21 +9,21 @@ import sys
 import pytest
 
 from positronic.errors import PositronicError
-from positronic.storage import cache
+from positronic.storage import entries
 from positronic.storage.folder import folder
 
 
 @pytest.fixture
 def tiny(bucket, monkeypatch):
     """A cache for 3 objects of 100 bytes; ``tiny(name)`` holds the folder ``name`` in it."""
-    monkeypatch.setattr(cache, "_counted", {})
+    monkeypatch.setattr(entries, "_counted", {})
     for name in ("a", "b", "c", "d"):
         bucket.put_key(f"{name}/file", name.encode() * 100)
     clock = iter(range(1, 99))
 
     def hold(name):
         held = folder(bucket.uri(name), bucket.config(cache_gb=350e-9)).hold()
-        record = held.path.parents[2] / cache.RECORD
+        record = held.path.parents[2] / entries.RECORD
         moment = next(clock)
         os.utime(record, (moment, moment))
         return held

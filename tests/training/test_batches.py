@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from positronic.bake.frame_source import open_frames
+from positronic.bake.frame_source import DecodedFrames, in_memory
 from positronic.bake.reader import open_baked
 from positronic.errors import PositronicError
 from positronic.training import batches as making
@@ -42,7 +42,7 @@ def test_the_order_depends_on_seed_and_step_only():
 
 
 def maker(dataset, offsets, batch_size=19, with_task=False):
-    return BatchMaker(dataset, open_frames(dataset, 1.0), SampleOrder(len(dataset), batch_size, 0), offsets, with_task)
+    return BatchMaker(dataset, in_memory(dataset), SampleOrder(len(dataset), batch_size, 0), offsets, with_task)
 
 
 @pytest.mark.parametrize("offsets", [np.arange(4), np.arange(-1, 30)])
@@ -92,7 +92,7 @@ def test_a_thread_makes_the_same_batches_ahead(dataset):
 def test_processes_make_the_same_batches_ahead(dataset):
     """num_workers changes who decodes, nothing else."""
     order = SampleOrder(len(dataset), 4, 0)
-    batches = BatchMaker(dataset, open_frames(dataset, 0.0), order, np.arange(3), with_task=True)
+    batches = BatchMaker(dataset, DecodedFrames(dataset), order, np.arange(3), with_task=True)
     made = list(iterate(batches, 0, 4, num_workers=2))
     assert all(equal(arrays(batch), batches[step]) for step, batch in zip(range(4), made, strict=True))
 
@@ -113,7 +113,7 @@ def decoding(baked_path, tmp_path):
     """``(a copy of the dataset, 1000 batches of it made by a process)``."""
     shutil.copytree(baked_path, tmp_path / "copy")
     dataset = open_baked(tmp_path / "copy")
-    made = BatchMaker(dataset, open_frames(dataset, 0.0), SampleOrder(len(dataset), 4, 0), np.arange(3), False)
+    made = BatchMaker(dataset, DecodedFrames(dataset), SampleOrder(len(dataset), 4, 0), np.arange(3), False)
     batches = iterate(made, 0, 1000, num_workers=1)
     yield tmp_path / "copy", batches
     batches.close()

@@ -33,7 +33,7 @@ def _one_thread():
 @pytest.fixture
 def overrides(tiny_act):
     """``overrides("name", ...)``: what one types to train with two processes that decode."""
-    fixed = [f"num_train_steps={STEPS}", f"save_freq={SAVE_FREQ}", "cache_gb=0", "num_workers=2"]
+    fixed = [f"num_train_steps={STEPS}", f"save_freq={SAVE_FREQ}", "cache_gb=0", "frame_cache=none", "num_workers=2"]
     return lambda name, *more: tiny_act(name, *fixed, *more)
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import positronic
-from positronic.bake.frame_source import open_frames
+from positronic.bake.frame_source import in_memory
 from positronic.errors import PositronicError
 from positronic.stages.train import run
 from positronic.training import memory
@@ -34,7 +34,7 @@ def test_measuring_changes_nothing(tiny_act, dataset, little, monkeypatch):
     """Random state, weights and buffers: a run of the same seed has the same losses."""
     config = positronic.compose(tiny_act("x"))
     trainable = registry.trainable("lerobot")(PolicySpec(dataset.recipe, dataset.stats, config.vendor.policy, "cpu"))
-    maker = BatchMaker(dataset, open_frames(dataset, 1.0), SampleOrder(19, 3, 0), trainable.action_offsets, False)
+    maker = BatchMaker(dataset, in_memory(dataset), SampleOrder(19, 3, 0), trainable.action_offsets, False)
     before, state = torch.get_rng_state(), {k: v.clone() for k, v in trainable.module.state_dict().items()}
     monkeypatch.setattr(memory, "SELDOM", 10**9)
     memory.require_room(trainable, maker.first_of, TrainSettings(1, 1, 1, batch_size=8))
@@ -50,8 +50,8 @@ def test_shared_memory_that_is_too_small_is_told_before_a_process_starts(tiny_ac
         r"num_workers=2: 5 batches of batch_size=3 need 0\.\d+ MB .*0\.0655 MB are free.*num_workers=0.*--shm-size=1m"
     )
     with pytest.raises(PositronicError, match=said):
-        run(positronic.compose(tiny_act("run", "num_workers=2", "cache_gb=0", *few)))
-    run(positronic.compose(tiny_act("thread", "num_workers=0", "cache_gb=0", *few)))
+        run(positronic.compose(tiny_act("run", "num_workers=2", "cache_gb=0", "frame_cache=none", *few)))
+    run(positronic.compose(tiny_act("thread", "num_workers=0", "cache_gb=0", "frame_cache=none", *few)))
     run(positronic.compose(tiny_act("cached", "num_workers=2", *few)))
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from positronic import keys
 from positronic.bake import frame_source
-from positronic.bake.frame_source import CachedFrames, DecodedFrames, open_frames
+from positronic.bake.frame_source import DecodedFrames, fits_in_memory, in_memory
 from positronic.bake.reader import open_baked
 from positronic.errors import PositronicError
 
@@ -36,35 +36,27 @@ def test_vectors_are_what_was_baked(dataset):
     assert [dataset.tasks[i] for i in dataset.task_of[[0, 11, 12, 18]]] == ["task 0", "task 0", "task 1", "task 1"]
 
 
-@pytest.mark.parametrize("cache_gb", [1.0, 0.0])
-def test_every_row_has_its_own_frame(dataset, cache_gb):
+@pytest.mark.parametrize("source", [in_memory, DecodedFrames])
+def test_every_row_has_its_own_frame(dataset, source):
     """From memory and decoded on demand alike, in any order, across episodes in one file."""
-    frames = open_frames(dataset, cache_gb)
     rows = np.array([18, 0, 1, 0, 12, 11, 5])
-    levels = frames.get(CAMERA, rows).mean(axis=(1, 2, 3))
+    levels = source(dataset).get(CAMERA, rows).mean(axis=(1, 2, 3))
     expected = [12 * (row - 12) + 30 if row >= 12 else 12 * row for row in rows]
     np.testing.assert_allclose(levels, expected, atol=3)  # limited-range H.264
 
 
-def test_memory_and_demand_give_the_same_pixels(dataset):
-    """Which way is taken is a matter of memory only."""
-    rows = np.arange(len(dataset))
-    cached, decoded = open_frames(dataset, 1.0), open_frames(dataset, 0.0)
-    assert isinstance(cached, CachedFrames)
-    assert isinstance(decoded, DecodedFrames)
-    np.testing.assert_array_equal(cached.get(CAMERA, rows), decoded.get(CAMERA, rows))
-
-
-def test_frames_that_do_not_fit_in_free_memory_stay_on_disk(dataset, monkeypatch):
-    """cache_gb is a wish; what is free is the limit."""
+def test_cache_gb_is_a_wish_and_what_is_free_is_the_limit(dataset, monkeypatch):
+    """Frames that fit in neither stay on the disk."""
+    assert fits_in_memory(dataset, 8.0)
+    assert not fits_in_memory(dataset, 0.0)
     monkeypatch.setattr(frame_source, "available_bytes", lambda: 100)
-    assert isinstance(open_frames(dataset, 8.0), DecodedFrames)
+    assert not fits_in_memory(dataset, 8.0)
 
 
 def test_progress_counts_all_frames(dataset):
     """The bar ends where it said it would."""
     seen = []
-    open_frames(dataset, 1.0, lambda done, total: seen.append((done, total)))
+    in_memory(dataset, lambda done, total: seen.append((done, total)))
     assert seen[-1] == (38, 38)
 
 
@@ -73,7 +65,7 @@ def test_a_truncated_video_names_its_file(copy):
     video = next((copy / "videos" / CAMERA).glob("*/*.mp4"))
     video.write_bytes(video.read_bytes()[:-400])
     with pytest.raises(PositronicError, match=rf"{CAMERA}/.*\.mp4"):
-        open_frames(open_baked(copy), 1.0)
+        in_memory(open_baked(copy))
 
 
 def test_a_missing_column_is_named_with_those_there(copy):
