@@ -39,6 +39,7 @@ FOLLOWS = {
 # Values of a modality that only some vendors' own code reads.
 ONLY_FOR_VENDOR = {
     "vendor.toy": ("gr00t", "openpi"),
+    "vendor.mask_padding": ("openpi",),
     "modality.relative_actions": ("gr00t",),
     "modality.config_name": ("openpi",),
     "modality.action_chunk": ("openpi",),

@@ -145,7 +145,7 @@ def choose_optimizer(cfg: DictConfig) -> None:
     """
     presets, policy_type = cfg.vendor.optimizers, cfg.vendor.policy.get("type")
     if cfg.stage == "train":
-        registry.require_trainable(cfg.vendor.name, cfg.vendor.policy)
+        registry.require_trainable(cfg.vendor.name, cfg.vendor.policy, cfg.modality)
     if cfg.vendor.optimizer is None and policy_type in presets:
         cfg.vendor.optimizer = presets[policy_type]
     elif cfg.vendor.optimizer is None and presets and cfg.stage == "train":

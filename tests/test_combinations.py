@@ -28,7 +28,7 @@ VALID = {
     },
     "openpi": {"ee", "ee_joints", "ee_traj", "ee_joints_traj", "joints_traj", *COMMANDED_JOINTS, "droid"},
 }
-CONVERT_ONLY = {"gr00t", "openpi"}
+CONVERT_ONLY = {"gr00t"}
 ONE_OF_EACH_KIND = ("train", "infer")  # the default codec is the vendor's; or the checkpoint's
 
 

@@ -61,7 +61,7 @@ def policy_types() -> tuple[str, ...]:
     return tuple(sorted(path.parent.name for folder in folders for path in folder.glob("*/configuration_*.py")))
 
 
-def require_trainable(policy: Mapping[str, Any]) -> None:
+def require_trainable(policy: Mapping[str, Any], modality: Any = None) -> None:
     """Raise PositronicError when the policy's type is unknown."""
     policy_type, known = policy.get(TYPE), policy_types()
     if known and policy_type not in known:

@@ -60,6 +60,16 @@ class Without:
         return {name: value for name, value in values.items() if name != self.key}
 
 
+@dataclass(frozen=True)
+class First:
+    """The values ``names`` that are there in this order, before all others: some policies go by the place."""
+
+    names: tuple[str, ...]
+
+    def __call__(self, values: Mapping[str, Any], join: Join) -> dict[str, Any]:
+        return {name: values[name] for name in (*self.names, *values) if name in values}
+
+
 Steps = Sequence[Step]
 
 

@@ -33,15 +33,19 @@ class Parts:
     reads_task: bool
 
 
-class PolicyTrainable:
-    """``write``: what a checkpoint holds beside the weights."""
+Loss = Callable[[nn.Module, dict[str, Any]], Tensor]
+"""A policy and a preprocessed batch -> a scalar."""
 
-    def __init__(self, parts: Parts, write: Callable[[Path], None]) -> None:
+
+class PolicyTrainable:
+    """``write``: what a checkpoint holds beside the weights. ``loss``: None takes the policy's own."""
+
+    def __init__(self, parts: Parts, write: Callable[[Path], None], loss: Loss | None = None) -> None:
         self.module = parts.module
         self.action_offsets = np.asarray(parts.config.action_delta_indices, np.int64)
         self.with_task = parts.reads_task
         self.fields = described(parts.config)
-        self._parts, self._write = parts, write
+        self._parts, self._write, self._loss = parts, write, loss or _own_loss
 
     def groups(self) -> list[ParameterGroup]:
         """What is trained, at lerobot's own learning rates."""
@@ -51,8 +55,8 @@ class PolicyTrainable:
         return [ParameterGroup(tuple(group["params"]), group.get("lr", preset)) for group in groups]
 
     def loss(self, batch: Mapping[str, Any]) -> Tensor:
-        """Columns on the device -> lerobot's own loss, a scalar."""
-        return self.module(self._parts.before(batch_of(self._parts.steps, batch)))[0]
+        """Columns on the device -> the loss, a scalar."""
+        return self._loss(self.module, self._parts.before(batch_of(self._parts.steps, batch)))
 
     def save(self, folder: Path) -> None:
         """A layout that needs nothing outside of ``folder``."""
@@ -62,6 +66,10 @@ class PolicyTrainable:
     def load(self, folder: Path) -> None:
         """Take back the weights that ``save`` wrote."""
         load_weights(self.module, folder)
+
+
+def _own_loss(module: nn.Module, batch: dict[str, Any]) -> Tensor:
+    return module(batch)[0]
 
 
 def tensors(stats: Stats) -> dict[str, dict[str, Tensor]]:

@@ -201,8 +201,9 @@ def _train(config: Train, recipe: Recipe, source: Path | Declared, folder: Path)
     limit_threads()
     seed_everything(settings.seed)
     with base_folder(vendor.base, config.storage) as base:
+        of_vendor = (base, vendor.toy, vendor.mask_padding)
         spec = PolicySpec(
-            recipe, dataset.stats, vendor.policy, settings.device, settings.precision, base, vendor.toy, dataset
+            recipe, dataset.stats, vendor.policy, settings.device, settings.precision, *of_vendor, dataset
         )
         trainable = make_trainable(spec)
     of_policy = (vendor.name, vendor.backend, trainable.fields)

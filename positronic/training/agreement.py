@@ -37,7 +37,7 @@ CONTRACT = (
 )
 OF_SOME_ROBOTS = ("modality.other_cameras", "modality.column_per_arm")  # in the contract of robots that they are about
 # Beside it: keys in the vendor's own files, and what its statistics were taken over.
-COMPARED = ("modality.task_key", "modality.config_name", "modality.action_chunk")
+COMPARED = ("modality.task_key", "modality.action_chunk")
 RATE, SWITCH = "modality.action_fps", "codec.switch_grip"
 OF_THE_RUN = (
     "codec.name",
@@ -45,6 +45,7 @@ OF_THE_RUN = (
     "codec.inference_only",
     "modality.action_horizon_sec",
     "modality.relative_actions",
+    "modality.config_name",
     "modality.max_state_size",
     "modality.max_action_size",
 )

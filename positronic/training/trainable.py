@@ -55,8 +55,9 @@ class Trainable(Protocol):
 @dataclass(frozen=True)
 class PolicySpec:
     """What policy to build. ``policy``: the library's own fields. ``base``: the folder of pretrained weights, or None
-    for random ones. ``toy``: at a size for trying things out. ``dataset``: what will be trained on, for a policy that
-    needs more of it than ``stats``.
+    for random ones. ``toy``: at a size for trying things out. ``mask_padding``: the loss does not count steps past an
+    episode's end, for a policy that would. ``dataset``: what will be trained on, for a policy that needs more of it
+    than ``stats``.
     """
 
     recipe: Recipe
@@ -66,6 +67,7 @@ class PolicySpec:
     precision: str = "fp32"
     base: Path | None = None
     toy: bool = False
+    mask_padding: bool = False
     dataset: BakedDataset | None = None
 
 

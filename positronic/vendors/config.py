@@ -21,6 +21,7 @@ class VendorConfig:
     toy: build the same code at a size for trying things out, which learns nothing of use
     optimizer: how its policy is trained unless betas=, weight_decay=, ... say otherwise; null takes that of optimizers
     optimizers: the same for each vendor.policy.type
+    mask_padding: steps of a chunk past its episode's end do not count in the loss; openpi counts them
     policy: the vendor library's own fields, checked by its own config class when the stage starts
     convert_only: why this vendor's policies are neither trained nor served here
     """
@@ -31,5 +32,6 @@ class VendorConfig:
     toy: bool = False
     optimizer: OptimizerConfig | None = None
     optimizers: dict[str, OptimizerConfig] = field(default_factory=dict)
+    mask_padding: bool = False
     policy: dict[str, Any] = field(default_factory=dict)
     convert_only: str | None = None

@@ -19,10 +19,13 @@ if TYPE_CHECKING:  # what imports torch, numpy, pyarrow
 NATIVE = "native"
 
 # vendor -> module with `require_trainable`, which imports nothing heavy
-LIGHT = {"lerobot": "positronic.policies.library"}
+LIGHT = {"lerobot": "positronic.policies.library", "openpi": "positronic.vendors.openpi.configs"}
 
 # vendor -> backend -> module with `check_policy`, `make_trainable` and `load_model`
-BACKENDS = {"lerobot": {NATIVE: "positronic.vendors.lerobot.native"}}
+BACKENDS = {
+    "lerobot": {NATIVE: "positronic.vendors.lerobot.native"},
+    "openpi": {NATIVE: "positronic.vendors.openpi.native"},
+}
 
 # vendor -> module with `companions`, light enough for a bake
 OWN_FILES = {"gr00t": "positronic.vendors.gr00t.modality", "openpi": "positronic.vendors.openpi.norm_stats"}
@@ -43,10 +46,11 @@ def trainable(vendor: str, backend: str = NATIVE) -> TrainableFactory:
     return _module(vendor, backend).make_trainable
 
 
-def require_trainable(vendor: str, policy: Mapping[str, Any]) -> None:
-    """Raise PositronicError when ``policy`` is of a type that cannot be trained; light, for the composition."""
+def require_trainable(vendor: str, policy: Mapping[str, Any], modality: Any) -> None:
+    """Raise PositronicError when ``policy`` is of a type that cannot be trained, or ``modality`` asks for what this
+    vendor does not have; light, for the composition."""
     if vendor in LIGHT:
-        importlib.import_module(LIGHT[vendor]).require_trainable(policy)
+        importlib.import_module(LIGHT[vendor]).require_trainable(policy, modality)
 
 
 def check_policy(vendor: str, backend: str, recipe: Recipe, policy: Mapping[str, Any]) -> None:

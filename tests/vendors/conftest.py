@@ -1,10 +1,15 @@
-"""The smallest ACT, on a dataset of random numbers that needs no files."""
+"""The smallest ACT, on a dataset of random numbers that needs no files, and a recording that is baked for openpi."""
+
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import positronic
 from positronic.codecs.build import build
+from positronic.stages.convert import run as run_convert
+
+RAW = Path(__file__).parents[1] / "data" / "raw_v1"
 
 SIDE = 32
 TINY_ACT = {
@@ -65,3 +70,12 @@ def observation(recipe):
         return columns | {"task": "stack"}
 
     return make
+
+
+@pytest.fixture(scope="session")
+def openpi_path(tmp_path_factory):
+    """Three episodes of 60 frames of 56 x 56, baked with vendor=openpi codec=ee. Read it, do not write into it."""
+    path = tmp_path_factory.mktemp("openpi") / "baked"
+    typed = ["dataset=local", f"dataset.path={RAW}", "vendor=openpi", f"output_dir={path}", "num_workers=1"]
+    run_convert(positronic.compose(["stage=convert", *typed, "modality.image_size=[56,56]"]))
+    return path

@@ -51,10 +51,14 @@ class NormStats:
         with spooled(root, [self.state, self.action], held_out) as spool:
             stats = {
                 "state": statistics.of_blocks(lambda: (columns[self.state] for columns in spool.episodes())),
-                "actions": statistics.of_blocks(lambda: action_rows(spool, self)),
+                "actions": self.of_actions(spool),
             }
         content = {"norm_stats": {name: _padded(each) for name, each in stats.items()}}
         return json.dumps(content, indent=2) + "\n"
+
+    def of_actions(self, spool: Spool) -> Stats:
+        """Over every step of every frame's chunk."""
+        return statistics.of_blocks(lambda: action_rows(spool, self))
 
 
 def companions(recipe: Recipe, dataset_format: str) -> dict[str, Companion]:
@@ -62,10 +66,13 @@ def companions(recipe: Recipe, dataset_format: str) -> dict[str, Companion]:
 
     Raises PositronicError for a recipe that upstream cannot be trained with.
     """
-    path = norm_stats_path(recipe)
-    chunk = recipe.modality_config.action_chunk
+    return {norm_stats_path(recipe): norm_stats(recipe)}
+
+
+def norm_stats(recipe: Recipe) -> NormStats:
+    """The statistics of a recipe that has an action chunk."""
     state, action = _state(recipe).name, recipe.modality.action_column.name
-    return {path: NormStats(state, action, chunk, delta_mask(recipe))}
+    return NormStats(state, action, recipe.modality_config.action_chunk, delta_mask(recipe))
 
 
 def delta_mask(recipe: Recipe) -> tuple[bool, ...]:

@@ -1,0 +1,30 @@
+"""π0.5's loss without the steps past an episode's end. openpi counts them, as repetitions of the last action."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from positronic import keys
+from positronic.training.batches import PAD_SUFFIX
+
+PADDING = keys.LEROBOT_ACTION + PAD_SUFFIX
+TOKENS = "observation.language.tokens"
+TOKENS_MASK = "observation.language.attention_mask"
+
+
+def masked_loss(policy: Any, batch: Mapping[str, Any]) -> Tensor:
+    """A preprocessed batch -> the mean over real steps of the squared error of velocity, a scalar.
+
+    It draws the same random numbers as the policy's own loss, and equals it where nothing is padded.
+    """
+    images, image_masks = policy._preprocess_images(batch)
+    actions, network = policy.prepare_action(batch), policy.model
+    noise = network.sample_noise(actions.shape, actions.device)
+    time = network.sample_time(len(actions), actions.device)
+    errors = network.forward(images, image_masks, batch[TOKENS], batch[TOKENS_MASK], actions, noise, time)
+    real = ~batch[PADDING]
+    size = policy.config.output_features[keys.LEROBOT_ACTION].shape[0]
+    return errors[real][:, :size].mean()

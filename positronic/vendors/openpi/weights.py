@@ -1,0 +1,107 @@
+"""Pretrained weights of π0.5 into a network, strictly: nothing missing, nothing left over, all of the same shape."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from positronic.errors import PositronicError, listing
+from positronic.policies.weights import CONFIG_FILE, WEIGHTS_FILE
+from positronic.vendors.openpi.configs import POLICY_TYPE
+from positronic.vendors.openpi.lora import merged_weight
+
+PREFIX = "model."
+NETWORK = f"{PREFIX}paligemma_with_expert."
+EMBEDDING = f"{NETWORK}paligemma.model.language_model.embed_tokens.weight"
+TIED = f"{NETWORK}paligemma.lm_head.weight"  # the embedding under its other name: files hold either, or both
+UNUSED = (TIED, f"{NETWORK}gemma_expert.lm_head.weight")
+LORA_A, LORA_B, WEIGHT = ".lora_a", ".lora_b", ".weight"
+SHOWN = 4
+
+
+def load_base(policy: nn.Module, base: Path) -> None:
+    """Copy the tensors in the folder ``base`` into ``policy``, in the types that it has.
+
+    Adapters of a base go into those of ``policy``, or are added to the weights if it has none. A base without adapters
+    leaves those of ``policy`` as they are.
+
+    Raises PositronicError for a base of another policy, a missing or damaged file, and tensors that do not fit.
+    """
+    _require_kind(base)
+    own = policy.state_dict()
+    with _reading(base / WEIGHTS_FILE) as file:
+        found = _names(file.keys())
+        has_adapters = any(name.endswith(LORA_A) for name in found)
+        merges = has_adapters and not any(name.endswith(LORA_A) for name in own)
+        wanted = {name for name in own if has_adapters or not name.endswith((LORA_A, LORA_B))}
+        _require_same(base, wanted, {name for name in found if not (merges and name.endswith((LORA_A, LORA_B)))})
+        for name in sorted(wanted):
+            tensor = file.get_tensor(found[name])
+            if merges and name.removesuffix(WEIGHT) + LORA_A in found:
+                adapter = [file.get_tensor(found[name.removesuffix(WEIGHT) + end]) for end in (LORA_A, LORA_B)]
+                tensor = merged_weight(tensor, *adapter)
+            _copy(base, name, tensor, own[name])
+
+
+def _names(names: Any) -> dict[str, str]:
+    """Name in the policy -> name in the file."""
+    found = {name if name.startswith(PREFIX) else PREFIX + name: name for name in names}
+    if EMBEDDING not in found and TIED in found:
+        found[EMBEDDING] = found[TIED]
+    return {name: theirs for name, theirs in found.items() if name not in UNUSED}
+
+
+def _copy(base: Path, name: str, tensor: Tensor, own: Tensor) -> None:
+    if tensor.shape != own.shape:
+        raise PositronicError(
+            f"vendor.base={base}: its '{name}' is {tuple(tensor.shape)}, and this policy's is {tuple(own.shape)}. "
+            "Take weights of the same size, or leave out the vendor.policy values that change it."
+        )
+    with torch.no_grad():
+        own.copy_(tensor)
+
+
+def _require_kind(base: Path) -> None:
+    """A config beside the weights says what they are."""
+    path = base / CONFIG_FILE
+    try:
+        config: Mapping[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+        found = config.get("type", POLICY_TYPE)
+    except (OSError, ValueError, AttributeError) as error:
+        raise PositronicError(f"vendor.base: {path} cannot be read ({error}). Fetch it again.") from None
+    if found != POLICY_TYPE:
+        raise PositronicError(
+            f"vendor.base={base} holds a policy of type {found}, and vendor=openpi trains {POLICY_TYPE}. Take weights "
+            "of π0.5 in LeRobot's format, e.g. vendor.base=lerobot/pi05_base."
+        )
+
+
+def _require_same(base: Path, wanted: set[str], found: set[str]) -> None:
+    missing, extra = sorted(wanted - found), sorted(found - wanted)
+    if missing or extra:
+        lacks = f"{len(missing)} tensors are missing ({listing(missing, SHOWN)})" if missing else ""
+        has = f"{len(extra)} are unknown ({listing(extra, SHOWN)})" if extra else ""
+        raise PositronicError(
+            f"vendor.base={base} does not hold the weights of this policy: {', '.join(filter(None, (lacks, has)))}. "
+            "Take weights of π0.5 in LeRobot's format, e.g. vendor.base=lerobot/pi05_base."
+        )
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[Any]:
+    if not path.is_file():
+        raise PositronicError(
+            f"vendor.base={path.parent}: there is no {path.name}. Expected weights in LeRobot's format, in one file."
+        )
+    try:
+        with safe_open(path, "pt") as file:
+            yield file
+    except (OSError, SafetensorError) as error:
+        raise PositronicError(f"vendor.base: {path} cannot be read ({error}). Fetch it again.") from None
