@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import positronic
-from positronic.bake.frame_source import open_frames
+from positronic.bake.frame_source import in_memory
 from positronic.bake.reader import open_baked
 from positronic.codecs.build import build
 from positronic.stages.train import run as run_train
@@ -67,7 +67,7 @@ def trainable(dataset):
 @pytest.fixture(scope="module")
 def maker(dataset, trainable):
     order = SampleOrder(len(dataset), 4, 0)
-    return BatchMaker(dataset, open_frames(dataset, 8.0), order, trainable.action_offsets, trainable.with_task)
+    return BatchMaker(dataset, in_memory(dataset), order, trainable.action_offsets, trainable.with_task)
 
 
 @pytest.fixture(scope="module")
