@@ -179,7 +179,6 @@ def _train(config: Train, recipe: Recipe, source: Path | Declared, folder: Path)
     from rich.console import Console
 
     from positronic.codecs.table import contract_table
-    from positronic.policies.base import base_folder
     from positronic.stages.foreign import Declared
     from positronic.storage import join
     from positronic.training.choice import split
@@ -187,12 +186,9 @@ def _train(config: Train, recipe: Recipe, source: Path | Declared, folder: Path)
     from positronic.training.experiment import Experiment, make_info
     from positronic.training.loop import train
     from positronic.training.state import seed_everything
-    from positronic.training.trainable import PolicySpec
     from positronic.utils.provenance import provenance
-    from positronic.vendors import registry
 
     vendor, console = config.vendor, Console()
-    make_trainable = registry.trainable(vendor.name, vendor.backend)
     whole = _open(config, source, console)
     recipe = whole.recipe if isinstance(source, Declared) else recipe  # with its reference rotations
     sides = split(whole, _choice(config))
@@ -200,12 +196,7 @@ def _train(config: Train, recipe: Recipe, source: Path | Declared, folder: Path)
     settings = _settings(config)
     limit_threads()
     seed_everything(settings.seed)
-    with base_folder(vendor.base, config.storage) as base:
-        of_vendor = (base, vendor.toy, vendor.mask_padding)
-        spec = PolicySpec(
-            recipe, dataset.stats, vendor.policy, settings.device, settings.precision, *of_vendor, dataset
-        )
-        trainable = make_trainable(spec)
+    trainable = _trainable(config, recipe, dataset, settings)
     of_policy = (vendor.name, vendor.backend, trainable.fields)
     info = make_info(dataset, settings, *of_policy, recipe, provenance(), sides.record)
     # not where a copy of it lies
@@ -221,10 +212,29 @@ def _train(config: Train, recipe: Recipe, source: Path | Declared, folder: Path)
             source.save(folder)
         console.print(contract_table(recipe, f"{vendor.name}: {config.exp_name}"))
         console.print(_summary(trainable, sides, settings), highlight=False, soft_wrap=True)
-        with _how_to_go_on(folder, console, config.batch_size):
+        with _how_to_go_on(folder, console, settings):
             train(
                 trainable, dataset, settings, experiment, start, config.tracker, console, sides.held_out, config.storage
             )
+
+
+def _trainable(config: Train, recipe: Recipe, dataset: BakedDataset, settings: TrainSettings) -> Trainable:
+    """The policy, from the weights that it starts from. Raises PositronicError when it does not fit into memory."""
+    from positronic.policies.base import base_folder
+    from positronic.training.memory import refused_by_memory
+    from positronic.training.trainable import PolicySpec
+    from positronic.vendors import registry
+
+    vendor, make_trainable = config.vendor, registry.trainable(config.vendor.name, config.vendor.backend)
+    where, of_vendor = (settings.device, settings.precision), (vendor.toy, vendor.mask_padding)
+    try:
+        with base_folder(vendor.base, config.storage) as base:
+            return make_trainable(PolicySpec(recipe, dataset.stats, vendor.policy, *where, base, *of_vendor, dataset))
+    except Exception as error:
+        refused = refused_by_memory(error)
+        if refused is None:
+            raise
+        raise refused from error
 
 
 def _open(config: Train, source: Path | Declared, console: Console) -> BakedDataset:
@@ -237,10 +247,10 @@ def _open(config: Train, source: Path | Declared, console: Console) -> BakedData
 
 
 @contextmanager
-def _how_to_go_on(folder: Path, console: Console, batch_size: int) -> Iterator[None]:
-    """After a signal or a full disk: which checkpoint is the last, and what to type."""
-    from positronic.training.loop import StoppedError
+def _how_to_go_on(folder: Path, console: Console, settings: TrainSettings) -> Iterator[None]:
+    """After a signal, a full disk or full memory: which checkpoint is the last, and what to type."""
     from positronic.training.memory import refused_by_memory
+    from positronic.training.stopping import StoppedError
     from positronic.utils.command_line import again
     from positronic.utils.disk import refused_by_disk
 
@@ -252,7 +262,7 @@ def _how_to_go_on(folder: Path, console: Console, batch_size: int) -> Iterator[N
         console.print(f"{kept} {to_continue}", highlight=False, soft_wrap=True)
         raise
     except Exception as error:
-        refused = refused_by_disk(error) or refused_by_memory(error, batch_size)
+        refused = refused_by_disk(error) or refused_by_memory(error, settings.batch_size, settings.precision)
         if refused is None:
             raise
         raise PositronicError(f"{refused}\nTraining into {folder} stopped. {_kept(folder)} {to_continue}") from error

@@ -7,12 +7,14 @@ import multiprocessing.queues
 import os
 import queue
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing.context import BaseContext, ForkServerContext, ForkServerProcess
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -97,6 +99,11 @@ class BatchMaker:
         if self._with_task:
             batch[modality.task_key] = [self._dataset.tasks[i] for i in self._dataset.task_of[rows]]
         return batch
+
+    def episodes(self, step: int) -> list[int]:
+        """The episodes that 0-based ``step`` learns from, by their numbers in the dataset on disk."""
+        places = np.unique(self._dataset.episode_of[self._order.rows(step)])
+        return sorted(self._dataset.numbers[places].tolist())
 
     def _actions(self, rows: NDArray[np.int64]) -> Batch:
         """Chunks by index; beyond its episode's end a chunk repeats the last action and is marked as padding."""
@@ -224,8 +231,15 @@ class _ForkServer(ForkServerContext):
 def _begin_as_worker(number: int) -> None:
     die_with_parent()
     multiprocessing.queues.Queue._on_queue_feeder_error = staticmethod(_end)  # type: ignore[method-assign]
+    sys.excepthook = _say
     for each in STOPPING:  # the fork server may have been started by somebody else, without ``signals_held``
         signal.signal(each, signal.SIG_IGN)
+
+
+def _say(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Nobody is told that a run which is being stopped takes no batch any more, not even the half of one."""
+    if not isinstance(error, EOFError | ConnectionError):
+        sys.__excepthook__(kind, error, trace)
 
 
 def _end(error: Exception, item: object) -> None:

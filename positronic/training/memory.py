@@ -30,6 +30,7 @@ COPIES_OF_WEIGHTS = 3  # gradients and two moments
 SPARE = 1.5  # times what a run needs of shared memory, in the advice
 KEPT_FREE = 0.9  # of what is free, in the advice
 NO_MEMORY = "can't allocate memory"  # says torch of a CPU's
+NO_GPU_MEMORY = ("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
 
 
 def require_room(
@@ -57,11 +58,26 @@ def require_room(
         _require(settings, weights, on_device + ahead, available_bytes(), "of memory")
 
 
-def refused_by_memory(error: BaseException, batch_size: int) -> PositronicError | None:
-    """The sentence for torch's error that there is no memory left; None for any other."""
-    if not isinstance(error, torch.OutOfMemoryError | MemoryError) and NO_MEMORY not in str(error):
+def refused_by_memory(
+    error: BaseException, batch_size: int | None = None, precision: str = "bf16"
+) -> PositronicError | None:
+    """The sentence for an error of torch's or numpy's that there is no memory left; None for any other.
+
+    ``batch_size``: None while the policy itself is built.
+    """
+    of_gpu = isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in NO_GPU_MEMORY)
+    if not of_gpu and not isinstance(error, MemoryError) and NO_MEMORY not in str(error):
         return None
-    return PositronicError(f"There is no memory left for a step of batch_size={batch_size}. Type a smaller batch_size.")
+    where = " on the GPU" if of_gpu else ""
+    if batch_size is None:
+        return PositronicError(
+            f"There is no memory left{where} for the policy itself. Take a smaller one (vendor.policy....), or end "
+            f"what else is in that memory{'; device=cpu may have more of it' if of_gpu else ''}."
+        )
+    also = ", or precision=bf16" if of_gpu and precision == "fp32" else "" if of_gpu else ", or a smaller cache_gb"
+    return PositronicError(
+        f"There is no memory left{where} for a step of batch_size={batch_size}. Type a smaller batch_size{also}."
+    )
 
 
 def _require(settings: TrainSettings, fixed: float, per_sample: float, free: float, where: str) -> None:

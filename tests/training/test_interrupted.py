@@ -18,6 +18,7 @@ from positronic.training.loop import Learner
 STEPS, SAVE_FREQ = 12, 5
 STEP = "positronic.training.loop:Learner.step"
 SAVE = "positronic.training.loop:Learner.save_state"
+HANDSHAKE = "multiprocessing.connection:answer_challenge"  # once for each array that comes from another process
 START = "torch.utils.data:DataLoader.__iter__"
 
 
@@ -103,6 +104,13 @@ def test_ctrl_c_while_the_decoders_start_is_not_lost(press, overrides, tmp_path)
     done = press(START, 1, [signal.SIGINT], *overrides("run"))
     require_interrupted(done)
     assert re.search(r"Stopped (before the first step; there is no checkpoint yet|after step 1)", done.stdout)
+
+
+def test_ctrl_c_while_a_decoder_hands_over_a_batch_saves_the_last_step(press, overrides, tmp_path):
+    """In the middle of the sixth batch, of which at most four can be ahead; no decoder reports that it was left."""
+    done = press(HANDSHAKE, 5 * 5 + 3, [signal.SIGINT], *overrides("run"))
+    require_interrupted(done)
+    assert steps(tmp_path / "run") == [max(step for step, *_ in losses(tmp_path / "run"))]
 
 
 @pytest.fixture

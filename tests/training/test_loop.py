@@ -164,6 +164,25 @@ def test_a_loss_that_is_not_a_number_stops_the_run(run, tmp_path):
     assert [c.id for c in list_checkpoints(tmp_path / "run")] == ["000010"]
 
 
+def test_the_batch_of_a_bad_step_is_named(run, dataset):
+    """By its episodes, as one types them in episodes=[...]."""
+    rows = batches.SampleOrder(len(dataset), 1, seed=5).rows(12)
+    (episode,) = dataset.episode_of[rows]
+    with pytest.raises(PositronicError, match=rf"at step 13 .* Its batch is of the dataset's episodes {episode}\."):
+        run(at_step={13: lambda loss: loss * float("inf")}, batch_size=1)
+
+
+def test_a_gradient_that_is_not_a_number_stops_the_run_before_it_is_saved(run, tmp_path):
+    """The loss of that step still is one, but no weight after it."""
+
+    def steep(loss):
+        return loss + (0 * loss).sqrt()  # 0, with a gradient of inf times 0
+
+    with pytest.raises(PositronicError, match=r"The gradient became nan at step 20 .*Checkpoint 000010 is kept"):
+        run(at_step={20: steep})
+    assert [c.id for c in list_checkpoints(tmp_path / "run")] == ["000010"]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_keeps_the_last_finished_step(run, tmp_path, number):
     """The step under way is finished and saved; resumed, the run gives the losses of one that was not stopped."""

@@ -9,6 +9,8 @@ from positronic.errors import PositronicError
 from positronic.stages.train import run
 from positronic.training import memory
 from positronic.training.batches import BatchMaker, SampleOrder
+from positronic.training.checkpoints import list_checkpoints
+from positronic.training.learner import Learner
 from positronic.training.settings import TrainSettings
 from positronic.training.trainable import PolicySpec
 from positronic.vendors import registry
@@ -59,3 +61,40 @@ def test_other_errors_are_not_about_memory():
     """Torch says it in a text when the memory is a CPU's."""
     assert memory.refused_by_memory(RuntimeError("shape mismatch"), 8) is None
     assert "smaller batch_size" in str(memory.refused_by_memory(RuntimeError("can't allocate memory: you tried"), 8))
+
+
+def test_what_to_lower_follows_from_which_memory_is_full():
+    """A GPU's can be spared by a precision of half the bytes, a machine's by fewer decoded frames."""
+    of_gpu = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+    assert "on the GPU for a step of batch_size=8. Type a smaller batch_size, or precision=bf16." in str(
+        memory.refused_by_memory(of_gpu, 8, "fp32")
+    )
+    assert str(memory.refused_by_memory(of_gpu, 8, "bf16")).endswith("Type a smaller batch_size.")
+    assert "smaller batch_size, or a smaller cache_gb" in str(memory.refused_by_memory(MemoryError(), 8))
+    of_library = RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)")
+    assert "for the policy itself" in str(memory.refused_by_memory(of_library))
+
+
+def test_memory_that_ends_in_the_middle_keeps_the_last_checkpoint(tiny_act, tmp_path, monkeypatch):
+    """What torch really says when it cannot allocate; the run goes on from there with a command that is printed."""
+    step = Learner.step
+
+    def greedy(learner, batch, number):
+        if number == 3:
+            torch.empty(2**60, dtype=torch.uint8)
+        step(learner, batch, number)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Learner, "step", greedy)
+        said = r"(?s)no memory left for a step of batch_size=3\..*last checkpoint is 000002\. To continue"
+        with pytest.raises(PositronicError, match=said):
+            run(positronic.compose(tiny_act("run", "num_train_steps=4", "save_freq=2")))
+    run(positronic.compose(tiny_act("run", "num_train_steps=4", "save_freq=2", "resume=true")))
+    assert [checkpoint.step for checkpoint in list_checkpoints(tmp_path / "run")] == [2, 4]
+
+
+def test_a_policy_that_does_not_fit_is_refused(tiny_act, tmp_path):
+    """Before anything is written; a smaller batch would not help."""
+    with pytest.raises(PositronicError, match=r"no memory left for the policy itself\. Take a smaller one"):
+        run(positronic.compose(tiny_act("run", "vendor.policy.dim_feedforward=4000000000000000")))
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,89 @@
+"""A policy and its optimiser: one step at a time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from positronic.training.checkpoints import Checkpoint
+from positronic.training.device import autocast, to_device
+from positronic.training.optimisation import lr_factor, make_optimiser, set_lr
+from positronic.training.settings import TrainSettings
+from positronic.training.state import load_state, save_state
+from positronic.training.trainable import Trainable
+
+
+class Learner:
+    """A policy with its optimiser: one step at a time."""
+
+    def __init__(self, trainable: Trainable, settings: TrainSettings) -> None:
+        self.trainable = trainable
+        self._settings = settings
+        groups = trainable.groups()
+        adam = settings.weight_decay, settings.betas, settings.eps
+        self._optimiser = make_optimiser(groups, settings.learning_rate, *adam)
+        self._parameters = [parameter for group in groups for parameter in group.parameters]
+        self._losses: list[Tensor | float] = []  # tensors stay on the device until they are asked for
+        self._grad_norms: list[Tensor | float] = []
+        self._lr = 0.0
+
+    def step(self, batch: Mapping[str, Any], step: int) -> None:
+        """One step of the optimiser; ``step`` is 1-based."""
+        settings = self._settings
+        shape = settings.lr_schedule, settings.warmup_fraction, settings.final_lr_fraction
+        self._lr = set_lr(self._optimiser, lr_factor(step, settings.num_train_steps, *shape))
+        self.trainable.module.train()
+        columns = to_device(batch, settings.device)
+        with autocast(settings.device, settings.precision):
+            loss = self.trainable.loss(columns)
+        self._optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self._parameters, settings.grad_clip_norm)
+        self._optimiser.step()
+        self._losses.append(loss.detach())
+        self._grad_norms.append(norm.detach())
+
+    def trouble(self, step: int) -> tuple[int, str] | None:
+        """The first step since the last report after which nothing can be learned any more, and why; ``step`` is done.
+
+        A gradient that is no finite number makes every weight one that is none, after a loss that still was.
+        """
+        self._losses, self._grad_norms = _numbers(self._losses), _numbers(self._grad_norms)
+        first = step - len(self._losses) + 1
+        for k, values in enumerate(zip(self._losses, self._grad_norms, strict=True)):
+            for what, value in zip(("loss", "gradient"), values, strict=True):
+                if not math.isfinite(value):
+                    return first + k, f"The {what} became {value}"
+        return None
+
+    def take_metrics(self) -> dict[str, float]:
+        """Means over the steps since the last call."""
+        losses, norms = _numbers(self._losses), _numbers(self._grad_norms)
+        self._losses, self._grad_norms = [], []
+        return {"loss": _mean(losses), "lr": self._lr, "grad_norm": _mean(norms)}
+
+    def save_state(self, folder: Any) -> None:
+        """Write what ``restore`` needs beside the weights."""
+        pending = {"losses": _numbers(self._losses), "grad_norms": _numbers(self._grad_norms)}
+        save_state(folder, self._optimiser, pending)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Continue where ``checkpoint`` was written."""
+        self.trainable.load(checkpoint.pretrained_model)
+        pending = load_state(checkpoint.training_state, self._optimiser)
+        self._losses, self._grad_norms = list(pending["losses"]), list(pending["grad_norms"])
+
+
+def _numbers(values: list[Tensor | float]) -> list[float]:
+    """Floats. Those that are still on the device are transferred together."""
+    tensors = [value for value in values if isinstance(value, Tensor)]
+    fetched = iter(torch.stack(tensors).float().tolist() if tensors else [])
+    return [next(fetched) if isinstance(value, Tensor) else value for value in values]
+
+
+def _mean(values: list[float]) -> float:
+    return math.fsum(values) / len(values) if values else math.nan
