@@ -1,4 +1,7 @@
-"""π0.5's loss without the steps past an episode's end. openpi counts them, as repetitions of the last action."""
+"""π0.5's loss without the steps past an episode's end. openpi counts them, as repetitions of the last action.
+
+The network still sees them among the noisy actions, as it sees all steps of a chunk when it predicts.
+"""
 
 from __future__ import annotations
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from positronic.bake.reader import Stats
 from positronic.bake.statistics import STD_FLOOR
 from positronic.codecs.build import Recipe
 from positronic.errors import PositronicError
-from positronic.policies.base import own_checkpoint
+from positronic.policies.base import RANDOM, OwnCheckpoint, own_checkpoint
 from positronic.policies.config import described, make_config
 from positronic.policies.floors import floored, with_floor
 from positronic.policies.model import PolicyModel
@@ -70,20 +71,18 @@ def make_trainable(spec: PolicySpec) -> PolicyTrainable:
 
     Raises PositronicError when recipe, policy or weights are not right, or no tokenizer is found.
     """
-    recipe, dataset, lora = spec.recipe, spec.dataset, spec.recipe.modality_config.config_name == LORA
-    policy = {**toy.POLICY, **spec.policy} if spec.toy else spec.policy
-    config = config_of(recipe, policy, spec.device, bf16=lora and spec.precision == "bf16")
-    base = spec.base and _weights_of(spec.base, recipe, config)
-    tokenizer = word_tokenizer(dataset.tasks) if base is None and spec.toy else tokenizer_of(base)
+    recipe, dataset, start = spec.recipe, spec.dataset, _start(spec)
+    config = _config(spec, start)
+    tokenizer = start.tokenizer(dataset.tasks)
     require_short(tokenizer, dataset.tasks, recipe.modality.state_size, config.tokenizer_max_length)
-    sizes = toy.Toy(len(tokenizer) + 1) if base is None and spec.toy else base and toy.toy_in(base)
+    sizes = start.sizes or (toy.Toy(len(tokenizer) + 1) if start.is_toy else None)
     steps = steps_of(recipe)
     stats = stats_of(steps, statistics(spec))
     require_stats(config, stats)
     before, after = make_processors(config, tensors(stats), tokenizer)
-    module = build(config, sizes, lora, filled=base is None)
-    if base is not None:
-        load_base(module, base)
+    module = build(config, sizes, _has_adapters(recipe), filled=start.folder is None)
+    if start.folder is not None and spec.resumed is None:
+        load_base(module, start.folder)
     parts = Parts(config, module.to(spec.device), before, after, steps, reads_task=True)
 
     def write(folder: Path) -> None:
@@ -98,13 +97,40 @@ def make_trainable(spec: PolicySpec) -> PolicyTrainable:
     return PolicyTrainable(parts, write, masked_loss if spec.mask_padding else None)
 
 
-def _weights_of(base: Path, recipe: Recipe, config: Any) -> Path:
-    """The folder with the weights: ``base`` itself, or inside of a checkpoint of ours, which must be of this codec."""
-    own = own_checkpoint(base)
-    if own is None:
-        return base
-    own.require_same(VENDOR, recipe, described(config), "chunk_size")
-    return own.weights
+@dataclass(frozen=True)
+class _Start:
+    """Where weights, tokenizer and sizes come from. ``folder``: None for random weights. ``own``: of a checkpoint of
+    ours. ``sizes``: of a toy that is there already."""
+
+    folder: Path | None
+    own: OwnCheckpoint | None
+    sizes: toy.Toy | None
+    is_toy: bool
+
+    def tokenizer(self, tasks: Sequence[str]) -> Any:
+        return word_tokenizer(tasks) if self.is_toy and self.folder is None else tokenizer_of(self.folder)
+
+
+def _start(spec: PolicySpec) -> _Start:
+    own = own_checkpoint(spec.base) if spec.base else None
+    folder = spec.resumed or (own.weights if own else spec.base)
+    sizes = toy.toy_in(folder) if folder else None
+    if spec.toy and spec.base and not sizes:
+        raise PositronicError(f"vendor.toy=true: vendor.base={spec.base} is no toy. Type vendor.base={RANDOM}.")
+    return _Start(folder, own, sizes, spec.toy if folder is None else sizes is not None)
+
+
+def _config(spec: PolicySpec, start: _Start) -> Any:
+    policy = {**toy.POLICY, **spec.policy} if start.is_toy else spec.policy
+    halves = _has_adapters(spec.recipe) and spec.precision == "bf16"
+    config = config_of(spec.recipe, policy, spec.device, bf16=halves)
+    if start.own is not None:
+        start.own.require_same(VENDOR, spec.recipe, described(config), "chunk_size")
+    return config
+
+
+def _has_adapters(recipe: Recipe) -> bool:
+    return recipe.modality_config.config_name == LORA
 
 
 def statistics(spec: PolicySpec) -> Stats:
@@ -125,8 +151,7 @@ def load_model(checkpoint: Path, device: str) -> PolicyModel:
     recipe, folder = trained_recipe(read_info(checkpoint)), checkpoint / PRETRAINED_MODEL
     device = resolve_device(device)
     config = load_config(folder, device)
-    lora = recipe.modality_config.config_name == LORA
-    policy = build(config, toy.toy_in(folder), lora, filled=False)
+    policy = build(config, toy.toy_in(folder), _has_adapters(recipe), filled=False)
     load_weights(policy, folder)
     before, after = load_processors(folder, device)
     parts = Parts(config, policy.to(device).eval(), before, after, steps_of(recipe), reads_task=True)
