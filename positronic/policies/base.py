@@ -17,8 +17,8 @@ from positronic.storage.config import StorageConfig
 from positronic.storage.folder import local_input
 from positronic.storage.uri import is_remote
 from positronic.training.checkpoints import CHECKPOINTS, PRETRAINED_MODEL, find_checkpoint, read_info, trained_recipe
+from positronic.training.trainable import RANDOM
 
-RANDOM = "random"
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 

@@ -196,10 +196,12 @@ def _train(config: Train, recipe: Recipe, source: Path | Declared, folder: Path)
     settings = _settings(config)
     limit_threads()
     seed_everything(settings.seed)
-    trainable = _trainable(config, recipe, dataset, settings)
+    trainable = _trainable(config, recipe, dataset, settings, folder)
     of_policy = (vendor.name, vendor.backend, trainable.fields)
     info = make_info(dataset, settings, *of_policy, recipe, provenance(), sides.record)
     # not where a copy of it lies
+    info["training"]["base"] = vendor.base
+    info["training"]["mask_padding"] = vendor.mask_padding
     info["training"]["input_path"] = config.dataset.path if isinstance(source, Declared) else config.input_path
     experiment = Experiment(folder, info)
     start = experiment.continues_from()
@@ -218,18 +220,28 @@ def _train(config: Train, recipe: Recipe, source: Path | Declared, folder: Path)
             )
 
 
-def _trainable(config: Train, recipe: Recipe, dataset: BakedDataset, settings: TrainSettings) -> Trainable:
-    """The policy, from the weights that it starts from. Raises PositronicError when it does not fit into memory."""
+def _trainable(
+    config: Train, recipe: Recipe, dataset: BakedDataset, settings: TrainSettings, folder: Path
+) -> Trainable:
+    """The policy, from the weights that it starts from. A run that is resumed needs those no more: everything is in the
+    last checkpoint of the experiment in ``folder``.
+
+    Raises PositronicError when it does not fit into memory.
+    """
     from positronic.policies.base import base_folder
+    from positronic.training.checkpoints import list_checkpoints
     from positronic.training.memory import refused_by_memory
-    from positronic.training.trainable import PolicySpec
+    from positronic.training.trainable import RANDOM, PolicySpec
     from positronic.vendors import registry
 
     vendor, make_trainable = config.vendor, registry.trainable(config.vendor.name, config.vendor.backend)
     where, of_vendor = (settings.device, settings.precision), (vendor.toy, vendor.mask_padding)
+    last = list_checkpoints(folder)[-1:] if config.resume else []
+    resumed = last[0].pretrained_model if last else None
     try:
-        with base_folder(vendor.base, config.storage) as base:
-            return make_trainable(PolicySpec(recipe, dataset.stats, vendor.policy, *where, base, *of_vendor, dataset))
+        with base_folder(RANDOM if resumed else vendor.base, config.storage) as base:
+            how = (vendor.policy, *where, base, *of_vendor)
+            return make_trainable(PolicySpec(recipe, dataset.stats, *how, dataset, resumed))
     except Exception as error:
         refused = refused_by_memory(error)
         if refused is None:

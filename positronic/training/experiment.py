@@ -24,6 +24,7 @@ from positronic.training.checkpoints import (
 )
 from positronic.training.choice import identity
 from positronic.training.settings import BEFORE, KEPT, SAID_ABOVE, TrainSettings
+from positronic.training.trainable import RANDOM
 from positronic.utils.files import replace_text
 
 METRICS_FILE = "metrics.jsonl"
@@ -145,6 +146,8 @@ def _identity(info: Mapping[str, Any]) -> dict[str, Any]:
     references = info["recipe"].get("reference_rotations", {})
     contract |= {f"reference rotation of {name}": value for name, value in references.items()}
     same = {"vendor": info["vendor"], "vendor.backend": training["backend"]}
+    same |= {"vendor.base": training.get("base", RANDOM)}  # which older ones do not say
+    same |= {"vendor.mask_padding": training.get("mask_padding", False)}
     same |= {"dataset digest": info["dataset_digest"][:16], "dataset fps": info["manifest"]["fps"]}
     same |= identity(training.get("choice"))
     return same | contract | {name: _plain(training.get(name, BEFORE.get(name))) for name in KEPT} | policy

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from positronic.bake.reader import BakedDataset, Stats
 from positronic.codecs.build import Recipe
 
+RANDOM = "random"  # vendor.base of a policy that starts from random weights
+
 
 @dataclass(frozen=True)
 class ParameterGroup:
@@ -57,7 +59,8 @@ class PolicySpec:
     """What policy to build. ``policy``: the library's own fields. ``base``: the folder of pretrained weights, or None
     for random ones. ``toy``: at a size for trying things out. ``mask_padding``: the loss does not count steps past an
     episode's end, for a policy that would. ``dataset``: what will be trained on, for a policy that needs more of it
-    than ``stats``.
+    than ``stats``. ``resumed``: what ``Trainable.save`` wrote of the checkpoint that training goes on from; ``base``
+    is not needed then, and the weights are taken by ``Trainable.load``.
     """
 
     recipe: Recipe
@@ -69,6 +72,7 @@ class PolicySpec:
     toy: bool = False
     mask_padding: bool = False
     dataset: BakedDataset | None = None
+    resumed: Path | None = None
 
 
 class TrainableFactory(Protocol):
