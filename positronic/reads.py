@@ -34,7 +34,6 @@ FOLLOWS = {
     "embodiment.description": "embodiment",
     "codec.description": "codec",
     "codec.inference_only": "codec",
-    "vendor.convert_only": "vendor",
 }
 # Values of a modality that only some vendors' own code reads.
 ONLY_FOR_VENDOR = {
@@ -42,7 +41,7 @@ ONLY_FOR_VENDOR = {
     "vendor.mask_padding": ("openpi",),
     "modality.relative_actions": ("gr00t",),
     "modality.config_name": ("openpi",),
-    "modality.action_chunk": ("openpi",),
+    "modality.action_chunk": ("gr00t", "openpi"),
 }
 
 

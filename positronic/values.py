@@ -124,10 +124,6 @@ def check(cfg: DictConfig) -> None:
     reason = cfg.codec.inference_only
     if cfg.stage in DATASET_STAGES and reason is not None:
         raise PositronicError(f"codec={cfg.codec.name} cannot be used with stage={cfg.stage}: {reason}.")
-    if cfg.stage in ("train", "serve") and cfg.vendor.convert_only is not None:
-        raise PositronicError(
-            f"vendor={cfg.vendor.name} cannot be used with stage={cfg.stage}: {cfg.vendor.convert_only}."
-        )
     _check_fields(cfg, cfg, "")
     _check_horizon(cfg)
     _check_simulator(cfg)

@@ -86,7 +86,7 @@ def _settings(manifest: Manifest) -> dict[str, str]:
         "video": json.dumps(manifest.video, sort_keys=True),
         "modality.task_key": modality.task_key,
         "modality.config_name": str(modality.config_name),
-        "modality.action_chunk": str(modality.action_chunk),
+        "modality.action_chunk": str(modality.chunk_of_statistics),
         "val_fraction, val_seed": _holdout(manifest),
     }
 

@@ -54,7 +54,7 @@ class ModalityConfig:
     action_horizon_sec: how much of a predicted chunk is played, in s; null plays it whole
     relative_actions: the model predicts actions relative to the current pose; data and servers hold absolute ones
     config_name: training config of an upstream openpi checkout
-    action_chunk: steps that this config's model predicts at once, over which action statistics are taken
+    action_chunk: steps that gr00t's or openpi's model predicts at once; openpi's statistics are taken over them
     """
 
     image_size: list[int] = field(default_factory=lambda: [224, 224], metadata=HEIGHT_WIDTH)
@@ -70,3 +70,8 @@ class ModalityConfig:
     relative_actions: bool = False
     config_name: str | None = None
     action_chunk: int | None = between(1, default=None)
+
+    @property
+    def chunk_of_statistics(self) -> int | None:
+        """``action_chunk`` if numbers in a dataset depend on it: statistics of an upstream openpi config do."""
+        return None if self.config_name is None else self.action_chunk

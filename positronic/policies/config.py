@@ -25,6 +25,8 @@ ELSEWHERE = {
     "output_features": "the codec says what a policy does",
     "device": "say device=...",
     "use_amp": "say precision=bf16",
+    "use_bf16": "say precision=bf16",
+    "base_model_path": "say vendor.base=...",
     **{name: f"say {ours}" for name, ours in SAID_ABOVE.items()},
     "push_to_hub": "checkpoints stay in output_dir",
     "repo_id": "checkpoints stay in output_dir",

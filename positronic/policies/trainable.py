@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from positronic.bake.reader import Stats
 from positronic.policies.config import described
 from positronic.policies.steps import Steps, batch_of
-from positronic.policies.weights import load_weights, save_weights
+from positronic.policies.weights import Weights
 from positronic.training.trainable import ParameterGroup
 
 Processor = Callable[[dict[str, Any]], dict[str, Any]]
@@ -38,14 +38,22 @@ Loss = Callable[[nn.Module, dict[str, Any]], Tensor]
 
 
 class PolicyTrainable:
-    """``write``: what a checkpoint holds beside the weights. ``loss``: None takes the policy's own."""
+    """``write``: what a checkpoint holds beside the weights. ``loss``: None takes the policy's own. ``weights``: how
+    those are kept."""
 
-    def __init__(self, parts: Parts, write: Callable[[Path], None], loss: Loss | None = None) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        write: Callable[[Path], None],
+        loss: Loss | None = None,
+        weights: Weights | None = None,
+    ) -> None:
         self.module = parts.module
         self.action_offsets = np.asarray(parts.config.action_delta_indices, np.int64)
         self.with_task = parts.reads_task
         self.fields = described(parts.config)
         self._parts, self._write, self._loss = parts, write, loss or _own_loss
+        self._weights = weights or Weights()
 
     def groups(self) -> list[ParameterGroup]:
         """What is trained, at lerobot's own learning rates."""
@@ -60,12 +68,12 @@ class PolicyTrainable:
 
     def save(self, folder: Path) -> None:
         """A layout that needs nothing outside of ``folder``."""
-        save_weights(self.module, folder)
+        self._weights.save(self.module, folder)
         self._write(folder)
 
     def load(self, folder: Path) -> None:
         """Take back the weights that ``save`` wrote."""
-        load_weights(self.module, folder)
+        self._weights.load(self.module, folder)
 
 
 def _own_loss(module: nn.Module, batch: dict[str, Any]) -> Tensor:

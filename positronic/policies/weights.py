@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,14 @@ def load_weights(module: nn.Module, folder: Path, device: str = "cpu") -> None:
         safetensors.torch.load_model(module, str(path), strict=True, device=device)
     except (OSError, RuntimeError, safetensors.SafetensorError) as error:
         raise PositronicError(f"{path} cannot be loaded ({error}). Use another checkpoint.") from None
+
+
+@dataclass(frozen=True)
+class Weights:
+    """How a policy's weights are written into a checkpoint's folder, and taken from it."""
+
+    save: Callable[[nn.Module, Path], None] = save_weights
+    load: Callable[[nn.Module, Path], None] = load_weights
 
 
 def load_config(folder: Path, device: str) -> Any:

@@ -6,6 +6,8 @@ Every field of codec and modality is one of three kinds, so that nothing that is
 - how a policy is trained and played (OF_THE_RUN): the run's value takes effect, and its checkpoints say it;
 - two that a dataset keeps for runs that do not mention them: the rate, which ``fps=`` settled in the bake, and
   ``switch_grip``, which is about the gripper that was recorded.
+
+``action_chunk`` is of the first kind where statistics in the dataset were taken over it, and of the second elsewhere.
 """
 
 from __future__ import annotations
@@ -36,8 +38,8 @@ CONTRACT = (
     "modality.cameras",
 )
 OF_SOME_ROBOTS = ("modality.other_cameras", "modality.column_per_arm")  # in the contract of robots that they are about
-# Beside it: keys in the vendor's own files, and what its statistics were taken over.
-COMPARED = ("modality.task_key", "modality.action_chunk")
+COMPARED = ("modality.task_key",)  # beside it: a key in the vendor's own files
+CHUNK = "modality.action_chunk"
 RATE, SWITCH = "modality.action_fps", "codec.switch_grip"
 OF_THE_RUN = (
     "codec.name",
@@ -82,7 +84,14 @@ def agreed_recipe(
         "(an existing dataset is not overwritten: remove it first, or choose another output_dir and input_path)."
     )
     compared = [*COMPARED, RATE] if _is_spoken(asked, RATE, typed) else COMPARED
-    mine, theirs = ({**each.contract, **{name: _value(each, name) for name in compared}} for each in (baked, asked))
+    mine, theirs = (
+        {
+            **each.contract,
+            **{name: _value(each, name) for name in compared},
+            CHUNK: each.modality_config.chunk_of_statistics,
+        }
+        for each in (baked, asked)
+    )
     require_equal(f"the dataset {dataset}", mine, "this run", theirs, hint)
     of_switch = asked if _is_spoken(asked, SWITCH, typed) else baked
     return build(

@@ -23,7 +23,6 @@ class VendorConfig:
     optimizers: the same for each vendor.policy.type
     mask_padding: steps of a chunk past its episode's end do not count in the loss; openpi counts them
     policy: the vendor library's own fields, checked by its own config class when the stage starts
-    convert_only: why this vendor's policies are neither trained nor served here
     """
 
     name: str = MISSING
@@ -34,4 +33,3 @@ class VendorConfig:
     optimizers: dict[str, OptimizerConfig] = field(default_factory=dict)
     mask_padding: bool = False
     policy: dict[str, Any] = field(default_factory=dict)
-    convert_only: str | None = None

@@ -19,10 +19,15 @@ if TYPE_CHECKING:  # what imports torch, numpy, pyarrow
 NATIVE = "native"
 
 # vendor -> module with `require_trainable`, which imports nothing heavy
-LIGHT = {"lerobot": "positronic.policies.library", "openpi": "positronic.vendors.openpi.configs"}
+LIGHT = {
+    "gr00t": "positronic.vendors.gr00t.settled",
+    "lerobot": "positronic.policies.library",
+    "openpi": "positronic.vendors.openpi.configs",
+}
 
 # vendor -> backend -> module with `check_policy`, `make_trainable` and `load_model`
 BACKENDS = {
+    "gr00t": {NATIVE: "positronic.vendors.gr00t.native"},
     "lerobot": {NATIVE: "positronic.vendors.lerobot.native"},
     "openpi": {NATIVE: "positronic.vendors.openpi.native"},
 }

@@ -26,6 +26,7 @@ def make_recipe(codec: str = "ee", fps: int = 15, side: int = SIDE, chunk: int |
     overrides = [f"codec={codec}", f"modality.image_size=[{side},{side}]", f"modality.action_fps={fps}"]
     config = positronic.compose(["stage=convert", "vendor=lerobot", "dataset.path=unused", *overrides])
     config.modality.action_chunk = chunk  # by hand: only openpi's may be typed
+    config.modality.config_name = None if chunk is None else "pi05_positronic"
     return build(config.codec, config.modality)
 
 

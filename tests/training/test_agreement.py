@@ -13,7 +13,7 @@ from positronic.codecs.build import Recipe
 from positronic.codecs.config import CodecConfig, ModalityConfig
 from positronic.errors import ConventionError, PositronicError
 from positronic.training import agreement
-from positronic.training.agreement import RATE, SWITCH, agreed_recipe, find_manifest
+from positronic.training.agreement import CHUNK, RATE, SWITCH, agreed_recipe, find_manifest
 
 CONVERT = "python run.py stage=convert ..."
 
@@ -77,7 +77,7 @@ def test_every_field_has_another_value_here():
     fields += [f"modality.{f.name}" for f in dataclasses.fields(ModalityConfig)]
     assert set(fields) == {*OTHERS, *FOLLOWING}
     kinds = (agreement.CONTRACT, agreement.OF_SOME_ROBOTS, agreement.COMPARED, agreement.OF_THE_RUN)
-    assert set(fields) == {*chain(*kinds), RATE, SWITCH}
+    assert set(fields) == {*chain(*kinds), RATE, SWITCH, CHUNK}
 
 
 @pytest.mark.parametrize("name", OTHERS)

@@ -76,11 +76,15 @@ def _base_name(codec: CodecConfig) -> str:
 
 
 def _slices(features: Sequence[VectorFeature]) -> dict[str, dict[str, int]]:
-    """Part -> its slice of the features side by side. Parts are called as the state's columns are."""
+    """Part -> its slice of the features side by side."""
     slices, start = {}, 0
     for feature in features:
-        part = feature.part
-        name = f"{part.arm.name}_{part.name}" if part.arm.name else part.name
-        slices[name] = {"start": start, "end": start + feature.shape[0]}
+        slices[part_name(feature)] = {"start": start, "end": start + feature.shape[0]}
         start += feature.shape[0]
     return slices
+
+
+def part_name(feature: VectorFeature) -> str:
+    """What GR00T calls a part of the action: the name of the state's column of that quantity and arm."""
+    part = feature.part
+    return f"{part.arm.name}_{part.name}" if part.arm.name else part.name

@@ -1,0 +1,64 @@
+"""Tokenizer and picture processors of GR00T's backbone: files that travel with every checkpoint."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from positronic.errors import PositronicError
+from positronic.vendors.gr00t.network import BACKBONE, COSMOS
+
+WEIGHTS_SUFFIXES = (".safetensors", ".bin", ".pt", ".gguf")
+
+
+def copy_backbone(base: Path, config: Mapping[str, Any], folder: Path) -> None:
+    """Write them into ``folder/backbone``: those beside the weights in ``base``, or else from the hub.
+
+    Raises PositronicError, naming what to bring, when they are in neither place.
+    """
+    there, to = base / BACKBONE, folder / BACKBONE
+    if there.is_dir():
+        shutil.copytree(there, to, ignore=lambda _, names: [name for name in names if name.endswith(WEIGHTS_SUFFIXES)])
+    else:
+        _fetch(config["model_name"], base, to)
+
+
+def _fetch(name: str, base: Path, to: Path) -> None:
+    from lerobot.policies.groot.processor_groot import _build_n1_7_processor
+    from transformers import AutoConfig
+
+    try:
+        processor = _build_n1_7_processor(name)
+        if name != COSMOS:
+            AutoConfig.from_pretrained(name).save_pretrained(to)
+    except (OSError, ValueError) as error:
+        raise PositronicError(
+            f"vendor.base={base}: GR00T reads texts and pictures with the tokenizer and the processors of {name}, "
+            f"which could not be fetched from the Hugging Face hub ({str(error).strip().partition(chr(10))[0]}). Fetch "
+            f"them where there is a network and its licence is agreed to (hf download {name} --exclude '*.safetensors' "
+            f"--local-dir {BACKBONE}), and bring that folder: {base / BACKBONE}."
+        ) from None
+    for part in (processor.tokenizer, processor.image_processor, processor.video_processor):
+        part.save_pretrained(to)
+
+
+def processors(config: Any, folder: Path) -> tuple[Any, Any]:
+    """lerobot's pre- and post-processor by the files in ``folder``, which is not needed any more after this.
+
+    Raises PositronicError when the tokenizer cannot be read.
+    """
+    from lerobot.policies.groot.processor_groot import make_groot_pre_post_processors
+
+    before, after = make_groot_pre_post_processors(config)
+    encode = next(step for step in before.steps if hasattr(step, "model_name"))
+    encode.model_name = str(folder / BACKBONE)
+    try:
+        _ = encode.proc  # it is read at the first use
+    except (OSError, ValueError, KeyError) as error:
+        raise PositronicError(
+            f"{folder / BACKBONE}: tokenizer and processors of GR00T's backbone cannot be read ({error}). Fetch them "
+            f"again: hf download {COSMOS} --exclude '*.safetensors' --local-dir {BACKBONE}."
+        ) from None
+    return before, after
