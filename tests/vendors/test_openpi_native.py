@@ -1,7 +1,9 @@
 """π0.5 as a toy: trained by the product's own loop, resumed, loaded, asked for chunks."""
 
+import importlib
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,19 +18,23 @@ from positronic.codecs.build import build
 from positronic.embodiments.embodiment import build_embodiment
 from positronic.errors import PositronicError
 from positronic.policies import library
+from positronic.policies.model import PolicyModel
 from positronic.policies.steps import batch_of
 from positronic.policies.trainable import PolicyTrainable
 from positronic.policies.weights import load_config
 from positronic.stages.train import run as run_train
 from positronic.training.batches import BatchMaker, SampleOrder
-from positronic.training.checkpoints import list_checkpoints
+from positronic.training.checkpoints import list_checkpoints, read_info, trained_recipe
 from positronic.training.device import to_device
 from positronic.training.trainable import PolicySpec
 from positronic.vendors import registry
 from positronic.vendors.openpi import native
+from positronic.vendors.openpi.export import export
+from positronic.vendors.openpi.lora import add_adapters
 from positronic.vendors.openpi.loss import masked_loss
 from positronic.vendors.openpi.norm_stats import delta_mask
 from positronic.vendors.openpi.tokens import load_tokenizer
+from positronic.vendors.openpi.toy import built_at, toy_in
 
 torch.set_num_threads(1)  # these tests share their cores
 
@@ -410,3 +416,45 @@ def test_lerobot_reads_the_processors(experiments):
     seen = before({"observation.state": torch.full((1, 8), 0.5), "task": ["Stack."]})
     assert after(torch.zeros(1, 50, 8)).shape == (1, *A_CHUNK)
     assert seen["observation.language.tokens"].shape == (1, 96)
+
+
+@pytest.mark.parametrize("name", [LORA, FULL])
+def test_lerobot_loads_what_is_exported(experiments, tmp_path, observations, name):
+    """Its own from_pretrained: weights in float32, adapters merged, the same chunk to 1e-5."""
+    checkpoint = list_checkpoints(experiments[name])[-1].path
+    export(checkpoint, tmp_path / "exported")
+    with built_at(toy_in(tmp_path / "exported")):
+        policy = library.policy_class("pi05").from_pretrained(tmp_path / "exported", strict=False)
+    assert {tensor.dtype for tensor in load_file(tmp_path / "exported/model.safetensors").values()} == {torch.float32}
+    served = registry.load_model("openpi", checkpoint, "cpu")
+    parts = replace(served._parts, module=policy.eval())
+
+    def act(seen, noise):
+        return policy.predict_action_chunk(seen, noise=noise)
+
+    theirs = PolicyModel(parts, act, trained_recipe(read_info(checkpoint)), "cpu", (50, 32))
+    noise = [noise_of(0)]
+    expected = served.predict(observations[:1], noise)
+    np.testing.assert_allclose(theirs.predict(observations[:1], noise), expected, rtol=0, atol=1e-5)
+
+
+def test_what_is_exported_is_a_base(experiments, openpi_path, tmp_path):
+    """Merged, it is fine-tuned whole."""
+    export(list_checkpoints(experiments[LORA])[-1].path, tmp_path / "exported")
+    run_train(positronic.compose([*finer(openpi_path, tmp_path, tmp_path / "exported", FULL), "num_train_steps=1"]))
+    assert (tmp_path / "finer/checkpoints/000001").is_dir()
+
+
+def test_sizes_at_real_size():
+    """As counted of openpi: 3353 M parameters, of which LoRA trains adapters, vision and the layers around actions."""
+    config = library.config_class("pi05")(device="cpu")
+    module = importlib.import_module("lerobot.policies.pi05.modeling_pi05")
+    with torch.device("meta"):
+        network = module.PI05Pytorch(config)
+    for head in ("paligemma", "gemma_expert"):
+        getattr(network.paligemma_with_expert, head).lm_head = None
+    weights = sum(p.numel() for p in network.parameters())
+    add_adapters(network.paligemma_with_expert)
+    trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    adapters = sum(p.numel() for name, p in network.named_parameters() if "lora" in name)
+    assert [round(count / 1e6) for count in (weights, adapters, trained)] == [3353, 42, 459]

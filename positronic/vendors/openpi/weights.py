@@ -86,10 +86,10 @@ def _require_kind(base: Path) -> None:
 def _require_same(base: Path, wanted: set[str], found: set[str]) -> None:
     missing, extra = sorted(wanted - found), sorted(found - wanted)
     if missing or extra:
-        lacks = f"{len(missing)} tensors are missing ({listing(missing, SHOWN)})" if missing else ""
-        has = f"{len(extra)} are unknown ({listing(extra, SHOWN)})" if extra else ""
+        sides = {"missing": missing, "unknown": extra}
+        said = "; ".join(f"{what}: {listing(names, SHOWN)}" for what, names in sides.items() if names)
         raise PositronicError(
-            f"vendor.base={base} does not hold the weights of this policy: {', '.join(filter(None, (lacks, has)))}. "
+            f"vendor.base={base} does not hold the weights of this policy. {said}. "
             "Take weights of π0.5 in LeRobot's format, e.g. vendor.base=lerobot/pi05_base."
         )
 
