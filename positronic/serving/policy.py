@@ -20,6 +20,7 @@ from positronic.errors import PositronicError
 from positronic.serving.failures import Failure, attempt
 from positronic.serving.meta import session_meta
 from positronic.training.checkpoints import Checkpoint, find_checkpoint, trained_recipe
+from positronic.utils.locks import Held
 from positronic.vendors import registry
 from positronic.vendors.model import ChunkModel
 
@@ -37,11 +38,13 @@ MAX_TASK_CHARS = 4096  # a tokenizer takes time by the length, and everybody wai
 
 @dataclass(frozen=True)
 class ServedPolicy:
-    """A recipe and a model. Holds no state between observations: many robots share it, in any order."""
+    """A recipe and a model. Holds no state between observations: many robots share it, in any order. ``held``: keeps
+    the checkpoint's files while this is in memory."""
 
     recipe: Recipe
     model: ChunkModel
     meta: Mapping[str, Any]
+    held: Held | None = None
 
     def infer(self, observations: Sequence[Mapping[str, Any]]) -> list[list[ActionStep]]:
         """A chunk for each observation (raw keys; arrays, numbers or lists), from one forward pass.
@@ -162,10 +165,11 @@ def load_policy(
     checkpoint or it is damaged, ConventionError when it disagrees with what was typed.
     """
     checkpoint = find_checkpoint(checkpoints_dir, checkpoint_id)
+    held = checkpoint.hold()
     recipe, vendor, backend = read_checkpoint(checkpoint, typed)
     checkpoint.require_intact(with_state=False)
     model = (load or registry.load_model)(vendor, checkpoint.path, device, backend)
-    return ServedPolicy(recipe, model, session_meta(recipe, checkpoint, vendor))
+    return ServedPolicy(recipe, model, session_meta(recipe, checkpoint, vendor), held)
 
 
 def read_checkpoint(checkpoint: Checkpoint, typed: Typed | None = None) -> tuple[Recipe, str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
@@ -45,6 +46,8 @@ class Train(Parts):
     exp_name: this experiment's name
     num_train_steps: how many steps
     save_freq: steps from one checkpoint to the next; the last step is saved too
+    keep_last: so many of the newest checkpoints stay, and the best one by the held-out loss; null keeps all
+    keep_every: checkpoints of a multiple of so many steps stay too
     log_freq: steps from one report to the next
     batch_size: samples in one step
     num_workers: processes that fetch frames which are not in memory; 0 is a thread
@@ -56,6 +59,7 @@ class Train(Parts):
     eps: added to AdamW's denominator
     weight_decay: of matrices and kernels, as in AdamW
     grad_clip_norm: longest gradient; a longer one is shortened
+    ema_decay: judge and serve the moving average of the weights, with this decay a step; null does not
     precision: fp32, bf16, or auto: bf16 where the device has it natively
     device: of torch; auto takes a GPU when there is one
     cache_gb: decoded frames stay in memory when they fit in this
@@ -83,6 +87,8 @@ class Train(Parts):
     val_seed: int = between(0, default=0, val_fraction=ANY)
     num_train_steps: int = between(1, default=50000)
     save_freq: int = between(1, default=10000)
+    keep_last: int | None = between(1, default=None)
+    keep_every: int | None = between(1, default=None, keep_last=ANY)
     log_freq: int = between(1, default=50)
     batch_size: int = between(1, default=32)
     num_workers: int = between(0, default=0)
@@ -94,6 +100,7 @@ class Train(Parts):
     eps: float = above(0, default="${vendor.optimizer.eps}")
     weight_decay: float = between(0, default="${vendor.optimizer.weight_decay}")
     grad_clip_norm: float = above(0, default="${vendor.optimizer.grad_clip_norm}")
+    ema_decay: float | None = above(0, 0.99999, default=None)
     precision: str = one_of("auto", "fp32", "bf16", default="auto")
     device: str = rules.device("auto")
     cache_gb: float = between(0, default=8.0, frame_cache=("auto", "none"))
@@ -107,13 +114,15 @@ class Trained:
     """The result of stage=train. ``path``: of the experiment, a folder or a URI: the ``checkpoints_dir`` of a server.
 
     ``checkpoint``: id of the last one, written after ``step``. ``metrics``: the last row of metrics.jsonl: step, loss,
-    lr, grad_norm, samples_per_sec, data_wait (share of the time); val_loss if episodes are held out.
+    lr, grad_norm, samples_per_sec, data_wait (share of the time); val_loss if episodes are held out. ``best``: id of
+    the checkpoint with the lowest val_loss; None without one.
     """
 
     path: str
     checkpoint: str
     step: int
     metrics: Mapping[str, float]
+    best: str | None = None
 
 
 def run(config: Train) -> Trained:
@@ -136,14 +145,16 @@ def _run(config: Train, place: str | Path, recipe: Recipe, foreign: Declared | N
     from positronic.storage.folder import local_input
     from positronic.storage.outgoing import synced_output
     from positronic.training.experiment import require_free
-    from positronic.training.upload import EXPERIMENT
+    from positronic.training.retention import Retention
+    from positronic.training.upload import growing
     from positronic.utils.command_line import again
     from positronic.vendors import registry
 
     to_continue = again("resume=true")
     hint = f"To continue it, type:\n  {to_continue}"
     registry.check_policy(config.vendor.name, config.vendor.backend, recipe, config.vendor.policy)
-    with synced_output(place, EXPERIMENT, config.storage, config.resume, hint) as folder:
+    parts = growing(Retention(config.keep_last, config.keep_every))
+    with synced_output(place, parts, config.storage, config.resume, hint) as folder:
         if not config.resume:
             require_free(folder, to_continue)
         if foreign is not None:
@@ -158,12 +169,14 @@ def _run(config: Train, place: str | Path, recipe: Recipe, foreign: Declared | N
 
 def _result(place: str, folder: Path) -> Trained:
     """What is in the experiment's folder."""
-    from positronic.training.checkpoints import list_checkpoints
+    from positronic.training.checkpoints import ID_DIGITS, VAL_LOSS, list_checkpoints
     from positronic.training.experiment import METRICS_FILE
 
     last, metrics = list_checkpoints(folder)[-1], folder / METRICS_FILE
-    rows = metrics.read_text().splitlines() if metrics.exists() else []
-    return Trained(place, last.id, last.step, json.loads(rows[-1]) if rows else {})
+    rows = [json.loads(line) for line in metrics.read_text().splitlines()] if metrics.exists() else []
+    judged = {row["step"]: row[VAL_LOSS] for row in rows if math.isfinite(row.get(VAL_LOSS, math.nan))}
+    best = f"{min(judged, key=judged.__getitem__):0{ID_DIGITS}d}" if judged else None
+    return Trained(place, last.id, last.step, rows[-1] if rows else {}, best)
 
 
 def _closing_words(trained: Trained) -> str:
@@ -171,6 +184,8 @@ def _closing_words(trained: Trained) -> str:
     from positronic.utils.command_line import next_line
 
     lines = [f"Trained to step {trained.step}.", f"  checkpoint: {trained.checkpoint} of {trained.path}"]
+    if trained.best is not None:
+        lines.append(f"  best:       {trained.best}, by the loss of the held-out episodes")
     return "\n".join([*lines, next_line("serve", {"checkpoints_dir": trained.path})])
 
 

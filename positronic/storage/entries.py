@@ -15,7 +15,6 @@ import logging
 import os
 import shutil
 import time
-import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -23,7 +22,7 @@ from typing import Any, NamedTuple, Protocol
 from positronic.errors import PositronicError
 from positronic.storage.config import StorageConfig
 from positronic.utils.disk import FULL
-from positronic.utils.locks import try_lock, wait_for_lock
+from positronic.utils.locks import Held, try_lock, wait_for_lock
 
 logger = logging.getLogger(__name__)
 
@@ -38,18 +37,6 @@ ELSEWHERE = "The cache can be elsewhere: storage.cache_dir=<folder> (of a raw da
 
 class CacheError(PositronicError):
     """The cache cannot be used: there is no room, or no right to write, or files cannot be locked there."""
-
-
-class Held:
-    """A local copy that is in use. It stays until ``close``, or until nothing refers to this object any more."""
-
-    def __init__(self, path: Path, descriptor: int) -> None:
-        self.path = path
-        self._release = weakref.finalize(self, os.close, descriptor)
-
-    def close(self) -> None:
-        """From now on the copy may be removed."""
-        self._release()
 
 
 class Entry(NamedTuple):

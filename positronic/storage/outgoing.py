@@ -27,10 +27,10 @@ from positronic.storage.entries import cache_root
 from positronic.storage.faults import PreconditionError
 from positronic.storage.folder import RemoteFolder, folder
 from positronic.storage.progress import byte_bar
-from positronic.storage.publishing import CLAIMS, Unit, publish
+from positronic.storage.publishing import CLAIMS, Unit, publish, unpublish
 from positronic.storage.transfer import SHA256, download
 from positronic.utils.disk import alone_in
-from positronic.utils.locks import try_lock
+from positronic.utils.locks import hold_folder, try_lock
 
 logger = logging.getLogger(__name__)
 
@@ -44,11 +44,13 @@ class Growing(NamedTuple):
 
     ``units``: the finished ones. ``is_inside``: whether a file, by its name, belongs to a unit, finished or not.
     ``restore``: which names of a remote folder are needed to continue; unfinished units are among the names.
+    ``superfluous``: the units in a remote folder that may go, as the name of their folder and of their last file.
     """
 
     units: Callable[[Path], Iterable[Unit]]
     is_inside: Callable[[str], bool]
     restore: Callable[[Sequence[str]], Iterable[str]] = lambda names: names
+    superfluous: Callable[[RemoteFolder], Iterable[tuple[str, str]]] = lambda place: ()
 
 
 @contextmanager
@@ -150,11 +152,24 @@ class Sync:
         """Upload the finished units that are not there yet and, if there were some, the loose files."""
         new = [unit for unit in self.growing.units(self.work) if unit.folder not in self._done]
         for unit in new:
+            self._publish(unit, show)
+        if new or show:
+            self._upload_loose(show)
+        if new:
+            for name, last in self.growing.superfluous(self.place):
+                unpublish(self.place.uri / name, last, self.place.config)
+
+    def _publish(self, unit: Unit, show: bool) -> None:
+        """Unless it was removed before it was ever uploaded; while it is held it stays."""
+        held = hold_folder(unit.folder)
+        if held is None:
+            return
+        try:
             name = unit.folder.relative_to(self.work).as_posix()
             publish(unit, self.place.uri / name, self.place.config, show, exist_ok=True)
             self._done.add(unit.folder)
-        if new or show:
-            self._upload_loose(show)
+        finally:
+            held.close()
 
     def _upload_loose(self, show: bool) -> None:
         stats = {path: path.stat() for path in _loose(self.work, self.growing)}

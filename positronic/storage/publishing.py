@@ -63,6 +63,18 @@ def publish(
         client.run(_Upload(client, unit, target, names, advance).run(exist_ok))
 
 
+def unpublish(uri: S3Uri, last: str, config: StorageConfig) -> None:
+    """Remove the folder at ``uri``. ``last``: the file that makes it whole; it goes first, so that nothing looks whole
+    meanwhile."""
+    client = connect(config)
+
+    async def remove() -> None:
+        await client.delete(uri / last)
+        await _delete_all(client, uri, keep=last)
+
+    client.run(remove())
+
+
 class _Upload:
     """One upload of one unit. ``writer`` distinguishes it from every other upload, ``content`` from uploads of
     something else."""

@@ -23,6 +23,7 @@ from positronic.embodiments.published import with_joints
 from positronic.errors import MAX_NAME, PositronicError, clipped, listing
 from positronic.storage.place import LocalFolder, Place
 from positronic.storage.uri import is_remote, parse
+from positronic.utils.locks import Held, hold_folder, lock_if_any, open_folder
 
 CHECKPOINTS = "checkpoints"
 PRETRAINED_MODEL = "pretrained_model"
@@ -31,6 +32,7 @@ FORMAT = 1
 ID_DIGITS = 6
 MAX_ID_DIGITS = 18  # Python refuses to read numbers of thousands of digits
 PARTIAL_PREFIX = ".partial-"
+VAL_LOSS = "val_loss"  # in positronic.json: of held-out episodes, after the checkpoint's step
 FILES = "files"  # in positronic.json: name -> [CRC-32 in hexadecimal digits, bytes]
 
 
@@ -64,6 +66,11 @@ class Checkpoint:
     def training_state(self) -> Path:
         """The folder with what resuming needs."""
         return self.place.fetch() / TRAINING_STATE
+
+    def hold(self) -> Held | None:
+        """Until the result is closed, or forgotten, the checkpoint is not removed by a run that trains on. None if it
+        is in an object store, whose copy on this machine stays anyway."""
+        return None if self.place.local is None else hold_folder(self.place.local)
 
     def info(self) -> dict[str, Any]:
         """``positronic.json``. Raises PositronicError when it is unreadable or of a newer format."""
@@ -173,6 +180,19 @@ def writing_checkpoint(experiment_dir: str | Path, step: int) -> Iterator[Path]:
         _put_in_place(partial, folder / f"{step:0{ID_DIGITS}d}")
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def remove_checkpoint(checkpoint: Checkpoint) -> bool:
+    """Remove a checkpoint on this machine: it is whole at one moment, and not there at the next. False: it stays,
+    because somebody reads it (``Checkpoint.hold``)."""
+    folder = Path(str(checkpoint.place.local))
+    gone = folder.with_name(f"{PARTIAL_PREFIX}{folder.name}-{os.getpid()}-old")
+    with open_folder(folder) as descriptor:
+        if descriptor is None or not lock_if_any(descriptor):
+            return False
+        folder.rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)
+    return True
 
 
 def remove_partial(experiment_dir: str | Path) -> None:

@@ -129,14 +129,19 @@ def require_same_run(checkpoint: Checkpoint, theirs: Mapping[str, Any], ours: Ma
 
 
 def save_checkpoint(
-    experiment: Experiment, step: int, write_model: Callable[[Path], None], write_state: Callable[[Path], None]
+    experiment: Experiment,
+    step: int,
+    write_model: Callable[[Path], None],
+    write_state: Callable[[Path], None],
+    told: Mapping[str, float] | None = None,
 ) -> None:
-    """Write checkpoint ``step``, whole or not at all; ``write_model`` and ``write_state`` each fill a folder."""
+    """Write checkpoint ``step``, whole or not at all; ``write_model`` and ``write_state`` each fill a folder. ``told``:
+    what it says of itself beside ``experiment.info``."""
     with writing_checkpoint(experiment.folder, step) as folder:
         for name, write in ((PRETRAINED_MODEL, write_model), (TRAINING_STATE, write_state)):
             (folder / name).mkdir()
             write(folder / name)
-        write_info(folder, {"step": step, **experiment.info})
+        write_info(folder, {"step": step, **(told or {}), **experiment.info})
 
 
 def _identity(info: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from positronic.training.averages import Averages
 from positronic.training.checkpoints import Checkpoint
 from positronic.training.device import autocast, to_device
 from positronic.training.optimisation import lr_factor, make_optimiser, set_lr
@@ -27,6 +30,8 @@ class Learner:
         adam = settings.weight_decay, settings.betas, settings.eps
         self._optimiser = make_optimiser(groups, settings.learning_rate, *adam)
         self._parameters = [parameter for group in groups for parameter in group.parameters]
+        decay = settings.ema_decay
+        self._averages = None if decay is None else Averages(self._parameters, decay)
         self._losses: list[Tensor | float] = []  # tensors stay on the device until they are asked for
         self._grad_norms: list[Tensor | float] = []
         self._lr = 0.0
@@ -44,6 +49,8 @@ class Learner:
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self._parameters, settings.grad_clip_norm)
         self._optimiser.step()
+        if self._averages is not None:
+            self._averages.update(step)
         self._losses.append(loss.detach())
         self._grad_norms.append(norm.detach())
 
@@ -66,14 +73,27 @@ class Learner:
         self._losses, self._grad_norms = [], []
         return {"loss": _mean(losses), "lr": self._lr, "grad_norm": _mean(norms)}
 
-    def save_state(self, folder: Any) -> None:
-        """Write what ``restore`` needs beside the weights."""
+    def judged(self) -> AbstractContextManager[None]:
+        """Inside, the policy has the weights that are judged and served."""
+        return nullcontext() if self._averages is None else self._averages.in_place()
+
+    def save_model(self, folder: Path) -> None:
+        """Write the policy as it is served."""
+        with self.judged():
+            self.trainable.save(folder)
+
+    def save_state(self, folder: Path) -> None:
+        """Write what ``restore`` needs beside that."""
+        if self._averages is not None:
+            self._averages.save(folder)
         pending = {"losses": _numbers(self._losses), "grad_norms": _numbers(self._grad_norms)}
         save_state(folder, self._optimiser, pending)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Continue where ``checkpoint`` was written."""
         self.trainable.load(checkpoint.pretrained_model)
+        if self._averages is not None:
+            self._averages.load(checkpoint.training_state)
         pending = load_state(checkpoint.training_state, self._optimiser)
         self._losses, self._grad_norms = list(pending["losses"]), list(pending["grad_norms"])
 

@@ -15,13 +15,14 @@ from positronic.bake.reader import BakedDataset
 from positronic.errors import PositronicError, listing
 from positronic.storage import StorageConfig
 from positronic.training.batches import BatchMaker, SampleOrder, iterate
-from positronic.training.checkpoints import Checkpoint, list_checkpoints
+from positronic.training.checkpoints import VAL_LOSS, Checkpoint, list_checkpoints
 from positronic.training.config import TrackerConfig
 from positronic.training.experiment import Experiment, save_checkpoint
 from positronic.training.frames import open_sides
 from positronic.training.learner import Learner
 from positronic.training.memory import require_room
 from positronic.training.reporting import Reporter, open_tracker
+from positronic.training.retention import Retention
 from positronic.training.settings import TrainSettings
 from positronic.training.stopping import NoBatchNeededError, Stop, StoppedError, stop_signals
 from positronic.training.trainable import Trainable
@@ -100,17 +101,19 @@ class _Run:
             if step % settings.log_freq == 0 or last or row:
                 report.metrics({"step": step, **learner.take_metrics(), **row, **clock.take()})
             if saves:
-                self._save(step)
+                self._save(step, row)
             if saves and stop.requested and not last:
                 raise self._stopped(step)
 
-    def _save(self, step: int) -> None:
-        save_checkpoint(self.experiment, step, self.learner.trainable.save, self.learner.save_state)
+    def _save(self, step: int, told: Mapping[str, float]) -> None:
+        save_checkpoint(self.experiment, step, self.learner.save_model, self.learner.save_state, told)
+        Retention(self.settings.keep_last, self.settings.keep_every).prune(self.experiment.folder)
 
     def _validated(self) -> dict[str, float]:
         """The loss of the held-out episodes, unless there are none or somebody waits for the run to stop."""
-        loss = None if self.validation is None else self.validation.loss(lambda: self.stop.requested)
-        return {} if loss is None else {"val_loss": loss}
+        with self.learner.judged():
+            loss = None if self.validation is None else self.validation.loss(lambda: self.stop.requested)
+        return {} if loss is None else {VAL_LOSS: loss}
 
     def _require_finite(self, step: int) -> None:
         """Raise PositronicError, naming the step and the episodes of its batch, when nothing is learned any more."""
@@ -132,7 +135,7 @@ class _Run:
         step."""
         if step and step not in (checkpoint.step for checkpoint in list_checkpoints(self.experiment.folder)):
             self._require_finite(step)
-            self._save(step)
+            self._save(step, {})
         return self._stopped(step)
 
     def _stopped(self, step: int) -> StoppedError:

@@ -49,7 +49,8 @@ def require_room(
         return
     sizes = [_kept_for_backward(trainable, batch, settings) for batch in batches]
     on_device = (sizes[1] - sizes[0]) / (PROBES[1] - PROBES[0])
-    weights = COPIES_OF_WEIGHTS * sum(each.nbytes for each in trainable.module.parameters() if each.requires_grad)
+    copies = COPIES_OF_WEIGHTS + (settings.ema_decay is not None)
+    weights = copies * sum(each.nbytes for each in trainable.module.parameters() if each.requires_grad)
     ahead = _kept_ahead(workers) * arrays
     if settings.device.startswith("cuda"):
         _require(settings, weights, on_device, torch.cuda.mem_get_info(settings.device)[0], "on the GPU")

@@ -25,11 +25,14 @@ class TrainSettings:
     eps: float = 1e-8
     weight_decay: float = 1e-4
     grad_clip_norm: float = 10.0
+    ema_decay: float | None = None
     precision: str = "fp32"
     device: str = "cpu"
     cache_gb: float = 8.0
     frame_cache: str = AUTO
     seed: int = 0
+    keep_last: int | None = None
+    keep_every: int | None = None
 
 
 # What a run must keep when it is resumed; the others may change on the way.
@@ -43,11 +46,12 @@ KEPT = (
     "eps",
     "weight_decay",
     "grad_clip_norm",
+    "ema_decay",
     "precision",
     "seed",
 )
 # What checkpoints do not say that were written before one could choose it.
-BEFORE = {"final_lr_fraction": 0.0, "betas": (0.9, 0.99), "eps": 1e-8}
+BEFORE = {"ema_decay": None, "final_lr_fraction": 0.0, "betas": (0.9, 0.99), "eps": 1e-8}
 # Fields of LeRobot's configs for what stage=train has parameters of its own: older checkpoints list them, for nothing.
 SAID_ABOVE = {
     **{f"optimizer_{name}": f"{name}=..." for name in ("betas", "eps", "weight_decay", "grad_clip_norm")},

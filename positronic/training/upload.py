@@ -6,9 +6,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 from positronic import keys
+from positronic.storage.folder import RemoteFolder
 from positronic.storage.outgoing import Growing
 from positronic.storage.publishing import Unit
 from positronic.training.checkpoints import CHECKPOINTS, list_checkpoints
+from positronic.training.retention import Retention
 
 
 def finished(folder: Path) -> Iterable[Unit]:
@@ -29,4 +31,10 @@ def newest(names: Sequence[str]) -> list[str]:
     return [name for name in names if not is_inside(name) or (last and name.startswith(f"{last}/"))]
 
 
-EXPERIMENT = Growing(finished, is_inside, newest)
+def growing(retention: Retention) -> Growing:
+    """An experiment of which these checkpoints stay, here and there."""
+
+    def superfluous(place: RemoteFolder) -> Iterable[tuple[str, str]]:
+        return [(f"{CHECKPOINTS}/{each.id}", keys.CHECKPOINT_FILE) for each in retention.superfluous(place)]
+
+    return Growing(finished, is_inside, newest, superfluous)

@@ -149,6 +149,18 @@ def test_another_machine_trains_on(compose, trained):
     assert rows[-1]["step"] == 3
 
 
+def test_old_checkpoints_go_from_a_bucket(shared_bucket, compose, baked):
+    """Not before a newer one is there whole; a machine that goes on with one keeps to it, and leaves no half of one."""
+    keep = ["keep_last=1", "exp_name=pruned"]
+    train.run(compose("train", *TRAIN, *keep, "num_train_steps=3"))
+    there = folder(shared_bucket.uri("lab/checkpoints/lerobot/pruned"), shared_bucket.config())
+    assert [checkpoint.id for checkpoint in list_checkpoints(there)] == ["000003"]
+    train.run(compose("train", *TRAIN, *keep, "num_train_steps=4", "resume=true", machine="b"))
+    names = {file.name.split("/")[1] for file in there.listing().files if file.name.startswith("checkpoints/")}
+    assert names == {"000004"}
+    find_checkpoint(there).require_intact()
+
+
 def test_a_policy_is_loaded_from_a_bucket(compose, proxy, trained):
     """Of the checkpoint what a model needs, and of others nothing."""
     typed = ["policy=local", f"policy.checkpoints_dir={trained}", "policy.checkpoint=2"]

@@ -9,11 +9,12 @@ from omegaconf import OmegaConf
 
 import positronic
 from positronic.bake.manifest import read_manifest
-from positronic.codecs.build import Recipe
+from positronic.codecs.build import Recipe, build
 from positronic.codecs.config import CodecConfig, ModalityConfig
 from positronic.errors import ConventionError, PositronicError
 from positronic.training import agreement
 from positronic.training.agreement import CHUNK, RATE, SWITCH, agreed_recipe, find_manifest
+from positronic.training.checkpoints import find_checkpoint, trained_recipe
 
 CONVERT = "python run.py stage=convert ..."
 
@@ -118,3 +119,30 @@ def test_a_switch_of_the_dataset_stays_unless_the_run_says_otherwise(baked_path)
     asked = (config.codec, config.modality, manifest, "cups", CONVERT)
     assert agreed_recipe(*asked).codec.switch_grip
     assert not agreed_recipe(*asked, typed=lambda key: key == SWITCH).codec.switch_grip
+
+
+@pytest.mark.parametrize(("baked", "trained"), [("ee_rot6d", "ee_rot6d_rel"), ("ee_rot6d_rel", "ee_rot6d")])
+def test_one_bake_trains_absolute_and_relative_actions(baked_path, baked, trained):
+    """The rows are the same; whether a policy learns differences is this run's, and in its checkpoints."""
+    of = {name: positronic.compose(["stage=convert", "vendor=gr00t", f"codec={name}"]) for name in (baked, trained)}
+    recipe = build(of[baked].codec, of[baked].modality)
+    manifest = replace(read_manifest(baked_path), recipe=recipe.to_dict())
+    agreed = agreed_recipe(of[trained].codec, of[trained].modality, manifest, "cups", CONVERT)
+    stored = Recipe.from_dict(agreed.to_dict())
+    assert stored.modality_config.relative_actions is (trained == "ee_rot6d_rel")
+    assert stored.codec.name == trained
+
+
+def test_a_switch_that_is_typed_is_in_the_checkpoint(tiny_act, tmp_path):
+    """As one types it, to the recipe that decodes the policy's actions when it is served."""
+    positronic.run(positronic.compose(tiny_act("run", "codec.switch_grip=true", "num_train_steps=1")))
+    assert trained_recipe(find_checkpoint(tmp_path / "run").info()).codec.switch_grip
+
+
+def test_a_rate_that_is_typed_is_that_of_the_dataset_or_refused(tiny_act, tmp_path):
+    """Also 15, which is the default: it was typed. Nothing is left of the run that was refused."""
+    with pytest.raises(ConventionError, match=r"modality\.action_fps: the dataset .* has 15; this run has 10"):
+        positronic.run(positronic.compose(tiny_act("run", "modality.action_fps=10", "num_train_steps=1")))
+    assert not (tmp_path / "run").exists()
+    positronic.run(positronic.compose(tiny_act("run", "modality.action_fps=15", "num_train_steps=1")))
+    assert trained_recipe(find_checkpoint(tmp_path / "run").info()).codec.timing.fps == 15

@@ -16,7 +16,9 @@ from positronic.errors import ConventionError, PositronicError
 from positronic.raw.choice import Choice, choose
 from positronic.raw.dataset import open_dataset
 from positronic.raw.writer import DatasetWriter
+from positronic.serving.policy import load_policy
 from positronic.stages.train import run
+from positronic.training.checkpoints import list_checkpoints
 from positronic.training.choice import TrainChoice, split
 
 VERSIONS = {"commit": None, "dirty": None, "versions": {}}
@@ -199,3 +201,21 @@ def test_a_resumed_run_keeps_its_choice(typed, raw, tmp_path):
     run(positronic.compose(typed("cut", *held, "resume=true", "num_train_steps=4", "lr_schedule=constant")))
     run(positronic.compose(typed("once", *held, "lr_schedule=constant")))
     assert rows_of(tmp_path / "cut")[-1]["val_loss"] == rows_of(tmp_path / "once")[-1]["val_loss"]
+
+
+def test_the_best_checkpoint_is_kept_and_told(typed, raw, tmp_path, capsys):
+    """By the loss of the held-out episodes, which each checkpoint says of itself; a served one stays as well."""
+    held = [f"val_seed={seed(raw, 2)}", "val_fraction=0.4"]
+    result = run(positronic.compose(typed("run", *held, "save_freq=1", "keep_last=1", "ema_decay=0.5")))
+    judged = {row["step"]: row["val_loss"] for row in rows_of(tmp_path / "run")}
+    best = min(judged, key=judged.get)
+    assert (result.best, len(judged)) == (f"{best:06d}", 4)
+    assert f"best:       {best:06d}" in capsys.readouterr().out
+    checkpoints = list_checkpoints(tmp_path / "run")
+    assert [checkpoint.step for checkpoint in checkpoints] == sorted({best, 4})
+    assert [checkpoint.info()["val_loss"] for checkpoint in checkpoints] == [judged[c.step] for c in checkpoints]
+
+    served = load_policy(tmp_path / "run")
+    run(positronic.compose(typed("run", *held, "keep_last=1", "ema_decay=0.5", "resume=true", "num_train_steps=6")))
+    assert 4 in [checkpoint.step for checkpoint in list_checkpoints(tmp_path / "run")]
+    del served

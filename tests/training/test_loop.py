@@ -77,6 +77,10 @@ def rows(folder):
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
+def weights(folder):
+    return safetensors.torch.load_file(find_checkpoint(folder).pretrained_model / "model")
+
+
 def losses(folder):
     return {row["step"]: row["loss"] for row in rows(folder)}
 
@@ -111,6 +115,31 @@ def test_a_resumed_run_repeats_the_losses(run, tmp_path):
     assert list(losses(tmp_path / "cut")) == [4, 8, 12]
     run(name="cut", log_freq=4, resume=True)
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+
+
+def test_a_resumed_run_has_the_same_averages(run, tmp_path):
+    """Weights, averages and losses are, bit for bit, those of a run that was not cut; training is not disturbed."""
+    run(name="plain", steps=30)
+    run(name="whole", steps=30, ema_decay=0.9)
+
+    def crash(loss):
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        run(name="cut", steps=30, ema_decay=0.9, at_step={15: crash})
+    run(name="cut", steps=30, ema_decay=0.9, resume=True)
+    assert losses(tmp_path / "cut") == losses(tmp_path / "whole") == losses(tmp_path / "plain")
+    served = {name: weights(tmp_path / name) for name in ("plain", "whole", "cut")}
+    assert all(torch.equal(served["cut"][name], served["whole"][name]) for name in served["whole"])
+    assert not torch.equal(served["plain"]["0.weight"], served["whole"]["0.weight"])
+
+
+def test_old_checkpoints_go(run, tmp_path):
+    """As they are replaced, not at the end; a run that goes on keeps to it."""
+    run(steps=40, save_freq=5, keep_last=2, keep_every=20)
+    assert [c.step for c in list_checkpoints(tmp_path / "run")] == [20, 35, 40]
+    run(steps=45, save_freq=5, keep_last=1, resume=True)
+    assert [c.step for c in list_checkpoints(tmp_path / "run")] == [45]
 
 
 def test_a_checkpoint_that_does_not_say_its_robot_is_resumed(run, tmp_path):
@@ -262,6 +291,7 @@ def test_an_experiment_is_not_overwritten(run, tmp_path):
         ({"seed": 6}, "seed: the checkpoint has 5; this run has 6"),
         ({"learning_rate": None}, "learning_rate: the checkpoint has 0.01; this run has None"),
         ({"betas": (0.9, 0.95)}, r"betas: the checkpoint has \[0.9, 0.99\]; this run has \[0.9, 0.95\]"),
+        ({"ema_decay": 0.9}, "ema_decay: the checkpoint has None; this run has 0.9"),
         ({"eps": 1e-6}, "eps: the checkpoint has 1e-08; this run has 1e-06"),
         ({"final_lr_fraction": 0.1}, "final_lr_fraction: the checkpoint has 0.0; this run has 0.1"),
         ({"lr_schedule": "constant"}, "lr_schedule: the checkpoint has cosine; this run has constant"),
