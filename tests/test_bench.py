@@ -98,3 +98,15 @@ def test_the_recorders_figures_are_beside_those_of_encoding_in_the_loop():
     rows = ["positronic", "in_place", "copies", "naive"]
     assert [line.split("│")[1].strip() for line in lines if line.startswith("│")] == rows
     assert list(json.loads(lines[-1])) == [f"{row}_p99_ms" for row in rows]
+
+
+def test_every_source_of_frames_loads_the_same_pictures_at_its_own_speed():
+    """The benchmark itself compares them bit for bit; how large the figures are is not looked at."""
+    options = ["--episodes=2", "--length=1.4", "--source=64x48", "--seconds=0.2", "--rounds=1", "--batch-size=2"]
+    command = [sys.executable, "scripts/bench_loader.py", *options, "--workers=0", "--no-lerobot"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stdout + done.stderr
+    figures = json.loads(done.stdout.splitlines()[-1])
+    sources = ("memory", "mapped", "mapped_cold", "decoded")
+    assert all(figures[f"{name}_samples_s"] > 0 for name in sources)
+    assert figures.keys() - {f"{name}_samples_s" for name in sources} == {"mapped_vs_memory", "mapped_vs_decoded"}
