@@ -31,13 +31,13 @@ from pathlib import Path
 
 import numpy as np
 from bench.contenders import CannotRunError, ours_with
+from bench.ffmpeg import ROOT, environment
 from bench.loading import Job, Loaded
 from bench.recordings import Size, made_source
 from bench.silence import without_stderr
 from rich.console import Console
 from rich.table import Table
 
-ROOT = Path(__file__).parents[1]
 CHILD = ROOT / "scripts" / "bench" / "loading.py"
 OURS = ("memory", "mapped", "mapped_cold", "decoded")
 LEROBOT = ("torchcodec", "pyav")
@@ -139,30 +139,12 @@ def run(turn: Turns, root: Path, options: argparse.Namespace, scratch: Path) -> 
         first=str(first_of(turn, scratch)),
     )
     command = [sys.executable, str(CHILD), turn.loader, json.dumps(asdict(job))]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment(scratch), timeout=TURN_SEC)
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=environment(scratch / "ffmpeg"), timeout=TURN_SEC
+    )
     if done.returncode:
         raise CannotRunError(f"{turn.title} cannot run here: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
     return Loaded(**json.loads(done.stdout.splitlines()[-1]))
-
-
-def environment(scratch: Path) -> dict[str, str]:
-    """With the FFmpeg libraries that come with PyAV for torchcodec, which brings none, under the names it asks for."""
-    import av
-
-    own = Path(av.__file__).parent.with_name("av.libs")
-    folder = scratch / "ffmpeg"
-    folder.mkdir(exist_ok=True)
-    for path in own.glob("lib*-*.so.*"):
-        name = path.name.partition("-")[0] + ".so." + path.name.rpartition(".so.")[2].split(".")[0]
-        if not (folder / name).exists():
-            (folder / name).symlink_to(path)
-    known = [os.environ.get("LD_LIBRARY_PATH"), str(folder), str(own)]
-    paths = [str(ROOT), os.environ.get("PYTHONPATH")]
-    return os.environ | {
-        "LD_LIBRARY_PATH": os.pathsep.join(filter(None, known)),
-        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
-        "HF_HUB_OFFLINE": "1",
-    }
 
 
 def first_of(turn: Turns, scratch: Path) -> Path:

@@ -110,3 +110,15 @@ def test_every_source_of_frames_loads_the_same_pictures_at_its_own_speed():
     sources = ("memory", "mapped", "mapped_cold", "decoded")
     assert all(figures[f"{name}_samples_s"] > 0 for name in sources)
     assert figures.keys() - {f"{name}_samples_s" for name in sources} == {"mapped_vs_memory", "mapped_vs_decoded"}
+
+
+def test_a_step_of_the_loop_is_compared_with_the_bare_one():
+    """Each size by its name; how large the figures are is not looked at."""
+    options = ["--sizes=tiny", "--episodes=2", "--length=1", "--steps=8", "--no-lerobot"]
+    command = [sys.executable, "scripts/bench_train.py", *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stdout + done.stderr
+    figures = json.loads(done.stdout.splitlines()[-1])
+    assert figures.keys() == {"tiny_overhead_percent", "tiny_cpu_overhead_percent"}
+    (row,) = (line.split("│")[1:-1] for line in done.stdout.splitlines() if line.startswith("│ tiny"))
+    assert all(float(milliseconds) > 0 for milliseconds in (row[1], row[2], row[5]))

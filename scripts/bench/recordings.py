@@ -60,12 +60,12 @@ class Source:
         return sum(len(episode_grid(episode, codec.signals, codec.timing.fps)) for episode in self.dataset)
 
 
-def make_recipe() -> Recipe:
+def make_recipe(*overrides: str) -> Recipe:
     """Vendor lerobot, codec ee."""
     import positronic
     from positronic.codecs.build import build
 
-    config = positronic.compose(["stage=convert", "vendor=lerobot", "codec=ee", "dataset.path=unused"])
+    config = positronic.compose(["stage=convert", "vendor=lerobot", "codec=ee", "dataset.path=unused", *overrides])
     return build(config.codec, config.modality)
 
 
