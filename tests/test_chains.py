@@ -103,3 +103,13 @@ def test_a_published_recording_of_a_franka_to_a_server(tmp_path):
     convert = "python run.py stage=convert dataset=local dataset.path=data/raw/cubes codec=joints_traj"
     rollout = served_and_played(Shell(tmp_path), convert, "data/raw/cubes")
     assert rollout[keys.COMMAND_JOINTS].values.shape[1] == 7
+
+
+def test_a_relative_gr00t_to_a_server(tmp_path):
+    """A toy of it, by the same commands: poses that it predicts beyond the arm's reach the robot as rotations."""
+    shutil.copytree(ROOT / "tests" / "data" / "raw_v1", tmp_path / "data" / "raw" / "cubes")
+    what = "vendor=gr00t codec=ee_rot6d_joints_rel dataset=local dataset.path=data/raw/cubes"
+    rollout = served_and_played(Shell(tmp_path), f"python run.py stage=convert {what}", "data/raw/cubes")
+    told = rollout[keys.COMMAND_POSE].values
+    assert told.shape[1] == 7
+    np.testing.assert_allclose(np.linalg.norm(told[:, 3:], axis=1), 1, atol=1e-6)

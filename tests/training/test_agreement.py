@@ -100,6 +100,28 @@ def test_a_field_that_the_run_changes_is_refused_or_takes_effect(baked_path, nam
         assert getattr(getattr(recipe, f"{group}_config"), field) == value
 
 
+@pytest.mark.parametrize("config_name", ["pi05_positronic", None])
+def test_a_chunk_counts_where_statistics_were_taken_over_it(baked_path, config_name):
+    """openpi's were; a GR00T trains another number of steps, also on a dataset that says none."""
+    manifest = read_manifest(baked_path)
+    recipe = manifest.load_recipe().to_dict()
+    said = recipe["modality"] | {"config_name": config_name, "action_chunk": 50 if config_name else None}
+    manifest = replace(manifest, recipe=recipe | {"modality": said})
+    config = positronic.compose(["stage=train", "vendor=lerobot", "codec=ee", "modality.image_size=[16,16]"])
+    asked = (
+        config.codec,
+        replace(config.modality, config_name=config_name, action_chunk=16),
+        manifest,
+        "cups",
+        CONVERT,
+    )
+    if config_name is None:
+        assert agreed_recipe(*asked).modality_config.action_chunk == 16
+        return
+    with pytest.raises(ConventionError, match=r"modality\.action_chunk: the dataset cups has 50; this run has 16"):
+        agreed_recipe(*asked)
+
+
 def test_the_rate_is_the_dataset_s_unless_the_run_says_one(baked_path):
     """It was settled in the bake by fps=; another one is refused, also where it is the default."""
     manifest = replace(read_manifest(baked_path), recipe=read_manifest(baked_path).load_recipe().at_fps(10).to_dict())
