@@ -34,6 +34,7 @@ from positronic.training.device import autocast, resolve_device
 from positronic.training.trainable import RANDOM, PolicySpec
 from positronic.vendors.gr00t import network, rows, sidecars, toy
 from positronic.vendors.gr00t.backbone import WEIGHTS_SUFFIXES, copy_backbone, processors
+from positronic.vendors.gr00t.parts import action_parts, state_columns
 from positronic.vendors.gr00t.settled import POLICY_TYPE, require_trainable
 
 VENDOR, RELATIVE = "gr00t", "modality.relative_actions"
@@ -53,7 +54,7 @@ WEIGHTS = Weights(network.save, network.load)
 
 def steps_of(recipe: Recipe) -> Steps:
     """The columns of the state are joined in the modality's order, which the sidecar files tell too."""
-    modality, state = recipe.modality, sidecars.state_columns(recipe)
+    modality, state = recipe.modality, state_columns(recipe)
     return [
         *[Rename(column.name, keys.LEROBOT_IMAGES + column.name) for column in modality.image_columns],
         SideBySide(tuple(column.name for column in state), keys.LEROBOT_STATE),
@@ -71,7 +72,7 @@ def config_of(recipe: Recipe, policy: Mapping[str, Any], device: str) -> Any:
 def check_policy(recipe: Recipe, policy: Mapping[str, Any]) -> None:
     """Raise PositronicError when lerobot's config class does not take ``policy``, or GR00T this recipe."""
     require_trainable(policy, recipe.modality_config)
-    sidecars.action_parts(recipe)
+    action_parts(recipe)
     config = config_of(recipe, policy, "cpu")
     if config.use_flash_attention and find_spec("flash_attn") is None:
         raise PositronicError(
