@@ -24,7 +24,7 @@ from positronic.stages import train as stage
 from positronic.training.agreement import agreed_recipe
 from positronic.training.batches import BatchMaker, SampleOrder
 from positronic.training.checkpoints import list_checkpoints, write_info
-from positronic.training.device import to_device
+from positronic.training.device import autocast, to_device
 from positronic.training.state import seed_everything
 from positronic.training.trainable import PolicySpec
 from positronic.vendors.gr00t import native, network, rows
@@ -232,6 +232,21 @@ def test_it_learns(dataset):
         loss(step % 2).backward()
         optimiser.step()
     assert fixed() < 0.9 * first
+
+
+def test_bf16_is_one_setting(absolute, dataset):
+    """LeRobot's autocast follows the run's precision; weights and their gradients stay in fp32."""
+    policy, _ = trained(dataset, "ee_rot6d_joints", precision="bf16")
+    losses = []
+    for each, precision in ((absolute[0], "fp32"), (policy, "bf16")):
+        each.module.train()
+        torch.manual_seed(0)
+        with autocast("cpu", precision):
+            losses.append(each.loss(to_device(maker(dataset, each)[0], "cpu")))
+    assert losses[0] != losses[1]
+    assert losses[0].item() == pytest.approx(losses[1].item(), rel=0.02)
+    losses[1].backward()
+    assert {p.grad.dtype for p in policy.module.parameters() if p.grad is not None} == {torch.float32}
 
 
 def test_what_is_frozen_stays_and_the_rest_learns(absolute, dataset):

@@ -85,7 +85,8 @@ def make_trainable(spec: PolicySpec) -> PolicyTrainable:
     """A policy with the weights of ``spec.base``, or a toy. Raises PositronicError when that base cannot be used."""
     library.enter_policies()
     with _folder(spec) as folder:
-        parts = _build(spec.recipe, spec.policy, folder, spec.device, spec.precision)
+        is_loaded = spec.base is not None or spec.resumed is not None
+        parts = _build(spec.recipe, spec.policy, folder, spec.device, spec.precision, filled=not is_loaded)
         files = {path.relative_to(folder): path.read_bytes() for path in _small_files(folder)}
     if spec.resumed is None and spec.base is not None:
         network.load(parts.module, _weights(spec))
@@ -106,7 +107,7 @@ def load_model(checkpoint: Path, device: str) -> PolicyModel:
     info, folder = read_info(checkpoint), checkpoint / PRETRAINED_MODEL
     recipe, device = trained_recipe(info), resolve_device(device)
     precision = info["training"]["precision"] if device.startswith("cuda") else "fp32"
-    parts = _build(recipe, info["training"]["policy"], folder, device, precision)
+    parts = _build(recipe, info["training"]["policy"], folder, device, precision, filled=False)
     network.load(parts.module, folder)
     act = partial(_act, parts.module.eval(), device, precision)
     return PolicyModel(parts, act, recipe, device, network.noise_shape(parts.module))
@@ -121,14 +122,14 @@ def _act(policy: Any, device: str, precision: str, seen: dict[str, Any], noise: 
     return chunks
 
 
-def _build(recipe: Recipe, policy: Mapping[str, Any], folder: Path, device: str, precision: str) -> Parts:
-    """The policy by the files in ``folder``, with random weights."""
+def _build(recipe: Recipe, policy: Mapping[str, Any], folder: Path, device: str, precision: str, filled: bool) -> Parts:
+    """The policy by the files in ``folder``, ``filled`` with random weights or not at all."""
     config, inside = config_of(recipe, policy, device), network.read_config(folder)
     config.base_model_path = str(folder.absolute())
     config.use_bf16 = precision == "bf16"  # lerobot's own autocast, inside of ours
     config.max_state_dim, config.max_action_dim = inside["max_state_dim"], inside["max_action_dim"]
     before, after = processors(config, folder)
-    module = network.policy_around(config, network.build(inside, folder)).to(device)
+    module = network.policy_around(config, network.build(inside, folder, filled)).to(device)
     return Parts(config, module, before, after, steps_of(recipe), reads_task=True)
 
 
