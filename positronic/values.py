@@ -140,7 +140,7 @@ def choose_optimizer(cfg: DictConfig) -> None:
     Raises PositronicError for a type that cannot be trained, or of which nothing is known.
     """
     presets, policy_type = cfg.vendor.optimizers, cfg.vendor.policy.get("type")
-    if cfg.stage == "train":
+    if cfg.stage == "train" and cfg.codec.inference_only is None:  # which is refused later, with its reason
         registry.require_trainable(cfg.vendor.name, cfg.vendor.policy, cfg.modality)
     if cfg.vendor.optimizer is None and policy_type in presets:
         cfg.vendor.optimizer = presets[policy_type]

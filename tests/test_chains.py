@@ -113,3 +113,13 @@ def test_a_relative_gr00t_to_a_server(tmp_path):
     told = rollout[keys.COMMAND_POSE].values
     assert told.shape[1] == 7
     np.testing.assert_allclose(np.linalg.norm(told[:, 3:], axis=1), 1, atol=1e-6)
+
+
+def test_pi05_is_trained_served_and_played(tmp_path):
+    """As a toy, with adapters: its chunks are relative to the pose, and the robot is told poses."""
+    shutil.copytree(ROOT / "tests" / "data" / "raw_v1", tmp_path / "data" / "raw" / "cubes")
+    convert = "python run.py stage=convert dataset=local dataset.path=data/raw/cubes vendor=openpi codec=ee_traj"
+    rollout = served_and_played(Shell(tmp_path), convert, "data/raw/cubes")
+    poses = rollout[keys.COMMAND_POSE].values
+    assert poses.shape[1] == 7
+    assert np.isfinite(poses).all()

@@ -28,7 +28,6 @@ VALID = {
     },
     "openpi": {"ee", "ee_joints", "ee_traj", "ee_joints_traj", "joints_traj", *COMMANDED_JOINTS, "droid"},
 }
-CONVERT_ONLY = {"gr00t"}
 ONE_OF_EACH_KIND = ("train", "infer")  # the default codec is the vendor's; or the checkpoint's
 
 
@@ -46,8 +45,6 @@ def refusal(stage, vendor, codec):
         return "'vendor' does nothing in stage=collect. "
     if codec == "droid" and stage in ("convert", "stats", "train"):
         return f"codec=droid cannot be used with stage={stage}: "
-    if vendor in CONVERT_ONLY and stage in ("train", "serve"):
-        return f"vendor={vendor} cannot be used with stage={stage}: "
     return None
 
 

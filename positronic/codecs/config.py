@@ -53,7 +53,8 @@ class ModalityConfig:
     action_fps: rate of the action steps in Hz
     action_horizon_sec: how much of a predicted chunk is played, in s; null plays it whole
     relative_actions: the model predicts actions relative to the current pose; data and servers hold absolute ones
-    config_name: training config of an upstream openpi checkout
+    config_name: openpi's training config: pi05_positronic_lowmem (LoRA), pi05_positronic (all weights), or, to convert,
+        any of an upstream checkout
     action_chunk: steps that gr00t's or openpi's model predicts at once; openpi's statistics are taken over them
     """
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import safetensors.torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from positronic.errors import PositronicError
 from positronic.policies import library
@@ -30,6 +31,17 @@ def load_weights(module: nn.Module, folder: Path, device: str = "cpu") -> None:
         safetensors.torch.load_model(module, str(path), strict=True, device=device)
     except (OSError, RuntimeError, safetensors.SafetensorError) as error:
         raise PositronicError(f"{path} cannot be loaded ({error}). Use another checkpoint.") from None
+
+
+class Unfilled(TorchFunctionMode):
+    """Inside, functions of torch.nn.init do nothing, for weights that are loaded next: drawing those of a policy with
+    billions takes minutes."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(function, "__module__", "") == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return function(*args, **kwargs)
 
 
 @dataclass(frozen=True)

@@ -24,10 +24,11 @@ from positronic.stages import train as stage
 from positronic.training.agreement import agreed_recipe
 from positronic.training.batches import BatchMaker, SampleOrder
 from positronic.training.checkpoints import list_checkpoints, write_info
-from positronic.training.device import to_device
+from positronic.training.device import autocast, to_device
 from positronic.training.state import seed_everything
 from positronic.training.trainable import PolicySpec
-from positronic.vendors.gr00t import native, network, rows, sidecars
+from positronic.vendors.gr00t import native, network, rows
+from positronic.vendors.gr00t.parts import state_columns
 from positronic.vendors.registry import check_policy
 
 ROOT = Path(__file__).parents[2]
@@ -135,7 +136,7 @@ def test_statistics_are_those_of_the_columns_in_the_order_of_the_state(absolute,
     batch = maker(dataset, policy).of(np.arange(len(dataset)))
     seen = policy._parts.before(batch_of(policy._parts.steps, to_device(batch, "cpu")))["state"][:, 0].numpy()
     start = 0
-    for column in sidecars.state_columns(recipe):
+    for column in state_columns(recipe):
         values = dataset.vectors[column.name]
         low, high = values.min(axis=0), values.max(axis=0)
         moves = np.flatnonzero(high - low > 0.01)
@@ -157,20 +158,6 @@ def test_a_number_that_never_moved_stays_small(which, dataset, request):
     before = policy._parts.before
     seen = [before(batch_of(policy._parts.steps, to_device(each, "cpu")))["state"] for each in (batch, moved)]
     assert 0.1 < (seen[1] - seen[0]).abs().max() < 0.3
-
-
-def test_relative_statistics_cover_each_step_of_every_row():
-    """Against a loop; a step beyond the longest episode has the numbers of the step before."""
-    random = np.random.default_rng(0)
-    actions, states = random.normal(size=(2, 7, 2)).astype(np.float32)
-    starts, ends = np.array([0, 3]), np.array([3, 7])
-    found = sidecars.relative_stats(actions, states, starts, ends, 6)
-    for step in range(4):
-        labels = [actions[row + step] - states[row] for row in range(7) if row + step < ends[int(row >= 3)]]
-        np.testing.assert_array_equal(found["min"][step], np.min(labels, axis=0))
-        np.testing.assert_array_equal(found["max"][step], np.max(labels, axis=0))
-        np.testing.assert_allclose(found["mean"][step], np.mean(labels, axis=0, dtype=np.float64))
-    np.testing.assert_array_equal(found["max"][4:], found["max"][[3, 3]])
 
 
 def test_a_relative_policy_s_commands_are_rotations(checkpoints, dataset, relative):
@@ -245,6 +232,21 @@ def test_it_learns(dataset):
         loss(step % 2).backward()
         optimiser.step()
     assert fixed() < 0.9 * first
+
+
+def test_bf16_is_one_setting(absolute, dataset):
+    """LeRobot's autocast follows the run's precision; weights and their gradients stay in fp32."""
+    policy, _ = trained(dataset, "ee_rot6d_joints", precision="bf16")
+    losses = []
+    for each, precision in ((absolute[0], "fp32"), (policy, "bf16")):
+        each.module.train()
+        torch.manual_seed(0)
+        with autocast("cpu", precision):
+            losses.append(each.loss(to_device(maker(dataset, each)[0], "cpu")))
+    assert losses[0] != losses[1]
+    assert losses[0].item() == pytest.approx(losses[1].item(), rel=0.02)
+    losses[1].backward()
+    assert {p.grad.dtype for p in policy.module.parameters() if p.grad is not None} == {torch.float32}
 
 
 def test_what_is_frozen_stays_and_the_rest_learns(absolute, dataset):

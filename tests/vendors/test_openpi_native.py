@@ -4,6 +4,7 @@ import importlib
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 import positronic
+from positronic import keys
 from positronic.bake.frame_source import in_memory
 from positronic.bake.reader import open_baked
 from positronic.codecs.build import build
@@ -22,6 +24,8 @@ from positronic.policies.model import PolicyModel
 from positronic.policies.steps import batch_of
 from positronic.policies.trainable import PolicyTrainable
 from positronic.policies.weights import load_config
+from positronic.raw.writer import DatasetWriter
+from positronic.stages.convert import run as run_convert
 from positronic.stages.train import run as run_train
 from positronic.training.batches import BatchMaker, SampleOrder
 from positronic.training.checkpoints import list_checkpoints, read_info, trained_recipe
@@ -458,3 +462,46 @@ def test_sizes_at_real_size():
     trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
     adapters = sum(p.numel() for name, p in network.named_parameters() if "lora" in name)
     assert [round(count / 1e6) for count in (weights, adapters, trained)] == [3353, 42, 459]
+
+
+def record(folder):
+    """Two episodes with everything that a codec may ask for."""
+    numbers, writer = np.random.default_rng(0), DatasetWriter(folder)
+    for _ in range(2):
+        with writer.new_episode() as episode:
+            for k in range(13):
+                pose = np.append(numbers.normal(size=3), [1.0, 0.0, 0.0, 0.0])
+                values = {keys.EE_POSE: pose, keys.COMMAND_POSE: pose, keys.GRIP: k / 12, keys.TARGET_GRIP: 1 - k / 12}
+                values |= {keys.JOINT_POSITION: numbers.normal(size=7), keys.COMMAND_JOINTS: numbers.normal(size=7)}
+                for camera in (keys.IMAGE_WRIST, keys.IMAGE_EXTERIOR):
+                    values[camera] = numbers.integers(0, 256, (32, 32, 3)).astype(np.uint8)
+                for name, value in values.items():
+                    episode.append(name, value, k * 10**9 // 15)
+            episode.set_static(keys.TASK, "Stack.")
+
+
+CODECS = ("ee", "ee_traj", "ee_joints", "ee_joints_traj", "ee_joints_cmd", "joints_traj", "joints_cmd")
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_every_codec_is_converted_trained_and_asked(tmp_path, codec):
+    """The chunk has the action's numbers, in the robot's units."""
+    record(tmp_path / "raw")
+    side = "modality.image_size=[32,32]"
+    source = ["dataset=local", f"dataset.path={tmp_path / 'raw'}", "vendor=openpi", f"codec={codec}", side]
+    run_convert(positronic.compose(["stage=convert", *source, f"output_dir={tmp_path / 'baked'}", "num_workers=1"]))
+    line = [each for each in typed(tmp_path / "baked", tmp_path, "exp_name=e") if each not in OF_LENGTH]
+    line = [each for each in line if "image_size" not in each]
+    run_train(positronic.compose([*line, side, f"codec={codec}", "num_train_steps=2"]))
+    dataset = open_baked(tmp_path / "baked")
+    model = registry.load_model("openpi", tmp_path / "e/checkpoints/000002", "cpu")
+    seen = {name: np.zeros((32, 32, 3), np.uint8) for name in (LEFT, SIDE)} | {"prompt": "Stack."}
+    (chunk,) = model.predict([seen | {"observation.state": dataset.vectors["observation.state"][0]}], [noise_of(0)])
+    assert chunk.shape == (50, dataset.recipe.codec.action_size)
+    assert np.isfinite(chunk).all()
+
+
+def test_the_codecs_here_are_all_that_are_trained():
+    """A codec that is added gets its run."""
+    files = (Path(__file__).parents[2] / "conf/modality/openpi").glob("[!_]*.yaml")
+    assert {path.stem for path in files} - {"from_checkpoint", "droid"} == set(CODECS)

@@ -1,4 +1,5 @@
-"""What GR00T's own loader must be told about a dataset: ``meta/modality.json``, and the name of its modality config.
+"""What GR00T's own loader must be told about a dataset: ``meta/modality.json``, the statistics of relative actions, and
+the name of its modality config.
 
 Both follow from the recipe. Upstream reads the file beside a v2.1 dataset; it says which slice of which column is which
 part.
@@ -17,8 +18,10 @@ from positronic.codecs.build import Recipe
 from positronic.codecs.config import CodecConfig
 from positronic.codecs.features import VectorFeature
 from positronic.errors import PositronicError, listing
+from positronic.vendors.gr00t.parts import part_name
+from positronic.vendors.gr00t.relative import relative_file
 
-MODALITY_FILE = "meta/modality.json"
+MODALITY_FILE, RELATIVE_FILE = "meta/modality.json", "meta/relative_stats.json"
 ANNOTATION = "annotation."  # how the keys of instructions begin in observations; modality.json leaves it out
 
 # The modality configs that Positronic's fork of GR00T has, gr00t/configs/data/positronic_*.py.
@@ -32,7 +35,9 @@ def companions(recipe: Recipe, dataset_format: str) -> dict[str, Companion]:
         return {}
     if not recipe.embodiment.has_several_arms:  # the fork has no config for those: upstream is given one
         modality_name(recipe)  # raises for what upstream could not train
-    return {MODALITY_FILE: json.dumps(modality_json(recipe), indent=4) + "\n"}
+    relative = relative_file(recipe)
+    beside = {} if relative is None else {RELATIVE_FILE: relative}
+    return {MODALITY_FILE: json.dumps(modality_json(recipe), indent=4) + "\n"} | beside
 
 
 def modality_json(recipe: Recipe) -> dict[str, Any]:
@@ -82,9 +87,3 @@ def _slices(features: Sequence[VectorFeature]) -> dict[str, dict[str, int]]:
         slices[part_name(feature)] = {"start": start, "end": start + feature.shape[0]}
         start += feature.shape[0]
     return slices
-
-
-def part_name(feature: VectorFeature) -> str:
-    """What GR00T calls a part of the action: the name of the state's column of that quantity and arm."""
-    part = feature.part
-    return f"{part.arm.name}_{part.name}" if part.arm.name else part.name

@@ -34,6 +34,7 @@ from positronic.training.device import autocast, resolve_device
 from positronic.training.trainable import RANDOM, PolicySpec
 from positronic.vendors.gr00t import network, rows, sidecars, toy
 from positronic.vendors.gr00t.backbone import WEIGHTS_SUFFIXES, copy_backbone, processors
+from positronic.vendors.gr00t.parts import action_parts, state_columns
 from positronic.vendors.gr00t.settled import POLICY_TYPE, require_trainable
 
 VENDOR, RELATIVE = "gr00t", "modality.relative_actions"
@@ -53,7 +54,7 @@ WEIGHTS = Weights(network.save, network.load)
 
 def steps_of(recipe: Recipe) -> Steps:
     """The columns of the state are joined in the modality's order, which the sidecar files tell too."""
-    modality, state = recipe.modality, sidecars.state_columns(recipe)
+    modality, state = recipe.modality, state_columns(recipe)
     return [
         *[Rename(column.name, keys.LEROBOT_IMAGES + column.name) for column in modality.image_columns],
         SideBySide(tuple(column.name for column in state), keys.LEROBOT_STATE),
@@ -71,7 +72,7 @@ def config_of(recipe: Recipe, policy: Mapping[str, Any], device: str) -> Any:
 def check_policy(recipe: Recipe, policy: Mapping[str, Any]) -> None:
     """Raise PositronicError when lerobot's config class does not take ``policy``, or GR00T this recipe."""
     require_trainable(policy, recipe.modality_config)
-    sidecars.action_parts(recipe)
+    action_parts(recipe)
     config = config_of(recipe, policy, "cpu")
     if config.use_flash_attention and find_spec("flash_attn") is None:
         raise PositronicError(
@@ -84,7 +85,8 @@ def make_trainable(spec: PolicySpec) -> PolicyTrainable:
     """A policy with the weights of ``spec.base``, or a toy. Raises PositronicError when that base cannot be used."""
     library.enter_policies()
     with _folder(spec) as folder:
-        parts = _build(spec.recipe, spec.policy, folder, spec.device, spec.precision)
+        is_loaded = spec.base is not None or spec.resumed is not None
+        parts = _build(spec.recipe, spec.policy, folder, spec.device, spec.precision, filled=not is_loaded)
         files = {path.relative_to(folder): path.read_bytes() for path in _small_files(folder)}
     if spec.resumed is None and spec.base is not None:
         network.load(parts.module, _weights(spec))
@@ -105,7 +107,7 @@ def load_model(checkpoint: Path, device: str) -> PolicyModel:
     info, folder = read_info(checkpoint), checkpoint / PRETRAINED_MODEL
     recipe, device = trained_recipe(info), resolve_device(device)
     precision = info["training"]["precision"] if device.startswith("cuda") else "fp32"
-    parts = _build(recipe, info["training"]["policy"], folder, device, precision)
+    parts = _build(recipe, info["training"]["policy"], folder, device, precision, filled=False)
     network.load(parts.module, folder)
     act = partial(_act, parts.module.eval(), device, precision)
     return PolicyModel(parts, act, recipe, device, network.noise_shape(parts.module))
@@ -120,14 +122,14 @@ def _act(policy: Any, device: str, precision: str, seen: dict[str, Any], noise: 
     return chunks
 
 
-def _build(recipe: Recipe, policy: Mapping[str, Any], folder: Path, device: str, precision: str) -> Parts:
-    """The policy by the files in ``folder``, with random weights."""
+def _build(recipe: Recipe, policy: Mapping[str, Any], folder: Path, device: str, precision: str, filled: bool) -> Parts:
+    """The policy by the files in ``folder``, ``filled`` with random weights or not at all."""
     config, inside = config_of(recipe, policy, device), network.read_config(folder)
     config.base_model_path = str(folder.absolute())
     config.use_bf16 = precision == "bf16"  # lerobot's own autocast, inside of ours
     config.max_state_dim, config.max_action_dim = inside["max_state_dim"], inside["max_action_dim"]
     before, after = processors(config, folder)
-    module = network.policy_around(config, network.build(inside, folder)).to(device)
+    module = network.policy_around(config, network.build(inside, folder, filled)).to(device)
     return Parts(config, module, before, after, steps_of(recipe), reads_task=True)
 
 

@@ -10,6 +10,7 @@ import json
 import logging
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from positronic.errors import PositronicError, listing
 from positronic.policies import library
+from positronic.policies.weights import Unfilled
 
 CONFIG_FILE, WEIGHTS_FILE, INDEX_FILE = "config.json", "model.safetensors", "model.safetensors.index.json"
 BACKBONE = "backbone"  # the folder beside the weights with tokenizer, processor and, if it is no Cosmos, config
@@ -48,8 +50,9 @@ def read_config(folder: Path) -> dict[str, Any]:
     return GR00T_N1_7_DEFAULTS | json.loads(path.read_text())
 
 
-def build(config: Mapping[str, Any], folder: Path) -> nn.Module:
-    """The network that ``config`` describes, with random weights in fp32. ``folder``: of its backbone's config."""
+def build(config: Mapping[str, Any], folder: Path, filled: bool = True) -> nn.Module:
+    """The network that ``config`` describes, in fp32. ``folder``: of its backbone's config. ``filled``: with random
+    weights, otherwise with whatever is in memory, for weights that are loaded next."""
     from lerobot.policies.groot.groot_n1_7 import GR00TN17, GR00TN17Config
 
     described = GR00TN17Config(**config)
@@ -59,7 +62,8 @@ def build(config: Mapping[str, Any], folder: Path) -> nn.Module:
     level = logger.level
     try:
         logger.setLevel(level if is_known else logging.ERROR)  # it would warn that it does not know this folder
-        network = GR00TN17(described, load_backbone_weights=False).float()
+        with nullcontext() if filled else Unfilled():
+            network = GR00TN17(described, load_backbone_weights=False).float()
     finally:
         logger.setLevel(level)
     # It has the embedding's weights, and computes logits of every token that nobody reads.

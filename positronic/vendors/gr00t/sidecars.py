@@ -8,28 +8,24 @@ state's numbers beyond those of the action are cut off at 0 and 1.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from positronic.bake import statistics
 from positronic.bake.reader import BakedDataset, Stats
 from positronic.bake.statistics import STD_FLOOR
 from positronic.codecs.build import Recipe
-from positronic.codecs.features import VectorFeature
-from positronic.codecs.modality import Column
 from positronic.errors import PositronicError, listing
 from positronic.policies.floors import floored, with_floor
-from positronic.vendors.gr00t.modality import part_name
+from positronic.vendors.gr00t.parts import ActionPart, action_parts, state_columns
+from positronic.vendors.gr00t.relative import WRITTEN, Numbers, relative_stats
 
 STATISTICS_FILE, PROCESSOR_FILE = "statistics.json", "processor_config.json"
 EMBODIMENT_FILE = "embodiment_id.json"
 TAG = "new_embodiment"  # GR00T's name for a robot that it was not pretrained with
 SLOT = 10  # of its projectors
-WRITTEN = ("min", "max", "mean", "std", "q01", "q99")
 # How upstream treats pictures and texts, for a base that does not say it: resized, cropped in the middle, resized.
 PICTURES = {
     "image_target_size": [256, 256],
@@ -38,40 +34,6 @@ PICTURES = {
     "formalize_language": True,
     "state_dropout_prob": 0.0,
 }
-
-Numbers = dict[str, NDArray[np.float64]]
-"""min, max, mean, ...: (D,), or (H, D) for each step of a chunk."""
-
-
-@dataclass(frozen=True)
-class ActionPart:
-    """``columns``: its place in the action. ``is_relative``: a label is what it is beyond the state's part of this
-    name."""
-
-    name: str
-    columns: slice
-    is_relative: bool
-
-
-def state_columns(recipe: Recipe) -> list[Column]:
-    """The parts of the state, in the order in which they are joined."""
-    return [column for column in recipe.modality.vector_columns if not column.is_action]
-
-
-def action_parts(recipe: Recipe) -> list[ActionPart]:
-    """The parts of the action, in the order of its numbers.
-
-    Raises PositronicError for a relative part that the state does not have.
-    """
-    parts, start = [], 0
-    for feature in recipe.codec.action:
-        stop = start + feature.shape[0]
-        is_relative = recipe.modality_config.relative_actions and not feature.part.is_gripper
-        if is_relative:
-            _require_in_state(recipe, feature)
-        parts.append(ActionPart(part_name(feature), slice(start, stop), is_relative))
-        start = stop
-    return parts
 
 
 def sidecars(
@@ -86,27 +48,6 @@ def sidecars(
         PROCESSOR_FILE: _processor(recipe, network, base.get(PROCESSOR_FILE, {})),
         EMBODIMENT_FILE: slots,
     }
-
-
-def relative_stats(
-    actions: NDArray[np.float32],
-    states: NDArray[np.float32],
-    starts: NDArray[np.int64],
-    ends: NDArray[np.int64],
-    horizon: int,
-) -> Numbers:
-    """Statistics (H, D) of ``actions`` (N, D) beyond the ``states`` (N, D) that their chunk starts from, step by step.
-
-    They cover every label that training learns from, those of chunks that reach beyond their episode's end included
-    (upstream takes whole chunks only), so that none is clipped. A step that no episode is long enough for has the
-    numbers of the step before.
-    """
-    left = np.repeat(ends, ends - starts) - np.arange(len(actions))  # steps from each row to its episode's end
-    steps: list[Numbers] = []
-    for step in range(horizon):
-        rows = np.flatnonzero(left > step)
-        steps.append(statistics.of_rows(actions[rows + step] - states[rows]) if len(rows) else steps[-1])
-    return {name: np.stack([each[name] for each in steps]) for name in WRITTEN}
 
 
 def _statistics(recipe: Recipe, stats: Stats, dataset: BakedDataset | None) -> dict[str, Any]:
@@ -175,17 +116,3 @@ def _written(stats: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
 
 def _cut(stats: Mapping[str, NDArray[Any]], columns: slice) -> Numbers:
     return {name: stats[name][columns] for name in WRITTEN}
-
-
-def _require_in_state(recipe: Recipe, feature: VectorFeature) -> None:
-    wanted, there = part_name(feature), {column.name: column for column in state_columns(recipe)}
-    if wanted not in there or _elements(there[wanted].sources) != _elements([feature]):
-        raise PositronicError(
-            f"modality.relative_actions=true: the action's part '{wanted}' would be relative to a state column of "
-            f"this name and layout; codec={recipe.codec.name} has {listing(there)}. Choose a codec whose state has it, "
-            "or leave modality.relative_actions out."
-        )
-
-
-def _elements(features: Sequence[VectorFeature]) -> list[str]:
-    return [name for feature in features for name in feature.part.element_names]

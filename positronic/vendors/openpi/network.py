@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.overrides import TorchFunctionMode
 
 from positronic.errors import PositronicError
 from positronic.policies import library
+from positronic.policies.weights import Unfilled
 from positronic.vendors.openpi.lora import RANKS, add_adapters
 from positronic.vendors.openpi.toy import Toy, built_at
 
@@ -29,7 +29,7 @@ def build(config: Any, toy: Toy | None, lora: bool, filled: bool = True) -> Any:
     library.config_class(config.type)
     build_policy = library.policy_class(config.type)
     try:
-        with built_at(toy), nullcontext() if filled else _Unfilled():
+        with built_at(toy), nullcontext() if filled else Unfilled():
             policy = build_policy(replace(config, dtype="float32", device="cpu"))
             network = policy.model.paligemma_with_expert
             for name in HEADS:
@@ -51,13 +51,3 @@ def _halve(network: nn.Module) -> None:
         for name, parameter in network.get_submodule(path).named_parameters():
             if not any(part.endswith(NORMS) for part in name.split(".")):
                 parameter.data = parameter.data.to(torch.bfloat16)
-
-
-class _Unfilled(TorchFunctionMode):
-    """Inside, functions of torch.nn.init do nothing: at real size drawing weights takes minutes."""
-
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if getattr(function, "__module__", "") == "torch.nn.init":
-            return args[0] if args else kwargs["tensor"]
-        return function(*args, **kwargs)
