@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from omegaconf import MISSING
@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from positronic.bake.reader import BakedDataset
     from positronic.codecs.build import Recipe
     from positronic.stages.foreign import Declared
+    from positronic.stages.preparation import Prepared
     from positronic.training.checkpoints import Checkpoint
-    from positronic.training.choice import Split, TrainChoice
+    from positronic.training.choice import Split
+    from positronic.training.preflight import Preflight
     from positronic.training.settings import TrainSettings
     from positronic.training.trainable import Trainable
 
@@ -66,6 +67,7 @@ class Train(Parts):
     frame_cache: others go decoded onto the disk, into the cache of storage: auto if they fit, disk all, none never
     seed: of weights, order of samples and dropout
     resume: go on exactly where the last checkpoint was written
+    preflight: measure the memory and the time of a step, print them, and end; nothing is written
     """
 
     uses: ClassVar[tuple[str, ...]] = ("embodiment", "vendor", "codec", "modality", "tracker", "storage")
@@ -107,6 +109,7 @@ class Train(Parts):
     frame_cache: str = one_of("auto", "disk", "none", default="auto")
     seed: int = between(0, default=0)
     resume: bool = False
+    preflight: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,18 +118,23 @@ class Trained:
 
     ``checkpoint``: id of the last one, written after ``step``. ``metrics``: the last row of metrics.jsonl: step, loss,
     lr, grad_norm, samples_per_sec, data_wait (share of the time); val_loss if episodes are held out. ``best``: id of
-    the checkpoint with the lowest val_loss; None without one.
+    the checkpoint with the lowest val_loss; None without one. ``preflight``: what a step takes, if only that was asked
+    for; then there is no checkpoint.
     """
 
     path: str
-    checkpoint: str
+    checkpoint: str | None
     step: int
     metrics: Mapping[str, float]
     best: str | None = None
+    preflight: Preflight | None = None
 
 
 def run(config: Train) -> Trained:
-    """Train, or say why not. Raises PositronicError for everything that a user can mend."""
+    """Train, or say why not; with ``preflight`` only measure a step.
+
+    Raises PositronicError for everything that a user can mend.
+    """
     from rich.console import Console
 
     from positronic.stages.foreign import declared, is_foreign
@@ -142,7 +150,7 @@ def run(config: Train) -> Trained:
 
 
 def _run(config: Train, place: str | Path, recipe: Recipe, foreign: Declared | None = None) -> Trained:
-    from positronic.storage.folder import local_input
+    from positronic.stages.preparation import prepare, source_of
     from positronic.storage.outgoing import synced_output
     from positronic.training.experiment import require_free
     from positronic.training.retention import Retention
@@ -153,15 +161,15 @@ def _run(config: Train, place: str | Path, recipe: Recipe, foreign: Declared | N
     to_continue = again("resume=true")
     hint = f"To continue it, type:\n  {to_continue}"
     registry.check_policy(config.vendor.name, config.vendor.backend, recipe, config.vendor.policy)
+    if config.preflight:
+        with source_of(config, foreign) as source:
+            return _preflight(config, prepare(config, recipe, source), place)
     parts = growing(Retention(config.keep_last, config.keep_every))
     with synced_output(place, parts, config.storage, config.resume, hint) as folder:
         if not config.resume:
             require_free(folder, to_continue)
-        if foreign is not None:
-            _train(config, recipe, foreign, folder)
-        else:
-            with local_input(config.input_path, config.storage) as root:
-                _train(config, recipe, root, folder)
+        with source_of(config, foreign) as source:
+            _train(config, prepare(config, recipe, source, folder), source, folder)
         trained = _result(str(place), folder)
         print(_closing_words(trained))
         return trained
@@ -189,31 +197,46 @@ def _closing_words(trained: Trained) -> str:
     return "\n".join([*lines, next_line("serve", {"checkpoints_dir": trained.path})])
 
 
-def _train(config: Train, recipe: Recipe, source: Path | Declared, folder: Path) -> None:
-    """From the baked dataset in the folder ``source``, or from a foreign one, to checkpoints in ``folder``."""
+def _preflight(config: Train, prepared: Prepared, place: str | Path) -> Trained:
+    """Measure a step, and print what it takes."""
+    from rich.console import Console
+
+    from positronic.training.memory import refused_by_memory
+    from positronic.training.preflight import measure
+    from positronic.utils.command_line import again
+
+    settings, console = prepared.settings, Console()
+    try:
+        found = measure(prepared.trainable, prepared.sides.training, settings)
+    except Exception as error:
+        refused = refused_by_memory(error, settings.batch_size, settings.precision)
+        if refused is None:
+            raise
+        raise refused from error
+    console.print(found.table(f"{config.vendor.name}: {config.exp_name}"))
+    said = [
+        *found.advice(),
+        f"Nothing was trained or written. To train into {place}, type:\n  {again('preflight=false')}",
+    ]
+    console.print("\n".join(said), highlight=False, soft_wrap=True)
+    return Trained(str(place), None, 0, {}, preflight=found)
+
+
+def _train(config: Train, prepared: Prepared, source: Path | Declared, folder: Path) -> None:
+    """To checkpoints in ``folder``."""
     from rich.console import Console
 
     from positronic.codecs.table import contract_table
     from positronic.stages.foreign import Declared
     from positronic.storage import join
-    from positronic.training.choice import split
-    from positronic.training.device import limit_threads
     from positronic.training.experiment import Experiment, make_info
     from positronic.training.loop import train
-    from positronic.training.state import seed_everything
     from positronic.utils.provenance import provenance
 
     vendor, console = config.vendor, Console()
-    whole = _open(config, source, console)
-    recipe = whole.recipe if isinstance(source, Declared) else recipe  # with its reference rotations
-    sides = split(whole, _choice(config))
-    dataset = sides.training
-    settings = _settings(config)
-    limit_threads()
-    seed_everything(settings.seed)
-    trainable = _trainable(config, recipe, dataset, settings, folder)
+    recipe, sides, settings, trainable = prepared.recipe, prepared.sides, prepared.settings, prepared.trainable
     of_policy = (vendor.name, vendor.backend, trainable.fields)
-    info = make_info(dataset, settings, *of_policy, recipe, provenance(), sides.record)
+    info = make_info(sides.training, settings, *of_policy, recipe, provenance(), sides.record)
     # not where a copy of it lies
     info["training"]["base"] = vendor.base
     info["training"]["mask_padding"] = vendor.mask_padding
@@ -230,47 +253,8 @@ def _train(config: Train, recipe: Recipe, source: Path | Declared, folder: Path)
         console.print(contract_table(recipe, f"{vendor.name}: {config.exp_name}"))
         console.print(_summary(trainable, sides, settings), highlight=False, soft_wrap=True)
         with _how_to_go_on(folder, console, settings):
-            train(
-                trainable, dataset, settings, experiment, start, config.tracker, console, sides.held_out, config.storage
-            )
-
-
-def _trainable(
-    config: Train, recipe: Recipe, dataset: BakedDataset, settings: TrainSettings, folder: Path
-) -> Trainable:
-    """The policy, from the weights that it starts from. A run that is resumed needs those no more: everything is in the
-    last checkpoint of the experiment in ``folder``.
-
-    Raises PositronicError when it does not fit into memory.
-    """
-    from positronic.policies.base import base_folder
-    from positronic.training.checkpoints import list_checkpoints
-    from positronic.training.memory import refused_by_memory
-    from positronic.training.trainable import RANDOM, PolicySpec
-    from positronic.vendors import registry
-
-    vendor, make_trainable = config.vendor, registry.trainable(config.vendor.name, config.vendor.backend)
-    where, of_vendor = (settings.device, settings.precision), (vendor.toy, vendor.mask_padding)
-    last = list_checkpoints(folder)[-1:] if config.resume else []
-    resumed = last[0].pretrained_model if last else None
-    try:
-        with base_folder(RANDOM if resumed else vendor.base, config.storage) as base:
-            how = (vendor.policy, *where, base, *of_vendor)
-            return make_trainable(PolicySpec(recipe, dataset.stats, *how, dataset, resumed))
-    except Exception as error:
-        refused = refused_by_memory(error)
-        if refused is None:
-            raise
-        raise refused from error
-
-
-def _open(config: Train, source: Path | Declared, console: Console) -> BakedDataset:
-    from positronic.bake.reader import open_baked
-    from positronic.stages.foreign import Declared
-
-    if isinstance(source, Declared):
-        return source.open(config.vendor.name, console).dataset
-    return open_baked(source, every_byte=True)
+            reports = (config.tracker, console)
+            train(trainable, sides.training, settings, experiment, start, *reports, sides.held_out, config.storage)
 
 
 @contextmanager
@@ -322,13 +306,6 @@ def _recipe(config: Train) -> Recipe:
     return agreed_recipe(config.codec, config.modality, manifest, config.input_path, convert, embodiment=typed)
 
 
-def _choice(config: Train) -> TrainChoice:
-    from positronic.training.choice import TrainChoice
-
-    values = {each.name: getattr(config, each.name) for each in fields(TrainChoice)}
-    return TrainChoice(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
-
-
 def _summary(trainable: Trainable, sides: Split, settings: TrainSettings) -> str:
     dataset = sides.training
     millions = sum(parameter.numel() for parameter in trainable.module.parameters()) / 1e6
@@ -349,13 +326,3 @@ def _resumes(place: str | Path, start: Checkpoint | None, num_train_steps: int) 
     planned = start.info()["training"]["num_train_steps"]
     longer = f" The learning rate now follows {num_train_steps} steps instead of {planned}."
     return f"Continuing {place} from step {start.step}.{longer if planned != num_train_steps else ''}"
-
-
-def _settings(config: Train) -> TrainSettings:
-    from positronic.training.device import resolve_device, resolve_precision
-    from positronic.training.settings import TrainSettings
-
-    values = {each.name: getattr(config, each.name) for each in fields(TrainSettings)}
-    device = resolve_device(config.device)
-    precision = resolve_precision(config.precision, device, min(config.modality.image_size))
-    return TrainSettings(**values | {"device": device, "precision": precision, "betas": tuple(config.betas)})

@@ -24,6 +24,11 @@ class Averages:
         self._parameters, self._decay = list(parameters), decay
         self._averages = [parameter.detach().float().clone() for parameter in self._parameters]
 
+    @property
+    def nbytes(self) -> int:
+        """Of the averages."""
+        return sum(average.nbytes for average in self._averages)
+
     def update(self, step: int) -> None:
         """Take in the weights after 1-based ``step``."""
         weights = [parameter.detach().float() for parameter in self._parameters]

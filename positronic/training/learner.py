@@ -73,6 +73,16 @@ class Learner:
         self._losses, self._grad_norms = [], []
         return {"loss": _mean(losses), "lr": self._lr, "grad_norm": _mean(norms)}
 
+    @property
+    def bytes(self) -> dict[str, int]:
+        """What it keeps on the device beside the weights, by name; before the first step there are averages alone."""
+        state = [value for each in self._optimiser.state.values() for value in each.values()]
+        return {
+            "gradients": sum(each.grad.nbytes for each in self._parameters if each.grad is not None),
+            "optimiser": sum(value.nbytes for value in state if isinstance(value, Tensor)),
+            "averages": 0 if self._averages is None else self._averages.nbytes,
+        }
+
     def judged(self) -> AbstractContextManager[None]:
         """Inside, the policy has the weights that are judged and served."""
         return nullcontext() if self._averages is None else self._averages.in_place()

@@ -44,14 +44,14 @@ def require_room(
     batches = [batch_of(size) for size in PROBES]
     if workers:
         _require_shared(batches[0], settings.batch_size, workers)
-    arrays = _bytes_of(batches[0]) / PROBES[0]
+    arrays = bytes_of(batches[0]) / PROBES[0]
     if settings.batch_size * arrays * SELDOM < available_bytes() and not settings.device.startswith("cuda"):
         return
-    sizes = [_kept_for_backward(trainable, batch, settings) for batch in batches]
+    sizes = [kept_for_backward(trainable, batch, settings) for batch in batches]
     on_device = (sizes[1] - sizes[0]) / (PROBES[1] - PROBES[0])
     copies = COPIES_OF_WEIGHTS + (settings.ema_decay is not None)
     weights = copies * sum(each.nbytes for each in trainable.module.parameters() if each.requires_grad)
-    ahead = _kept_ahead(workers) * arrays
+    ahead = kept_ahead(workers) * arrays
     if settings.device.startswith("cuda"):
         _require(settings, weights, on_device, torch.cuda.mem_get_info(settings.device)[0], "on the GPU")
         _require(settings, 0, ahead, available_bytes(), "of memory")
@@ -93,7 +93,12 @@ def _require(settings: TrainSettings, fixed: float, per_sample: float, free: flo
     )
 
 
-def _kept_ahead(workers: int) -> int:
+def free_bytes(device: str) -> int:
+    """What is free where ``device`` keeps its tensors."""
+    return torch.cuda.mem_get_info(device)[0] if device.startswith("cuda") else available_bytes()
+
+
+def kept_ahead(workers: int) -> int:
     """Batches that exist at once: those made ahead, and the one that is learned from."""
     return PREFETCH * max(1, workers) + 1
 
@@ -103,17 +108,17 @@ def _require_shared(probe: Batch, batch_size: int, workers: int) -> None:
     free = free_shared_bytes()
     arrays = [value.nbytes * batch_size / PROBES[0] for value in probe.values() if isinstance(value, np.ndarray)]
     batch = sum(math.ceil(each / mmap.PAGESIZE) * mmap.PAGESIZE for each in arrays)
-    needed = _kept_ahead(workers) * batch
+    needed = kept_ahead(workers) * batch
     if free is None or needed <= free:
         return
     raise PositronicError(
-        f"num_workers={workers}: {_kept_ahead(workers)} batches of batch_size={batch_size} need {needed / 1e6:.3g} MB "
+        f"num_workers={workers}: {kept_ahead(workers)} batches of batch_size={batch_size} need {needed / 1e6:.3g} MB "
         f"of shared memory, and {free / 1e6:.3g} MB are free in {SHARED_MEMORY}. Type num_workers=0 or a smaller "
         f"batch_size, or give the container more: `docker run --shm-size={math.ceil(SPARE * needed / 2**20)}m`."
     )
 
 
-def _kept_for_backward(trainable: Trainable, batch: Batch, settings: TrainSettings) -> int:
+def kept_for_backward(trainable: Trainable, batch: Batch, settings: TrainSettings) -> int:
     """Bytes that a forward pass keeps until the backward pass, without the weights."""
     module, device = trainable.module, settings.device
     buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
@@ -142,5 +147,6 @@ def _kept_for_backward(trainable: Trainable, batch: Batch, settings: TrainSettin
     return held
 
 
-def _bytes_of(batch: Mapping[str, Any]) -> int:
+def bytes_of(batch: Mapping[str, Any]) -> int:
+    """Of a batch's arrays, as they come from the dataset."""
     return sum(value.nbytes for value in batch.values() if isinstance(value, np.ndarray))
