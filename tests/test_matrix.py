@@ -9,11 +9,9 @@ import torch
 import positronic
 from positronic.bake.frame_source import in_memory
 from positronic.bake.reader import open_baked
-from positronic.stages.train import _settings
+from positronic.stages.preparation import prepare
 from positronic.training.checkpoints import find_checkpoint
-from positronic.training.trainable import PolicySpec
 from positronic.training.validation import Validation
-from positronic.vendors import registry
 
 CONF = Path(__file__).parents[1] / "conf"
 ALIASES = ("eepose_absolute", "joints_absolute", "from_checkpoint")
@@ -89,12 +87,8 @@ def losses(folder):
 
 def loss_at_the_same_noise(config, baked, experiment):
     """Over the whole dataset, of new weights or of those of an experiment's last checkpoint."""
-    dataset, settings = open_baked(baked), _settings(config)
-    torch.manual_seed(0)
-    spec = PolicySpec(
-        dataset.recipe, dataset.stats, config.vendor.policy, "cpu", toy=config.vendor.toy, dataset=dataset
-    )
-    trainable = registry.trainable(config.vendor.name)(spec)
+    prepared = prepare(config, open_baked(baked).recipe, baked)
     if experiment is not None:
-        trainable.load(find_checkpoint(experiment).pretrained_model)
-    return Validation(trainable, dataset, in_memory(dataset), settings).loss()
+        prepared.trainable.load(find_checkpoint(experiment).pretrained_model)
+    dataset = prepared.sides.training
+    return Validation(prepared.trainable, dataset, in_memory(dataset), prepared.settings).loss()
