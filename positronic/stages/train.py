@@ -152,7 +152,8 @@ def run(config: Train) -> Trained:
 def _run(config: Train, place: str | Path, recipe: Recipe, foreign: Declared | None = None) -> Trained:
     from positronic.stages.preparation import prepare, source_of
     from positronic.storage.outgoing import synced_output
-    from positronic.training.experiment import require_free
+    from positronic.training.experiment import METRICS_FILE, require_free
+    from positronic.training.plot import write_plot
     from positronic.training.retention import Retention
     from positronic.training.upload import growing
     from positronic.utils.command_line import again
@@ -170,6 +171,7 @@ def _run(config: Train, place: str | Path, recipe: Recipe, foreign: Declared | N
             require_free(folder, to_continue)
         with source_of(config, foreign) as source:
             _train(config, prepare(config, recipe, source, folder), source, folder)
+        write_plot(folder / METRICS_FILE)
         trained = _result(str(place), folder)
         print(_closing_words(trained))
         return trained

@@ -121,7 +121,7 @@ def test_train_reads_and_writes_a_bucket(shared_bucket, compose, trained):
     """Checkpoints, metrics and config are there; the experiment is taken; nothing names this machine's copies."""
     assert {"000001", "000002"} <= {checkpoint.id for checkpoint in list_checkpoints(trained)}
     names = {file.name for file in trained.listing().files if "/" not in file.name}
-    assert names == {"config.json", "metrics.jsonl", STARTED_FILE}
+    assert names == {"config.json", "loss.png", "metrics.jsonl", STARTED_FILE}
     info = find_checkpoint(trained, 2).info()
     assert info["training"]["input_path"] == shared_bucket.uri("lab/baked/raw/lerobot/ee/v3.0")
     assert str(shared_bucket.cache) not in json.dumps(info)

@@ -219,3 +219,18 @@ def test_the_best_checkpoint_is_kept_and_told(typed, raw, tmp_path, capsys):
     run(positronic.compose(typed("run", *held, "keep_last=1", "ema_decay=0.5", "resume=true", "num_train_steps=6")))
     assert 4 in [checkpoint.step for checkpoint in list_checkpoints(tmp_path / "run")]
     del served
+
+
+def test_the_held_out_loss_is_told_everywhere(typed, raw, tmp_path, capsys):
+    """In metrics.jsonl, among the lines, in the picture's file, and at Weights & Biases; without held-out episodes
+    nowhere."""
+    held = [f"val_seed={seed(raw, 2)}", "val_fraction=0.4"]
+    few = ["num_train_steps=2", "save_freq=2", "tracker=wandb", "tracker.mode=offline"]
+    for name, more in (("held", held), ("plain", [])):
+        run(positronic.compose(typed(name, *few, *more)))
+        told = name == "held"
+        (record,) = (tmp_path / name).glob("wandb/offline-run-*/run-*.wandb")
+        assert (b"val_loss" in record.read_bytes()) is told
+        assert any("val_loss" in row for row in rows_of(tmp_path / name)) is told
+        assert ("val loss" in capsys.readouterr().out) is told
+        assert (tmp_path / name / "loss.png").is_file()
