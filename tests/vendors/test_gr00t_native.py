@@ -34,9 +34,6 @@ from positronic.vendors.registry import check_policy
 ROOT = Path(__file__).parents[2]
 SIDE = "modality.image_size=[32,32]"
 STEPS = 16
-CODECS = sorted(
-    path.stem for path in (ROOT / "conf/modality/gr00t").glob("[!_]*.yaml") if path.stem != "from_checkpoint"
-)
 BACKBONE = "backbone"
 
 torch.set_num_threads(1)  # these tests share their cores
@@ -170,10 +167,20 @@ def test_a_relative_policy_s_commands_are_rotations(checkpoints, dataset, relati
     np.testing.assert_allclose([matrix @ matrix.T for matrix in matrices], np.tile(np.eye(3), (STEPS, 1, 1)), atol=1e-9)
 
 
+@torch.no_grad()
+def heed_texts(model):
+    """Weights as large as training makes them: what the others' texts would change is then far beyond rounding."""
+    head = model._act.args[0]._groot_model.action_head
+    for part, factor in ((head.vl_self_attention, 6), (head.model, 4)):
+        for parameter in part.parameters():
+            parameter *= factor if parameter.dim() > 1 else 1
+
+
 @pytest.mark.parametrize("which", ["absolute", "relative"])
-def test_a_robot_in_a_batch_gets_what_it_gets_alone(which, checkpoints, dataset, request):
-    """With texts of other lengths beside its own, other pictures, other states."""
+def test_a_robot_in_a_batch_gets_what_it_gets_alone(which, checkpoints, dataset, request, monkeypatch):
+    """With texts of other lengths beside its own, other pictures, other states. In one pass it would not."""
     recipe, model = request.getfixturevalue(which)[1], native.load_model(checkpoints[which], "cpu")
+    heed_texts(model)
     seen = observations(dataset, recipe, [3, 70, 100, 170])
     for observation, text in zip(seen, ("cube", None, "Pick up the red cube!", ""), strict=True):
         observation[recipe.modality.task_key] = observation[recipe.modality.task_key] if text is None else text
@@ -182,6 +189,8 @@ def test_a_robot_in_a_batch_gets_what_it_gets_alone(which, checkpoints, dataset,
     alone = [model.predict([each], [its])[0] for each, its in zip(seen, noise, strict=True)]
     np.testing.assert_allclose(together, alone, atol=1e-6)
     assert together[0].shape == (STEPS, 10)
+    monkeypatch.setattr(rows, "by_length", lambda inputs: [(torch.arange(4), dict(inputs))])
+    assert np.abs(np.subtract(model.predict(seen, noise), alone)).max() > 1e-5
 
 
 def test_a_chunk_follows_from_its_noise(checkpoints, dataset, absolute):
@@ -498,14 +507,6 @@ def learnt_and_played(recipe, policy, tmp_path):
     names = [column.name for column in recipe.modality.observation_columns]
     (chunk,) = model.predict([{name: columns[name][0] for name in names} | {recipe.modality.task_key: "pick"}])
     return chunk
-
-
-@pytest.mark.parametrize("codec", CODECS)
-def test_every_codec_trains_and_plays(codec, tmp_path):
-    """From its recipe to a chunk of as many numbers as its action has."""
-    config = composed(codec)
-    recipe = build(config.codec, config.modality)
-    assert learnt_and_played(recipe, config.vendor.policy, tmp_path).shape == (STEPS, recipe.codec.action_size)
 
 
 def test_two_arms_have_parts_of_their_own(tmp_path):
