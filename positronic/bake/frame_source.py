@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing
 from functools import partial
@@ -207,7 +207,7 @@ def decode_into(targets: Mapping[str, Rows], dataset: BakedDataset, progress: Pr
         tasks = [
             pool.submit(_decode_span, targets[name], start, span, partial(_open_file, dataset, name))
             for name in targets
-            for start, span in _long_spans(dataset, name)
+            for start, span in _pieces(_long_spans(dataset, name))
         ]
         try:
             for task in as_completed(tasks):
@@ -244,3 +244,11 @@ def _long_spans(dataset: BakedDataset, column: str) -> Iterator[tuple[int, Video
                 start, first = row, span.first
             count += span.count
         yield start, VideoSpan(path, first, count)
+
+
+def _pieces(spans: Iterable[tuple[int, VideoSpan]]) -> Iterator[tuple[int, VideoSpan]]:
+    """Spans of long episodes in pieces: threads share them, and after Ctrl-C nobody waits for a whole one."""
+    for start, span in spans:
+        for done in range(0, span.count, 2 * TASK_FRAMES):
+            count = min(2 * TASK_FRAMES, span.count - done)
+            yield start + done, VideoSpan(span.path, span.first + done, count)

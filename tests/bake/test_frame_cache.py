@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import positronic
+from positronic.bake import frame_source
 from positronic.bake.config import VideoConfig
 from positronic.bake.convert import BakeOptions, bake
 from positronic.bake.frame_cache import on_disk
@@ -72,6 +73,15 @@ def test_every_source_gives_the_same_pictures(dataset, storage):
     assert same(mapped, memory, dataset, rows)
     assert same(mapped, DecodedFrames(dataset), dataset, rows[:20])
     assert same(pickle.loads(pickle.dumps(mapped)), memory, dataset, rows)
+
+
+def test_long_episodes_are_decoded_in_pieces(dataset, monkeypatch):
+    """Which gives the same pictures."""
+    whole, seen = in_memory(dataset), []
+    monkeypatch.setattr(frame_source, "TASK_FRAMES", 7)
+    pieces = in_memory(dataset, lambda *progress: seen.append(progress))
+    assert len(seen) == 2 * 3 * 5  # cameras, episodes, pieces of 14 of 60 frames
+    assert same(pieces, whole, dataset, np.arange(len(dataset)))
 
 
 def test_what_was_decoded_once_is_not_decoded_again(dataset, storage):
