@@ -128,10 +128,20 @@ def check(cfg: DictConfig) -> None:
     _check_horizon(cfg)
     _check_simulator(cfg)
     _check_robot(cfg)
+    _check_toy(cfg)
     missing = missing_value(cfg)
     if missing is not None:
         wanted = WANTED.get(missing, "<value>")
         raise PositronicError(f"stage={cfg.stage} needs {missing}. Type {missing}={wanted}.")
+
+
+def _check_toy(cfg: DictConfig) -> None:
+    """Before weights of real size are fetched for nothing."""
+    if cfg.stage == "train" and cfg.vendor.toy and cfg.vendor.base != "random":
+        raise PositronicError(
+            f"vendor.toy=true starts from random weights of its own size; found vendor.base={cfg.vendor.base}. Type "
+            "vendor.base=random, or vendor.toy=false; a checkpoint of a toy says itself that it is one."
+        )
 
 
 def choose_optimizer(cfg: DictConfig) -> None:

@@ -22,6 +22,7 @@ def compose(*typed):
             ["vendor.policy.train_expert_only=true"],
             "Type modality.config_name=pi05_positronic to train the action expert alone",
         ),
+        (["vendor.toy=true"], "found vendor.base=lerobot/pi05_base. Type vendor.base=random"),
         (["vendor.policy.type=act"], "type=act: vendor=openpi trains pi05 alone.*type vendor=lerobot"),
         (["vendor.policy.chunk_size=8"], "chunk_size cannot be set with vendor=openpi: say modality.action_chunk="),
         (["vendor.policy.dtype=bfloat16"], "dtype cannot be set with vendor=openpi: say precision="),

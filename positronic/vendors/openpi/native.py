@@ -15,7 +15,7 @@ from positronic.bake.reader import Stats
 from positronic.bake.statistics import STD_FLOOR
 from positronic.codecs.build import Recipe
 from positronic.errors import PositronicError
-from positronic.policies.base import RANDOM, OwnCheckpoint, own_checkpoint
+from positronic.policies.base import OwnCheckpoint, own_checkpoint
 from positronic.policies.config import described, make_config
 from positronic.policies.floors import floored, with_floor
 from positronic.policies.model import PolicyModel
@@ -115,8 +115,6 @@ def _start(spec: PolicySpec) -> _Start:
     own = own_checkpoint(spec.base) if spec.base else None
     folder = spec.resumed or (own.weights if own else spec.base)
     sizes = toy.toy_in(folder) if folder else None
-    if spec.toy and spec.base and not sizes:
-        raise PositronicError(f"vendor.toy=true: vendor.base={spec.base} is no toy. Type vendor.base={RANDOM}.")
     return _Start(folder, own, sizes, spec.toy if folder is None else sizes is not None)
 
 
