@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 import positronic
+from positronic.bake.reader import open_baked
 from positronic.codecs.build import build
 from positronic.stages.convert import run as run_convert
+from positronic.stages.train import run as run_train
 
 RAW = Path(__file__).parents[1] / "data" / "raw_v1"
 
@@ -79,3 +81,47 @@ def openpi_path(tmp_path_factory):
     typed = ["dataset=local", f"dataset.path={RAW}", "vendor=openpi", f"output_dir={path}", "num_workers=1"]
     run_convert(positronic.compose(["stage=convert", *typed, "modality.image_size=[56,56]"]))
     return path
+
+
+@pytest.fixture(scope="session")
+def openpi_typed(openpi_path):
+    """``openpi_typed(folder, ...)``: what one types to train a toy into ``folder``; further values replace these."""
+    fixed = ["stage=train", "vendor=openpi", "modality.image_size=[56,56]", f"input_path={openpi_path}"]
+    fixed += ["vendor.toy=true", "vendor.base=random", "device=cpu", "precision=fp32", "batch_size=4"]
+    fixed += ["num_train_steps=4", "save_freq=2", "log_freq=1", "learning_rate=1e-3"]
+
+    def line(folder, *more):
+        every = [*fixed, f"output_dir={folder}", *more]
+        return list({each.partition("=")[0]: each for each in every}.values())
+
+    return line
+
+
+@pytest.fixture(scope="session")
+def openpi_experiments(openpi_typed, tmp_path_factory):
+    """Trained with adapters and whole: name of the config -> folder."""
+    folder = tmp_path_factory.mktemp("experiments")
+    for name in ("pi05_positronic_lowmem", "pi05_positronic"):
+        more = (f"exp_name={name}", f"modality.config_name={name}")
+        run_train(positronic.compose(openpi_typed(folder, *more)))
+    return {path.name: path for path in folder.iterdir()}
+
+
+@pytest.fixture
+def openpi_observations(openpi_path):
+    """Four observations with prompts of four lengths."""
+    states = open_baked(openpi_path).vectors["observation.state"]
+    rows, numbers = [3, 70, 130, 175], np.random.default_rng(0)
+    prompts = ["", "Stack.", "Pick up the green cube and put it on the red one.", "Stack, slowly."]
+    images = ("observation.images.left", "observation.images.side")
+    return [
+        {name: numbers.integers(0, 256, (56, 56, 3)).astype(np.uint8) for name in images}
+        | {"observation.state": states[row], "prompt": prompt}
+        for row, prompt in zip(rows, prompts, strict=True)
+    ]
+
+
+@pytest.fixture
+def openpi_noise():
+    """``openpi_noise(seed)``: what a chunk starts from."""
+    return lambda seed: np.random.default_rng(seed).normal(size=(50, 32)).astype(np.float32)
