@@ -2,6 +2,7 @@
 
 import importlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -176,6 +177,17 @@ def test_a_batch_of_robots_is_answered_as_each_alone(model, openpi_observations,
     assert together[0].shape == A_CHUNK
     np.testing.assert_allclose(together, alone, rtol=0, atol=1e-6)
     assert not np.allclose(model.predict(openpi_observations[:1], [openpi_noise(9)])[0], together[0], atol=1e-3)
+
+
+def test_robots_that_ask_at_once_get_their_own_chunks(model, openpi_observations, openpi_noise):
+    """Each is added to the state that it was asked for, whoever asks in between."""
+    noise = [openpi_noise(number) for number in range(4)]
+    alone = [model.predict([seen], [start])[0] for seen, start in zip(openpi_observations, noise, strict=True)]
+    asked = [number % 4 for number in range(16)]
+    with ThreadPoolExecutor(4) as pool:
+        chunks = pool.map(lambda number: model.predict([openpi_observations[number]], [noise[number]])[0], asked)
+        for number, chunk in zip(asked, chunks, strict=True):
+            np.testing.assert_array_equal(chunk, alone[number])
 
 
 def test_a_prompt_is_read(model, openpi_observations, openpi_noise):
