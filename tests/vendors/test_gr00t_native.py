@@ -202,6 +202,15 @@ def test_a_chunk_follows_from_its_noise(checkpoints, dataset, absolute):
     assert np.array_equal(model.predict(seen, noise[:1])[0], first)
 
 
+def test_a_toy_knows_the_words_of_its_dataset(absolute, dataset):
+    """Every word of the instruction, and of what GR00T puts around it, is one of its own; others are not."""
+    policy, recipe = absolute
+    batch, unknown = maker(dataset, policy).of(np.arange(2)), 1
+    batch[recipe.modality.task_key][1] = "Sing!"
+    known, sung = policy._parts.before(batch_of(policy._parts.steps, to_device(batch, "cpu")))["input_ids"]
+    assert ((known == unknown).sum(), (sung == unknown).sum()) == (0, 1)
+
+
 def test_rows_of_one_length_have_no_padding():
     """Two pictures in one row, one in each row of the other: each row keeps its own patches."""
     inputs = {

@@ -31,8 +31,7 @@ def _fetch(name: str, base: Path, to: Path) -> None:
 
     try:
         processor = _build_n1_7_processor(name)
-        if name != COSMOS:
-            AutoConfig.from_pretrained(name).save_pretrained(to)
+        AutoConfig.from_pretrained(name).save_pretrained(to)
     except (OSError, ValueError) as error:
         raise PositronicError(
             f"vendor.base={base}: GR00T reads texts and pictures with the tokenizer and the processors of {name}, "

@@ -21,7 +21,7 @@ VISION = {
     "image_token": "<|image_pad|>",
     "video_token": "<|video_pad|>",
 }
-SPECIAL = ["<|im_start|>", "<|im_end|>", *VISION.values()]
+SPECIAL = {"turn_start_token": "<|im_start|>", "turn_end_token": "<|im_end|>", **VISION}
 PICTURE = VISION["vision_bos_token"] + VISION["image_token"] + VISION["vision_eos_token"]
 CHAT = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }} {% for part in message['content'] %}"
@@ -119,7 +119,7 @@ def _tokenizer(tasks: Sequence[str]) -> Any:
     from transformers import PreTrainedTokenizerFast
 
     texts = prepare_n1_7_language_batch(["", *tasks], len(tasks) + 1, formalize_language=True)
-    words = ["<pad>", "<unk>", *SPECIAL, "user", *sorted({word for text in texts for word in text.split()})]
+    words = ["<pad>", "<unk>", *SPECIAL.values(), "user", *sorted({word for text in texts for word in text.split()})]
     words = list(dict.fromkeys(words))
     numbers = {word: number for number, word in enumerate(words)}
     model = Tokenizer(models.WordLevel(numbers, unk_token="<unk>"))
@@ -128,8 +128,7 @@ def _tokenizer(tasks: Sequence[str]) -> Any:
         tokenizer_object=model,
         pad_token="<pad>",
         unk_token="<unk>",
-        additional_special_tokens=SPECIAL,
-        extra_special_tokens=VISION,
+        extra_special_tokens=SPECIAL,
     )
     tokenizer.chat_template = CHAT
     return tokenizer
