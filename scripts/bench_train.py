@@ -81,7 +81,7 @@ def main() -> None:
         for size in options.sizes.split(","):
             print(f"{size}: load {os.getloadavg()[0]:.1f}", flush=True)
             found[size] = measure(KINDS[size], scratch / size, scratch, options)
-    Console(width=100).print(table_of(found))
+    Console(width=120).print(table_of(found))
     print(json.dumps(figures(found)))
 
 

@@ -47,16 +47,11 @@ def make_case(root: Path, overrides: list[str]) -> Case:
     """``overrides``: what one types for stage=train."""
     import positronic
     from positronic.bake.reader import open_baked
-    from positronic.stages.train import _settings
-    from positronic.training.device import limit_threads
-    from positronic.training.trainable import PolicySpec
-    from positronic.vendors import registry
+    from positronic.stages.preparation import prepare
 
-    limit_threads()
     config = positronic.compose([*overrides, f"input_path={root}"])
-    dataset, settings = open_baked(root), _settings(config)
-    spec = PolicySpec(dataset.recipe, dataset.stats, config.vendor.policy, settings.device, settings.precision)
-    return Case(dataset, registry.trainable("lerobot")(spec), settings)
+    prepared = prepare(config, open_baked(root).recipe, root)
+    return Case(prepared.sides.training, prepared.trainable, prepared.settings)
 
 
 def measure_steps(case: Case, scratch: Path) -> Steps:
