@@ -179,6 +179,22 @@ def test_a_batch_of_robots_is_answered_as_each_alone(model, openpi_observations,
     assert not np.allclose(model.predict(openpi_observations[:1], [openpi_noise(9)])[0], together[0], atol=1e-3)
 
 
+def test_an_instruction_that_would_be_cut_is_refused(model, openpi_observations):
+    """The end of its prompt is the state. As many words as fit are answered."""
+    seen = openpi_observations[0]
+    words = next(n for n in range(200) if _tokens(model, seen | {"prompt": "cube " * (n + 1)}).all())
+    assert np.isfinite(model.predict([seen | {"prompt": "cube " * words}])[0]).all()
+    for more in (2, 60):
+        with pytest.raises(PositronicError, match=r"The instruction is too long: .* the 96 tokens that this policy"):
+            model.predict([openpi_observations[1], seen | {"prompt": "cube " * (words + more)}])
+
+
+def _tokens(model, seen):
+    """The mask of the prompt's tokens."""
+    batch = {"observation.state": torch.from_numpy(seen["observation.state"])[None], "task": [seen["prompt"]]}
+    return model._parts.before(batch)["observation.language.attention_mask"]
+
+
 def test_robots_that_ask_at_once_get_their_own_chunks(model, openpi_observations, openpi_noise):
     """Each is added to the state that it was asked for, whoever asks in between."""
     noise = [openpi_noise(number) for number in range(4)]

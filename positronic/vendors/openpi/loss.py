@@ -12,10 +12,9 @@ from torch import Tensor
 
 from positronic import keys
 from positronic.training.batches import PAD_SUFFIX
+from positronic.vendors.openpi.tokens import MASK, TOKENS
 
 PADDING = keys.LEROBOT_ACTION + PAD_SUFFIX
-TOKENS = "observation.language.tokens"
-TOKENS_MASK = "observation.language.attention_mask"
 
 
 def masked_loss(policy: Any, batch: Mapping[str, Any]) -> Tensor:
@@ -27,7 +26,7 @@ def masked_loss(policy: Any, batch: Mapping[str, Any]) -> Tensor:
     actions, network = policy.prepare_action(batch), policy.model
     noise = network.sample_noise(actions.shape, actions.device)
     time = network.sample_time(len(actions), actions.device)
-    errors = network.forward(images, image_masks, batch[TOKENS], batch[TOKENS_MASK], actions, noise, time)
+    errors = network.forward(images, image_masks, batch[TOKENS], batch[MASK], actions, noise, time)
     real = ~batch[PADDING]
     size = policy.config.output_features[keys.LEROBOT_ACTION].shape[0]
     return errors[real][:, :size].mean()

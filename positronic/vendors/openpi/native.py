@@ -31,7 +31,16 @@ from positronic.vendors.openpi.configs import LORA, require_trainable
 from positronic.vendors.openpi.loss import masked_loss
 from positronic.vendors.openpi.network import BF16, build
 from positronic.vendors.openpi.processors import ABSOLUTE, action_names, load_processors, make_processors
-from positronic.vendors.openpi.tokens import FOLDER, require_short, tokenizer_of, word_tokenizer
+from positronic.vendors.openpi.tokens import (
+    FOLDER,
+    MASK,
+    TOKENS,
+    PromptEnd,
+    load_tokenizer,
+    require_short,
+    tokenizer_of,
+    word_tokenizer,
+)
 from positronic.vendors.openpi.weights import load_base
 
 VENDOR = "openpi"
@@ -154,8 +163,10 @@ def load_model(checkpoint: Path, device: str) -> PolicyModel:
     before, after = load_processors(folder, device)
     parts = Parts(config, policy.to(device).eval(), before, after, steps_of(recipe), reads_task=True)
     noise_shape = (config.chunk_size, config.max_action_dim)
+    end = PromptEnd.of(load_tokenizer(folder / FOLDER))
 
     def act(seen: dict[str, Any], noise: Tensor | None) -> Tensor:
+        end.require(seen[TOKENS], seen[MASK])
         return policy.predict_action_chunk(seen, noise=noise)
 
     return PolicyModel(parts, act, recipe, device, noise_shape)

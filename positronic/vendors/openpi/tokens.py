@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from positronic.errors import PositronicError
 
+TOKENS, MASK = "observation.language.tokens", "observation.language.attention_mask"  # of a preprocessed batch
 FOLDER = "tokenizer"  # in a checkpoint, and beside the weights of a base
 PUBLISHED = "google/paligemma-3b-pt-224"
 FILES = "tokenizer.json, tokenizer_config.json and special_tokens_map.json"
 SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")
 OF_EVERY_PROMPT = ("Task", "State", "Action", ":", ",", ";", ".", "-", *map(str, range(256)))
+PROMPT = "Task: {task}, State: {state};\nAction: "
 WORD = re.compile(r"\w+|[^\w\s]+")  # as tokenizers' Whitespace cuts
 
 
@@ -65,11 +71,31 @@ def load_tokenizer(folder: Path) -> Any:
         raise PositronicError(f"{folder} holds no tokenizer that can be read ({reason}). Expected {FILES}.") from None
 
 
+@dataclass(frozen=True)
+class PromptEnd:
+    """How the tokens (3,) of a whole prompt end. LeRobot cuts off what is too long without a word, the state first."""
+
+    tokens: Tensor
+
+    @classmethod
+    def of(cls, tokenizer: Any) -> PromptEnd:
+        return cls(torch.tensor(tokenizer(PROMPT.format(task="", state=""))["input_ids"][-3:]))
+
+    def require(self, tokens: Tensor, mask: Tensor) -> None:
+        """Raise PositronicError when one of the prompts (B, L) was cut. ``mask`` (B, L): what is no padding."""
+        other = (tokens[:, -len(self.tokens) :] != self.tokens.to(tokens.device)).any(dim=1)
+        if bool((mask.all(dim=1) & other).any()):
+            raise PositronicError(
+                f"The instruction is too long: with the state it has more than the {tokens.shape[1]} tokens that this "
+                "policy reads. Say it in fewer words, or train with a larger vendor.policy.tokenizer_max_length."
+            )
+
+
 def require_short(tokenizer: Any, tasks: Sequence[str], state_size: int, longest: int) -> None:
     """Raise PositronicError when a prompt with one of ``tasks`` and ``state_size`` numbers has more than ``longest``
     tokens: π0.5 would not read its end."""
     state = " ".join(["255"] * state_size)
-    lengths = {task: len(tokenizer(f"Task: {task}, State: {state};\nAction: ")["input_ids"]) for task in tasks}
+    lengths = {task: len(tokenizer(PROMPT.format(task=task, state=state))["input_ids"]) for task in tasks}
     worst = max(lengths, key=lambda task: lengths[task], default=None)
     if worst is not None and lengths[worst] > longest:
         raise PositronicError(
