@@ -17,11 +17,11 @@ AVERAGES_FILE = "averages.pt"
 
 
 class Averages:
-    """``decay``: of what was before, at each step. In the first steps it is less, (1 + step) / (10 + step), so that
-    the weights that training started from are forgotten in time."""
+    """Of those ``parameters`` that are trained. ``decay``: of what was before, at each step. In the first steps it is
+    less, (1 + step) / (10 + step), so that the weights that training started from are forgotten in time."""
 
     def __init__(self, parameters: Sequence[nn.Parameter], decay: float) -> None:
-        self._parameters, self._decay = list(parameters), decay
+        self._parameters, self._decay = [each for each in parameters if each.requires_grad], decay
         self._averages = [parameter.detach().float().clone() for parameter in self._parameters]
 
     @property

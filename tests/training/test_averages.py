@@ -27,6 +27,12 @@ def test_the_average_follows_the_weights(layer):
         torch.testing.assert_close(layer.weight.detach(), begun + 1 - 0.9 * 2 / 11)
 
 
+def test_what_is_not_trained_has_no_average(layer):
+    """It would take memory for nothing."""
+    layer.bias.requires_grad_(False)
+    assert Averages(list(layer.parameters()), 0.9).nbytes == layer.weight.nbytes
+
+
 def test_an_error_inside_gives_the_weights_back(layer):
     """A disk that fills while the averages are written, for one."""
     averages, before = Averages(list(layer.parameters()), 0.9), layer.weight.detach().clone()
