@@ -15,8 +15,16 @@ from positronic.conventions import differences, require_equal
 from positronic.errors import PositronicError
 from positronic.storage.config import StorageConfig
 from positronic.storage.folder import local_input
+from positronic.storage.place import LocalFolder
 from positronic.storage.uri import is_remote
-from positronic.training.checkpoints import CHECKPOINTS, PRETRAINED_MODEL, find_checkpoint, read_info, trained_recipe
+from positronic.training.checkpoints import (
+    CHECKPOINTS,
+    PRETRAINED_MODEL,
+    Checkpoint,
+    find_checkpoint,
+    read_info,
+    trained_recipe,
+)
 from positronic.training.trainable import RANDOM
 
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -28,7 +36,8 @@ def base_folder(base: str, storage: StorageConfig) -> Iterator[Path | None]:
 
     A folder of that name goes before a name on the hub. What is fetched is kept in a cache, with a progress bar.
 
-    Raises PositronicError when there is nothing of that name, or the hub cannot be reached.
+    Raises PositronicError when there is nothing of that name, the hub cannot be reached, or it is a checkpoint of ours
+    and not as it was written.
     """
     if base == RANDOM:
         yield None
@@ -41,9 +50,17 @@ def base_folder(base: str, storage: StorageConfig) -> Iterator[Path | None]:
                     f"vendor.base={base}: there is no such folder. Expected a folder, an s3:// address, a name on the "
                     f"Hugging Face hub (organisation/name), or {RANDOM}."
                 )
+            _require_intact(folder)
             yield folder
         return
     yield _from_hub(base)
+
+
+def _require_intact(folder: Path) -> None:
+    """A file that is missing is not always missed: without its settings, a tokenizer reads another text."""
+    own = own_checkpoint(folder)
+    if own is not None:
+        Checkpoint(own.path.name, 0, LocalFolder(own.path)).require_intact(with_state=False)
 
 
 def _from_hub(name: str) -> Path:

@@ -420,6 +420,25 @@ def test_a_base_without_its_tokenizer_says_what_to_bring(base, dataset):
         trained(dataset, "ee_rot6d_joints", base=base, toy=False)
 
 
+def test_what_hf_download_leaves_beside_the_tokenizer_stays_there(base, dataset, tmp_path):
+    """Its notes lie two folders deep, under a name that begins with a dot."""
+    notes = base / BACKBONE / ".cache/huggingface/download/tokenizer.json.metadata"
+    notes.parent.mkdir(parents=True)
+    notes.write_text("of the hub")
+    (base / BACKBONE / "of/the").mkdir(parents=True)
+    (base / BACKBONE / "of/the/licence.txt").write_text("kept")
+    made = write(tmp_path / "it", *trained(dataset, "ee_rot6d_joints", base=base, toy=False)) / "pretrained_model"
+    assert not list(made.rglob(".cache"))
+    assert (made / BACKBONE / "of/the/licence.txt").read_text() == "kept"
+
+
+def test_a_base_without_its_chat_template_is_refused(base, dataset):
+    """Not at the first step of training."""
+    (base / BACKBONE / "chat_template.jinja").unlink()
+    with pytest.raises(PositronicError, match=r"no chat template.*hf download"):
+        trained(dataset, "ee_rot6d_joints", base=base, toy=False)
+
+
 def test_a_checkpoint_of_our_own_is_a_base_for_its_own_recipe(checkpoints, dataset):
     """Another horizon, codec or kind of action is refused with both sides."""
     where = {"base": checkpoints["relative"], "toy": False}

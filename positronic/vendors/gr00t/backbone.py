@@ -20,7 +20,7 @@ def copy_backbone(base: Path, config: Mapping[str, Any], folder: Path) -> None:
     """
     there, to = base / BACKBONE, folder / BACKBONE
     if there.is_dir():
-        shutil.copytree(there, to, ignore=lambda _, names: [name for name in names if name.endswith(WEIGHTS_SUFFIXES)])
+        shutil.copytree(there, to, ignore=shutil.ignore_patterns(".*", *(f"*{end}" for end in WEIGHTS_SUFFIXES)))
     else:
         _fetch(config["model_name"], base, to)
 
@@ -54,7 +54,8 @@ def processors(config: Any, folder: Path) -> tuple[Any, Any]:
     encode = next(step for step in before.steps if hasattr(step, "model_name"))
     encode.model_name = str(folder / BACKBONE)
     try:
-        _ = encode.proc  # it is read at the first use
+        if not encode.proc.chat_template:  # it is read at the first use
+            raise ValueError("there is no chat template")
     except (OSError, ValueError, KeyError) as error:
         raise PositronicError(
             f"{folder / BACKBONE}: tokenizer and processors of GR00T's backbone cannot be read ({error}). Fetch them "

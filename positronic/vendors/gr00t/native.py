@@ -93,7 +93,7 @@ def make_trainable(spec: PolicySpec) -> PolicyTrainable:
 
     def write(folder: Path) -> None:
         for name, content in files.items():
-            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(content)
 
     return PolicyTrainable(parts, write, weights=WEIGHTS)
