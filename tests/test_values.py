@@ -8,8 +8,14 @@ from positronic.composition import compose_config
 from positronic.config import CONF
 from positronic.errors import PositronicError
 
+PARTS = ("projector", "diffusion_model", "vlln")
+NOTHING_TUNED = " ".join(f"vendor.policy.tune_{part}=false" for part in PARTS)
 # What was typed, and how the sentence ends or what it says in the middle.
 SAID = {
+    "stage=train vendor=gr00t vendor.policy.num_inference_timesteps=0": "expected 1 or more. Without denoising steps",
+    f"stage=train vendor=gr00t {NOTHING_TUNED}": "Nothing would be trained: one of tune_diffusion_model, tune_llm,",
+    "stage=train vendor=openpi vendor.policy.num_inference_steps=0": "expected 1 or more. Without denoising steps",
+    "stage=train vendor=openpi vendor.policy.max_action_dim=4": "cannot be set with vendor=openpi: the weights",
     "stage=train vendor.policy.type=vla_jepa": "nothing is known of how it is trained. Known are act, diffusion,",
     "stage=train vendor.policy.type=actt": "found 'actt'. Did you mean 'act'?",
     "stage=train vendor.policy.type=null": "found null. Type vendor.policy.type=act.",

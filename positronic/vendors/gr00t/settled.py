@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from positronic.errors import PositronicError
+from positronic.errors import PositronicError, listing
 
 MAX_STEPS = 40  # of a chunk, which GR00T N1.7 was pretrained with
 POLICY_TYPE = "groot"  # lerobot's name
+TUNED = ("tune_llm", "tune_visual", "tune_projector", "tune_diffusion_model", "tune_vlln", "tune_top_llm_layers")
 SETTLED = {
     "n_obs_steps": "GR00T predicts from one observation",
     "chunk_size": "say modality.action_chunk=...",
@@ -50,14 +51,22 @@ SETTLED = {
 
 
 def require_trainable(policy: Mapping[str, Any], modality: Any) -> None:
-    """Raise PositronicError when a field is said that has another place, the policy is another vendor's, or
-    ``modality`` asks for more steps than GR00T predicts."""
+    """Raise PositronicError when a field is said that has another place, the policy is another vendor's, nothing
+    would be trained, or ``modality`` asks for more steps than GR00T predicts."""
     for name in policy:
         if name in SETTLED:
             raise PositronicError(f"vendor.policy.{name} cannot be set with vendor=gr00t: {SETTLED[name]}.")
     found = policy.get("type", POLICY_TYPE)
     if found != POLICY_TYPE:
         raise PositronicError(f"vendor.policy.type={found}: vendor=gr00t trains {POLICY_TYPE} alone. Leave it out.")
+    denoising = policy.get("num_inference_timesteps")
+    if isinstance(denoising, int) and denoising < 1:
+        raise PositronicError(
+            f"vendor.policy.num_inference_timesteps={denoising}: expected 1 or more. Without "
+            "denoising steps a chunk would be the noise that it starts from."
+        )
+    if all(policy.get(name) in (False, 0) for name in TUNED):
+        raise PositronicError(f"Nothing would be trained: one of {listing(TUNED)} of vendor.policy must be on.")
     require_horizon(modality.action_chunk)
 
 

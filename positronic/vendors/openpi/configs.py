@@ -23,6 +23,9 @@ ELSEWHERE = {
     "relative_exclude_joints": "arms are relative to the state, grippers are not",
     "action_feature_names": "the codec says what a policy does",
     "dtype": "say precision=...",
+    "n_obs_steps": "π0.5 predicts from one observation",
+    "max_state_dim": "π0.5 reads the state as text, as many numbers as there are",
+    "max_action_dim": "the weights in vendor.base say it",
 }
 
 
@@ -37,6 +40,12 @@ def require_trainable(policy: Mapping[str, Any], modality: Any) -> None:
     for name, reason in ELSEWHERE.items():
         if name in policy:
             raise PositronicError(f"vendor.policy.{name} cannot be set with vendor=openpi: {reason}.")
+    denoising = policy.get("num_inference_steps")
+    if isinstance(denoising, int) and denoising < 1:
+        raise PositronicError(
+            f"vendor.policy.num_inference_steps={denoising}: expected 1 or more. Without denoising steps a chunk would "
+            "be the noise that it starts from."
+        )
     name = modality.config_name
     if name not in (LORA, FULL):
         raise PositronicError(
