@@ -194,6 +194,7 @@ def _typed_codec(config: Infer, meta: Mapping[str, Any]) -> Codec:
 
 def _episodes(campaign: Campaign, robot: Robot, policy: Policy) -> tuple[list[EpisodeResult], BaseException | None]:
     """The episodes that were finished, in order of id, and what ended the run before its time."""
+    from positronic.raw.layout import remove_unfinished
     from positronic.rollout.campaign import run_campaign
     from positronic.rollout.progress import progress_bar
     from positronic.rollout.report import done_word
@@ -213,6 +214,8 @@ def _episodes(campaign: Campaign, robot: Robot, policy: Policy) -> tuple[list[Ep
     except (
         BaseException
     ) as problem:  # Ctrl-C and bugs too: finished episodes are reported before these are raised again
+        with contextlib.suppress(OSError):  # of a process that was ended before it could remove its own
+            remove_unfinished(campaign.root)
         return sorted(results, key=lambda one: one.id), problem
 
 
