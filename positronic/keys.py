@@ -106,6 +106,8 @@ QUERY_CHECKPOINT = "checkpoint_id"  # of a session's URL, beside the path
 LEROBOT_STATE = "observation.state"
 LEROBOT_IMAGES = "observation.images."  # followed by the camera
 LEROBOT_ACTION = "action"
+LEROBOT_TOKENS = "observation.language.tokens"  # of a preprocessed batch
+LEROBOT_TOKEN_MASK = "observation.language.attention_mask"
 LEROBOT_TASK = "task"  # of a batch, for a policy that reads the instruction
 
 # Formats of LeRobot's datasets.

@@ -21,7 +21,7 @@ from positronic.errors import PositronicError, did_you_mean, listing
 from positronic.hardware.sim.config import SimConfig
 from positronic.refusals import WANTED, missing_value, unknown_key
 from positronic.schemas import STAGES, Parameter, is_mapping, parameters, raw_values
-from positronic.training.config import OptimizerConfig
+from positronic.training.config import RANDOM, OptimizerConfig
 from positronic.utils.fields import RULE, Rule
 from positronic.utils.threads import available_cores
 from positronic.vendors import registry
@@ -137,10 +137,10 @@ def check(cfg: DictConfig) -> None:
 
 def _check_toy(cfg: DictConfig) -> None:
     """Before weights of real size are fetched for nothing."""
-    if cfg.stage == "train" and cfg.vendor.toy and cfg.vendor.base != "random":
+    if cfg.stage == "train" and cfg.vendor.toy and cfg.vendor.base != RANDOM:
         raise PositronicError(
             f"vendor.toy=true starts from random weights of its own size; found vendor.base={cfg.vendor.base}. Type "
-            "vendor.base=random, or vendor.toy=false; a checkpoint of a toy says itself that it is one."
+            f"vendor.base={RANDOM}, or vendor.toy=false; a checkpoint of a toy says itself that it is one."
         )
 
 

@@ -25,7 +25,7 @@ from positronic.training.checkpoints import (
     read_info,
     trained_recipe,
 )
-from positronic.training.trainable import RANDOM
+from positronic.training.config import RANDOM
 
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 

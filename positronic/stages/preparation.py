@@ -17,11 +17,12 @@ from positronic.stages.foreign import Declared
 from positronic.storage.folder import local_input
 from positronic.training.checkpoints import list_checkpoints
 from positronic.training.choice import Split, TrainChoice, split
+from positronic.training.config import RANDOM
 from positronic.training.device import limit_threads, resolve_device, resolve_precision
 from positronic.training.memory import refused_by_memory
 from positronic.training.settings import TrainSettings
 from positronic.training.state import seed_everything
-from positronic.training.trainable import RANDOM, PolicySpec, Trainable
+from positronic.training.trainable import PolicySpec, Trainable
 from positronic.vendors import registry
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from omegaconf import MISSING
 
 from positronic.utils.fields import RULE, Rule, above, between, one_of, some
 
+RANDOM = "random"  # vendor.base of a policy that starts from random weights
 MOMENTS = {RULE: Rule(lambda value: 0 <= value < 1, "two numbers from 0 on and below 1: [0.9,0.99]", length=2)}
 
 

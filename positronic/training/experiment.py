@@ -23,8 +23,8 @@ from positronic.training.checkpoints import (
     writing_checkpoint,
 )
 from positronic.training.choice import identity
+from positronic.training.config import RANDOM
 from positronic.training.settings import BEFORE, KEPT, SAID_ABOVE, TrainSettings
-from positronic.training.trainable import RANDOM
 from positronic.utils.files import replace_text
 
 METRICS_FILE = "metrics.jsonl"

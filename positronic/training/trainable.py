@@ -14,8 +14,6 @@ from torch import Tensor, nn
 from positronic.bake.reader import BakedDataset, Stats
 from positronic.codecs.build import Recipe
 
-RANDOM = "random"  # vendor.base of a policy that starts from random weights
-
 
 @dataclass(frozen=True)
 class ParameterGroup:

@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from positronic.training.config import OptimizerConfig
+from positronic.training.config import RANDOM, OptimizerConfig
 from positronic.utils.fields import one_of
 
 
@@ -27,7 +27,7 @@ class VendorConfig:
 
     name: str = MISSING
     backend: str = one_of("native", default="native")
-    base: str = "random"
+    base: str = RANDOM
     toy: bool = False
     optimizer: OptimizerConfig | None = None
     optimizers: dict[str, OptimizerConfig] = field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -95,6 +96,22 @@ def test_other_policies_resume_exactly_too(baked_path, tmp_path, policy):
     assert losses(tmp_path / "halves") == losses(tmp_path / "whole")
     weights = [find_checkpoint(tmp_path / name).pretrained_model / "model.safetensors" for name in ("whole", "halves")]
     assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+def test_a_resumed_smolvla_needs_neither_its_base_nor_its_language_model(baked_path, tmp_path):
+    """Both are gone; what was typed about them is typed again."""
+    language = write_smolvlm(tmp_path / "language")
+    fixed = ["stage=train", "modality.image_size=[16,16]", "modality.action_horizon_sec=0.2", "device=cpu"]
+    fixed += [f"input_path={baked_path}", f"output_dir={tmp_path}", "batch_size=3", "save_freq=1", "keep_last=1"]
+    fixed += [f"vendor.policy.{field}" for field in (*SMOLVLA, f"vlm_model_name={language}")]
+    train([*fixed, "exp_name=base", "num_train_steps=1"])
+    finer = [*fixed, "exp_name=finer", f"vendor.base={tmp_path / 'base'}", "vendor.policy.load_vlm_weights=true"]
+    finer = [each for each in finer if each != "vendor.policy.load_vlm_weights=false"]
+    train([*finer, "num_train_steps=1"])
+    shutil.rmtree(language)
+    shutil.rmtree(tmp_path / "base")
+    train([*finer, "num_train_steps=3", "resume=true"])
+    assert find_checkpoint(tmp_path / "finer").step == 3
 
 
 def test_a_trained_checkpoint_is_served_by_its_vendor(overrides, tmp_path, dataset):

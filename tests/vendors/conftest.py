@@ -10,6 +10,7 @@ from positronic.bake.reader import open_baked
 from positronic.codecs.build import build
 from positronic.stages.convert import run as run_convert
 from positronic.stages.train import run as run_train
+from positronic.training.checkpoints import write_info
 
 RAW = Path(__file__).parents[1] / "data" / "raw_v1"
 
@@ -125,3 +126,12 @@ def openpi_observations(openpi_path):
 def openpi_noise():
     """``openpi_noise(seed)``: what a chunk starts from."""
     return lambda seed: np.random.default_rng(seed).normal(size=(50, 32)).astype(np.float32)
+
+
+@pytest.fixture
+def checkpoint(trainable, recipe, tmp_path):
+    """A checkpoint's folder as the loop leaves it, of the module's own ``trainable``."""
+    (tmp_path / "pretrained_model").mkdir()
+    trainable.save(tmp_path / "pretrained_model")
+    write_info(tmp_path, {"step": 1, "vendor": "lerobot", "recipe": recipe.to_dict()})
+    return tmp_path

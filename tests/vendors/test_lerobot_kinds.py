@@ -8,7 +8,6 @@ import torch
 from toy_language import write_smolvlm
 
 from positronic.errors import PositronicError
-from positronic.training.checkpoints import write_info
 from positronic.training.device import to_device
 from positronic.training.trainable import PolicySpec
 from positronic.vendors import registry
@@ -59,15 +58,6 @@ def policy(request):
 def trainable(recipe, stats, policy):
     torch.manual_seed(0)
     return make_trainable(PolicySpec(recipe, stats, policy, "cpu"))
-
-
-@pytest.fixture
-def checkpoint(trainable, recipe, tmp_path):
-    """A checkpoint's folder as the loop leaves it."""
-    (tmp_path / "pretrained_model").mkdir()
-    trainable.save(tmp_path / "pretrained_model")
-    write_info(tmp_path, {"step": 1, "vendor": "lerobot", "recipe": recipe.to_dict()})
-    return tmp_path
 
 
 def batch(recipe, task="stack it", size=2):

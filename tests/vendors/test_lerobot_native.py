@@ -25,15 +25,6 @@ def trainable(recipe, stats, tiny_act):
     return make_trainable(PolicySpec(recipe, stats, tiny_act, "cpu"))
 
 
-@pytest.fixture
-def checkpoint(trainable, recipe, tmp_path):
-    """A checkpoint's folder as the loop leaves it."""
-    (tmp_path / "pretrained_model").mkdir()
-    trainable.save(tmp_path / "pretrained_model")
-    write_info(tmp_path, {"step": 1, "vendor": "lerobot", "recipe": recipe.to_dict()})
-    return tmp_path
-
-
 def batch(recipe, size=2, seed=0):
     numbers = np.random.default_rng(seed)
     columns = {

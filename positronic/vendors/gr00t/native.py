@@ -30,8 +30,9 @@ from positronic.policies.steps import Rename, SideBySide, Steps, shapes_of, task
 from positronic.policies.trainable import Parts, PolicyTrainable
 from positronic.policies.weights import Weights
 from positronic.training.checkpoints import PRETRAINED_MODEL, read_info, trained_recipe
+from positronic.training.config import RANDOM
 from positronic.training.device import autocast, resolve_device
-from positronic.training.trainable import RANDOM, PolicySpec
+from positronic.training.trainable import PolicySpec
 from positronic.vendors.gr00t import network, rows, sidecars, toy
 from positronic.vendors.gr00t.backbone import WEIGHTS_SUFFIXES, copy_backbone, processors
 from positronic.vendors.gr00t.parts import action_parts, state_columns

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from copy import copy
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -72,24 +72,41 @@ def make_trainable(spec: PolicySpec) -> PolicyTrainable:
     kind, steps = kind_of(config.type), steps_of(recipe, config.type)
     if kind.lacks:
         logger.warning("vendor.policy.type=%s: %s.", config.type, kind.lacks)
-    if spec.base is not None:
-        _without_download(config)
-    module = _on_device(_build(config), spec.device)
+    sources = _sources(config, spec)
+    module = _on_device(_build(sources), spec.device)
     stats = stats_of(steps, floored(recipe.modality.columns, spec.stats))
     require_stats(config, stats)
-    before, after = library.make_processors(config, tensors(stats))
+    before, after = library.make_processors(sources, tensors(stats))
     parts = Parts(config, module, before, after, steps, kind.reads_task)
     if spec.base is not None:
         _start_from(spec.base, parts, recipe, spec.device)
+    language = {} if kind.folder is None else _language(getattr(sources, kind.folder))
+    portable = _without_download(copy(config))
+    if kind.folder is not None:
+        setattr(portable, kind.folder, FOLDER)
+        _name_tokenizer(before, FOLDER)
 
     def write(folder: Path) -> None:
         """lerobot's own layout, which its ``from_pretrained`` reads."""
-        with _inside(parts, kind.folder, folder) as portable:
-            _without_download(portable).save_pretrained(folder)
-            before.save_pretrained(folder)
-            after.save_pretrained(folder)
+        portable.save_pretrained(folder)
+        before.save_pretrained(folder)
+        after.save_pretrained(folder)
+        for name, content in language.items():
+            (folder / FOLDER).mkdir(exist_ok=True)
+            (folder / FOLDER / name).write_bytes(content)
 
     return PolicyTrainable(parts, write)
+
+
+def _sources(config: Any, spec: PolicySpec) -> Any:
+    """The config to build by: weights that are loaded next are not downloaded before, and a run that is resumed has
+    tokenizer and processor in its checkpoint."""
+    if spec.base is None and spec.resumed is None:
+        return config
+    sources, field = _without_download(copy(config)), kind_of(config.type).folder
+    if spec.resumed is not None and field is not None:
+        setattr(sources, field, str(spec.resumed / FOLDER))
+    return sources
 
 
 def load_model(checkpoint: Path, device: str) -> PolicyModel:
@@ -127,32 +144,21 @@ def _start_from(base: Path, parts: Parts, recipe: Recipe, device: str) -> None:
         raise PositronicError(f"{error} {own.other_fields(fields)}".strip()) from None
 
 
-@contextmanager
-def _inside(parts: Parts, field: str | None, folder: Path) -> Iterator[Any]:
-    """The config to be saved in ``folder``. Tokenizer and processor are copied, so that it names nothing outside."""
-    config = copy(parts.config)
-    if field is None:
-        yield config
-        return
-    _copy_language(getattr(config, field), folder / FOLDER)
-    setattr(config, field, FOLDER)
-    named = [step for step in parts.before.steps if hasattr(step, "tokenizer_name")]
-    before = [step.tokenizer_name for step in named]
-    try:
-        for step in named:
-            step.tokenizer_name = FOLDER
-        yield config
-    finally:
-        for step, name in zip(named, before, strict=True):
-            step.tokenizer_name = name
-
-
-def _copy_language(name: str, folder: Path) -> None:
-    """Config, tokenizer and processor; no weights."""
+def _language(name: str) -> dict[str, bytes]:
+    """Config, tokenizer and processor, by the names of their files, which may be gone when a checkpoint is written."""
     from transformers import AutoConfig, AutoProcessor
 
-    AutoConfig.from_pretrained(name).save_pretrained(folder)
-    AutoProcessor.from_pretrained(name).save_pretrained(folder)
+    with TemporaryDirectory() as folder:
+        AutoConfig.from_pretrained(name).save_pretrained(folder)
+        AutoProcessor.from_pretrained(name).save_pretrained(folder)
+        return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+
+
+def _name_tokenizer(before: Any, name: str) -> None:
+    """What a checkpoint calls the place of the tokenizer, which has been loaded."""
+    for step in before.steps:
+        if hasattr(step, "tokenizer_name"):
+            step.tokenizer_name = name
 
 
 def _without_download(config: Any) -> Any:

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from positronic import keys
 from positronic.training.batches import PAD_SUFFIX
-from positronic.vendors.openpi.tokens import MASK, TOKENS
 
 PADDING = keys.LEROBOT_ACTION + PAD_SUFFIX
 
@@ -26,7 +25,8 @@ def masked_loss(policy: Any, batch: Mapping[str, Any]) -> Tensor:
     actions, network = policy.prepare_action(batch), policy.model
     noise = network.sample_noise(actions.shape, actions.device)
     time = network.sample_time(len(actions), actions.device)
-    errors = network.forward(images, image_masks, batch[TOKENS], batch[MASK], actions, noise, time)
+    prompt = batch[keys.LEROBOT_TOKENS], batch[keys.LEROBOT_TOKEN_MASK]
+    errors = network.forward(images, image_masks, *prompt, actions, noise, time)
     real = ~batch[PADDING]
     size = policy.config.output_features[keys.LEROBOT_ACTION].shape[0]
     return errors[real][:, :size].mean()

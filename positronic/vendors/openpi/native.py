@@ -33,8 +33,6 @@ from positronic.vendors.openpi.network import BF16, build
 from positronic.vendors.openpi.processors import ABSOLUTE, action_names, load_processors, make_processors
 from positronic.vendors.openpi.tokens import (
     FOLDER,
-    MASK,
-    TOKENS,
     PromptEnd,
     load_tokenizer,
     require_short,
@@ -166,7 +164,7 @@ def load_model(checkpoint: Path, device: str) -> PolicyModel:
     end = PromptEnd.of(load_tokenizer(folder / FOLDER))
 
     def act(seen: dict[str, Any], noise: Tensor | None) -> Tensor:
-        end.require(seen[TOKENS], seen[MASK])
+        end.require(seen[keys.LEROBOT_TOKENS], seen[keys.LEROBOT_TOKEN_MASK])
         return policy.predict_action_chunk(seen, noise=noise)
 
     return PolicyModel(parts, act, recipe, device, noise_shape)

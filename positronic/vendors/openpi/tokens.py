@@ -13,7 +13,6 @@ from torch import Tensor
 
 from positronic.errors import PositronicError
 
-TOKENS, MASK = "observation.language.tokens", "observation.language.attention_mask"  # of a preprocessed batch
 FOLDER = "tokenizer"  # in a checkpoint, and beside the weights of a base
 PUBLISHED = "google/paligemma-3b-pt-224"
 FILES = "tokenizer.json, tokenizer_config.json and special_tokens_map.json"
