@@ -7,6 +7,7 @@ interruption.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -66,7 +67,12 @@ class Collection:
         self._write()
 
     def close(self) -> int:
-        """Leave nothing behind when there is no episode. Returns how many there are, unfinished ones too."""
+        """Remove what workers that were killed left half, and everything when there is no episode.
+
+        Returns how many there are, with unfinished ones that cannot be removed.
+        """
+        with contextlib.suppress(OSError):
+            remove_unfinished(self.root)
         left = len(list(episode_paths(self.root)))
         if not left:
             (self.root / COLLECTION_FILE).unlink(missing_ok=True)

@@ -129,7 +129,7 @@ def summary(done: list[Demonstration], fps: int, root: str | Path, wall_sec: flo
 
 
 def _interrupted(kept: int, left: int, place: str) -> str:
-    """``left``: how many episodes are there, half ones too, which a second signal leaves behind."""
+    """``left``: how many episodes are there, with half ones that could not be removed."""
     if not left:
         return f"No episode was finished; nothing is in {place}. The same command starts again."
     return f"{kept} finished episodes are in {place}. To continue, type:\n  {again(RESUME)}"

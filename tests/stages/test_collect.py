@@ -82,8 +82,8 @@ def test_a_signal_while_processes_start_leaves_nothing(press, tmp_path, number):
     assert not (tmp_path / "demo").exists()
 
 
-def test_half_an_episode_that_a_second_signal_left_is_continued_from(sim_config, tmp_path, monkeypatch, capsys):
-    """The same command would be refused, as an episode is there."""
+def test_half_an_episode_that_a_second_signal_left_is_removed(sim_config, tmp_path, monkeypatch, capsys):
+    """The same command would be refused, were an episode there."""
 
     def record(config, collection, done):
         half = tmp_path / "demo" / "000000000000" / "000000000000"
@@ -96,9 +96,8 @@ def test_half_an_episode_that_a_second_signal_left_is_continued_from(sim_config,
         patched.setattr("positronic.stages.collect._record", record)
         with pytest.raises(KeyboardInterrupt):
             run(config)
-    assert "0 finished episodes" in (said := capsys.readouterr().out)
-    assert "resume=true" in said
-    run(replace(config, resume=True))
+    assert "The same command starts again" in capsys.readouterr().out
+    run(config)
     assert list(collected(tmp_path / "demo")[0]) == [0]
 
 
