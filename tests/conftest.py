@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
+from standins import Checkout
 
 # A shell that starts the tests in the background makes them, and what they start, deaf to Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -80,6 +81,12 @@ def sim_config():
     config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(SimConfig), values))
     config.image_size = [32, 48]
     return config
+
+
+@pytest.fixture
+def gr00t_checkout(tmp_path):
+    """A stand-in for Isaac-GR00T, as of its main branch; ``become`` and ``tell`` make it another."""
+    return Checkout("isaac_gr00t", tmp_path / "Isaac-GR00T", "main")
 
 
 @pytest.fixture

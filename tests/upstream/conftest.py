@@ -1,0 +1,41 @@
+"""What the stand-ins train on: a recording baked in format v2.1, and weights that are no more than files."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+from standins import write_modality
+
+import positronic
+from positronic.stages.convert import run as run_convert
+
+RAW = Path(__file__).parents[1] / "data" / "raw_v1"
+
+
+@pytest.fixture(scope="session")
+def gr00t_v21(tmp_path_factory):
+    """Three episodes of 60 frames, vendor=gr00t codec=ee_rot6d. Training writes its relative_stats.json beside it."""
+    folder = tmp_path_factory.mktemp("gr00t") / "baked"
+    where = ["dataset=local", f"dataset.path={RAW}", f"output_dir={folder}", "num_workers=1"]
+    what = ["vendor=gr00t", "codec=ee_rot6d", "dataset_format=v2.1", "modality.image_size=[32,32]"]
+    run_convert(positronic.compose(["stage=convert", *where, *what]))
+    return folder
+
+
+@pytest.fixture
+def modality_file(tmp_path):
+    """``modality_file(rep, steps)``: a modality config outside of the checkout."""
+
+    return lambda *what: write_modality(tmp_path / "modality", *what)
+
+
+@pytest.fixture(scope="session")
+def gr00t_base(tmp_path_factory):
+    """A folder with the files of a base of upstream's layout; its weights are three zeros."""
+    folder = tmp_path_factory.mktemp("base")
+    config = {"model_type": "Gr00tN1d7", "action_horizon": 40, "max_state_dim": 132, "max_action_dim": 132}
+    (folder / "config.json").write_text(json.dumps(config))
+    save_file({"weight": np.zeros(3, np.float32)}, folder / "model.safetensors")
+    return folder
