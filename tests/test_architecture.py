@@ -25,6 +25,7 @@ ROWS = [
     {"codecs"},
     {"bake"},
     {"training"},
+    {"upstream"},
     {"policies"},
     {"vendors"},
     {"serving"},

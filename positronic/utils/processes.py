@@ -9,7 +9,7 @@ import signal
 import stat
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
@@ -80,13 +80,13 @@ def without_main() -> Iterator[None]:
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
+def interruptible(numbers: Iterable[int] = STOPPING) -> Iterator[None]:
     """Ctrl-C and SIGTERM raise KeyboardInterrupt inside. Before and after, they end the process, as run.py sets it.
 
-    A signal that other code handles, or that a shell made us ignore, stays as it is.
+    ``numbers``: the signals. One that other code handles, or that a shell made us ignore, stays as it is.
     """
     main = threading.current_thread() is threading.main_thread()
-    ours = [number for number in STOPPING if main and signal.getsignal(number) is signal.SIG_DFL]
+    ours = [number for number in numbers if main and signal.getsignal(number) is signal.SIG_DFL]
     for number in ours:
         signal.signal(number, _interrupt)
     hook = sys.unraisablehook

@@ -27,14 +27,18 @@ PACKAGES = (
 
 def provenance() -> dict[str, Any]:
     """``commit`` (hash, None outside a git checkout), ``dirty`` (tracked files changed, or None), ``versions``."""
-    top = _git("rev-parse", "--show-toplevel")
-    inside = top is not None and Path(top).resolve() == ROOT
-    status = _git("status", "--porcelain", "--untracked-files=no") if inside else None
-    return {
-        "commit": _git("rev-parse", "HEAD") if inside else None,
-        "dirty": None if status is None else status != "",
-        "versions": versions(),
-    }
+    commit, dirty = checked_out(ROOT)
+    return {"commit": commit, "dirty": dirty, "versions": versions()}
+
+
+def checked_out(root: Path) -> tuple[str | None, bool | None]:
+    """Commit of the git checkout at ``root``, and whether its tracked files were changed; None for both when the folder
+    is none itself."""
+    top = _git(root, "rev-parse", "--show-toplevel")
+    if top is None or Path(top).resolve() != root.resolve():
+        return None, None
+    status = _git(root, "status", "--porcelain", "--untracked-files=no")
+    return _git(root, "rev-parse", "HEAD"), None if status is None else status != ""
 
 
 def versions() -> dict[str, str]:
@@ -50,12 +54,15 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _git(*arguments: str) -> str | None:
-    """Standard output, or None when git is missing or refuses. A hook's GIT_* variables point elsewhere: left out."""
+def _git(folder: Path, *arguments: str) -> str | None:
+    """Standard output of git in ``folder``, or None when git is missing or refuses.
+
+    A hook's GIT_* variables point elsewhere: they are left out.
+    """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
         done = subprocess.run(
-            ["git", *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=10, check=True
+            ["git", *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=10, check=True
         )
     except (OSError, subprocess.SubprocessError):
         return None

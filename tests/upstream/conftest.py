@@ -1,6 +1,8 @@
-"""What the stand-ins train on: a recording baked in format v2.1, and weights that are no more than files."""
+"""What the stand-ins train on: a recording baked in format v2.1, and weights that are no more than files. And children
+that are small scripts."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ from standins import write_modality
 
 import positronic
 from positronic.stages.convert import run as run_convert
+from positronic.upstream.child import Command
 
 RAW = Path(__file__).parents[1] / "data" / "raw_v1"
 
@@ -39,3 +42,15 @@ def gr00t_base(tmp_path_factory):
     (folder / "config.json").write_text(json.dumps(config))
     save_file({"weight": np.zeros(3, np.float32)}, folder / "model.safetensors")
     return folder
+
+
+@pytest.fixture
+def command(tmp_path):
+    """``command(text, *arguments, **fields)``: one that runs a script with this text in the test's folder."""
+
+    def make(text, *arguments, **fields):
+        script = tmp_path / "child.py"
+        script.write_text(text)
+        return Command((sys.executable, str(script), *arguments), tmp_path, **fields)
+
+    return make
