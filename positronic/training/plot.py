@@ -45,7 +45,8 @@ def figure(figure_type: type[Figure], rows: Sequence[Mapping[str, float]]) -> Fi
         axes.set_yscale("log")
     axes.set(title=" and ".join(axes.get_legend_handles_labels()[1]), xlabel="step")
     rate = axes.twinx()
-    rate.plot([row["step"] for row in rows], [row["lr"] for row in rows], color=FAINT, linewidth=0.8)
+    told = [row for row in rows if "lr" in row]  # openpi's own code tells none
+    rate.plot([row["step"] for row in told], [row["lr"] for row in told], color=FAINT, linewidth=0.8)
     rate.set_ylabel("learning rate")
     axes.legend()
     return made
