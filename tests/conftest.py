@@ -90,6 +90,12 @@ def gr00t_checkout(tmp_path):
 
 
 @pytest.fixture
+def openpi_checkout(tmp_path):
+    """A stand-in for openpi; ``tell`` makes it fail."""
+    return Checkout("openpi", tmp_path / "openpi", "openpi")
+
+
+@pytest.fixture
 def ends():
     """``ends(pid)``: whether a process ends within a minute; it need not be a child of ours."""
 

@@ -18,6 +18,14 @@ COMMITS = {
 """Version -> the first digits of upstream's commit; the other 33 are zeros here."""
 
 
+SOURCES = {"isaac_gr00t": (".",), "openpi": ("src", "packages/openpi-client/src", "installed")}
+"""What its interpreter finds of a checkout; openpi's scripts are found from its root only."""
+PACKAGES = {
+    "isaac_gr00t": {"gr00t": "0.1.0"},
+    "openpi": {"openpi": "0.1.0", "openpi-client": "0.1.0", "jax": "0.5.3", "flax": "0.10.2", "lerobot": "0.1.0"},
+}
+"""What it says is installed beside this suite's libraries."""
+
 MODALITY = """
 from gr00t.configs.data.embodiment_configs import register_modality_config
 from gr00t.data.embodiment_tags import EmbodimentTag
@@ -54,7 +62,7 @@ class Checkout:
     def __init__(self, name: str, root: Path, version: str) -> None:
         self.root, self.python = root, root / ".venv" / "bin" / "python"
         shutil.copytree(FOLDERS / name, root, ignore=shutil.ignore_patterns("__pycache__"))
-        self._make_environment()
+        self._make_environment(name)
         self.become(version)
 
     def become(self, version: str) -> None:
@@ -79,13 +87,16 @@ class Checkout:
             (git / folder).mkdir(parents=True, exist_ok=True)
         (git / "HEAD").write_text(digits + "\n")
 
-    def _make_environment(self) -> None:
+    def _make_environment(self, name: str) -> None:
         venv = self.root / ".venv"
         packages = venv / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
         packages.mkdir(parents=True)
         (venv / "bin").mkdir()
         self.python.symlink_to(os.path.realpath(sys.executable))
         (venv / "pyvenv.cfg").write_text(f"home = {Path(os.path.realpath(sys.executable)).parent}\n")
-        sources = [each for each in (self.root / "src", self.root) if each.is_dir()]
-        lines = [str(sources[0]), *site.getsitepackages()]
-        (packages / "checkout.pth").write_text("\n".join(lines) + "\n")
+        for package, version in PACKAGES[name].items():
+            told = packages / f"{package.replace('-', '_')}-{version}.dist-info" / "METADATA"
+            told.parent.mkdir()
+            told.write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n")
+        sources = [self.root / each for each in SOURCES[name]]
+        (packages / "checkout.pth").write_text("\n".join(map(str, [*sources, *site.getsitepackages()])) + "\n")

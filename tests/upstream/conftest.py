@@ -54,3 +54,13 @@ def command(tmp_path):
         return Command((sys.executable, str(script), *arguments), tmp_path, **fields)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def openpi_v21(tmp_path_factory):
+    """Three episodes of 60 frames, vendor=openpi codec=ee, in a folder called as openpi's config names it."""
+    folder = tmp_path_factory.mktemp("openpi") / "lerobot"
+    where = ["dataset=local", f"dataset.path={RAW}", f"output_dir={folder}", "num_workers=1"]
+    what = ["vendor=openpi", "codec=ee", "dataset_format=v2.1", "modality.image_size=[32,32]"]
+    run_convert(positronic.compose(["stage=convert", *where, *what]))
+    return folder
