@@ -32,7 +32,6 @@ class WebsocketPolicyServer:
     async def run(self) -> None:
         settings: dict[str, Any] = {"compression": None, "max_size": None, "process_request": _health_check}
         async with _server.serve(self._handler, self._host, self._port, **settings) as server:
-            logger.info(f"server listening on {self._host}:{self._port}")
             await server.serve_forever()
 
     async def _handler(self, websocket: _server.ServerConnection) -> None:
