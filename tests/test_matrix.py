@@ -12,6 +12,7 @@ from positronic.bake.reader import open_baked
 from positronic.stages.preparation import prepare
 from positronic.training.checkpoints import find_checkpoint
 from positronic.training.validation import Validation
+from positronic.vendors import registry
 
 CONF = Path(__file__).parents[1] / "conf"
 ALIASES = ("eepose_absolute", "joints_absolute", "from_checkpoint")
@@ -87,8 +88,9 @@ def losses(folder):
 
 def loss_at_the_same_noise(config, baked, experiment):
     """Over the whole dataset, of new weights or of those of an experiment's last checkpoint."""
-    prepared = prepare(config, open_baked(baked).recipe, baked)
+    job = prepare(config, open_baked(baked).recipe, baked)
+    trainable = registry.backend_of(config.vendor.name).trainable(job)
     if experiment is not None:
-        prepared.trainable.load(find_checkpoint(experiment).pretrained_model)
-    dataset = prepared.sides.training
-    return Validation(prepared.trainable, dataset, in_memory(dataset), prepared.settings).loss()
+        trainable.load(find_checkpoint(experiment).pretrained_model)
+    dataset = job.sides.training
+    return Validation(trainable, dataset, in_memory(dataset), job.settings).loss()

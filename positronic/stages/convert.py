@@ -128,9 +128,9 @@ def run(config: Convert) -> Baked:
 def next_line_for(dataset: str, vendor: str, codec: str, dataset_format: str) -> str:
     """What to type after a bake: train if such datasets are trained here, otherwise look at the dataset."""
     from positronic.utils.command_line import next_line
-    from positronic.vendors.registry import BACKENDS
+    from positronic.vendors.registry import VENDORS
 
     place = {"input_path": dataset}
-    if vendor in BACKENDS and dataset_format == keys.FORMAT_V30:
+    if vendor in VENDORS and dataset_format == keys.FORMAT_V30:
         return next_line("train", place, {"vendor": vendor, "codec": codec})
     return next_line("stats", place | {"report": "true"})

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from positronic import keys
@@ -46,11 +45,12 @@ class Declared:
             console.print(f"Look at it: {line}", highlight=False, markup=False, soft_wrap=True)
         return opened
 
-    def save(self, folder: Path) -> None:
-        """Keep the mapping with the experiment."""
-        from positronic.importing.mapping import write_mapping
+    @property
+    def texts(self) -> dict[str, str]:
+        """What the experiment keeps of it: the mapping."""
+        from positronic.importing.mapping import to_yaml
 
-        write_mapping(folder / MAPPING_FILE, self.plan.mapping)
+        return {MAPPING_FILE: to_yaml(self.plan.mapping)}
 
 
 def is_foreign(config: Train) -> bool:

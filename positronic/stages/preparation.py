@@ -1,29 +1,24 @@
-"""What stage=train needs before its first step: data, settings and policy."""
+"""What stage=train needs before its first step: the dataset open, its sides chosen, and the settings resolved."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from positronic.bake.reader import BakedDataset, open_baked
+from positronic.bake.reader import open_baked
 from positronic.codecs.build import Recipe
-from positronic.policies.base import base_folder
 from positronic.stages.foreign import Declared
+from positronic.storage import join
 from positronic.storage.folder import local_input
-from positronic.training.checkpoints import list_checkpoints
-from positronic.training.choice import Split, TrainChoice, split
-from positronic.training.config import RANDOM
-from positronic.training.device import limit_threads, resolve_device, resolve_precision
-from positronic.training.memory import refused_by_memory
+from positronic.training.choice import TrainChoice, split
+from positronic.training.device import resolve_device, resolve_precision
 from positronic.training.settings import TrainSettings
-from positronic.training.state import seed_everything
-from positronic.training.trainable import PolicySpec, Trainable
-from positronic.vendors import registry
+from positronic.vendors.backend import Job
 
 if TYPE_CHECKING:
     from positronic.stages.train import Train
@@ -39,53 +34,24 @@ def source_of(config: Train, foreign: Declared | None) -> Iterator[Path | Declar
         yield root
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """What a run needs before its first step. ``recipe``: with reference rotations."""
-
-    recipe: Recipe
-    sides: Split
-    settings: TrainSettings
-    trainable: Trainable
-
-
-def prepare(config: Train, recipe: Recipe, source: Path | Declared, folder: Path | None = None) -> Prepared:
-    """From the baked dataset in the folder ``source``, or from a foreign one. ``folder``: of the experiment."""
-    whole = _open(config, source, Console())
-    recipe = whole.recipe if isinstance(source, Declared) else recipe
-    sides, settings = split(whole, _choice(config)), _settings(config)
-    limit_threads()
-    seed_everything(settings.seed)
-    return Prepared(recipe, sides, settings, _build(config, recipe, sides.training, settings, folder))
-
-
-def _build(
-    config: Train, recipe: Recipe, dataset: BakedDataset, settings: TrainSettings, folder: Path | None
-) -> Trainable:
-    """The policy, from the weights that it starts from. A run that is resumed needs those no more: everything is in the
-    last checkpoint of the experiment in ``folder``.
-
-    Raises PositronicError when it does not fit into memory.
-    """
-    vendor, make_trainable = config.vendor, registry.trainable(config.vendor.name, config.vendor.backend)
-    where, of_vendor = (settings.device, settings.precision), (vendor.toy, vendor.mask_padding)
-    last = list_checkpoints(folder)[-1:] if config.resume and folder else []
-    resumed = last[0].pretrained_model if last else None
-    try:
-        with base_folder(RANDOM if resumed else vendor.base, config.storage) as base:
-            how = (vendor.policy, *where, base, *of_vendor)
-            return make_trainable(PolicySpec(recipe, dataset.stats, *how, dataset, resumed))
-    except Exception as error:
-        refused = refused_by_memory(error)
-        if refused is None:
-            raise
-        raise refused from error
-
-
-def _open(config: Train, source: Path | Declared, console: Console) -> BakedDataset:
-    if isinstance(source, Declared):
-        return source.open(config.vendor.name, console).dataset
-    return open_baked(source, every_byte=True)
+def prepare(config: Train, recipe: Recipe, source: Path | Declared, folder: Path | None = None) -> Job:
+    """A run on the baked dataset in the folder ``source``, or on a foreign one. ``folder``: of the experiment."""
+    console, is_foreign = Console(), isinstance(source, Declared)
+    whole = source.open(config.vendor.name, console).dataset if is_foreign else open_baked(source, every_byte=True)
+    return Job(
+        vendor=config.vendor,
+        recipe=whole.recipe if is_foreign else recipe,
+        sides=split(whole, _choice(config)),
+        settings=_settings(config),
+        input_path=config.dataset.path if is_foreign else config.input_path,
+        place=str(join(config.output_dir, config.exp_name)),
+        folder=folder,
+        resume=config.resume,
+        texts=source.texts if is_foreign else {},
+        tracker=config.tracker,
+        storage=config.storage,
+        console=console,
+    )
 
 
 def _choice(config: Train) -> TrainChoice:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from omegaconf import MISSING
 
 from positronic import keys
-from positronic.errors import PositronicError
 from positronic.stages.base import Parts
 from positronic.training.config import MOMENTS
 from positronic.utils import fields as rules
@@ -21,16 +19,10 @@ from positronic.utils.fields import ANY, above, between, items, name, one_of, pa
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from rich.console import Console
-
     from positronic.codecs.build import Recipe
     from positronic.stages.foreign import Declared
-    from positronic.stages.preparation import Prepared
-    from positronic.training.checkpoints import Checkpoint
-    from positronic.training.choice import Split
     from positronic.training.preflight import Preflight
-    from positronic.training.settings import TrainSettings
-    from positronic.training.trainable import Trainable
+    from positronic.vendors.backend import Backend, Job
 
 
 @dataclass
@@ -161,16 +153,17 @@ def _run(config: Train, place: str | Path, recipe: Recipe, foreign: Declared | N
 
     to_continue = again("resume=true")
     hint = f"To continue it, type:\n  {to_continue}"
-    registry.check_policy(config.vendor.name, config.vendor.backend, recipe, config.vendor.policy)
+    backend = registry.backend_of(config.vendor.name, config.vendor.backend)
+    backend.check_policy(recipe, config.vendor.policy)
     if config.preflight:
         with source_of(config, foreign) as source:
-            return _preflight(config, prepare(config, recipe, source), place)
+            return _preflight(prepare(config, recipe, source), backend)
     parts = growing(Retention(config.keep_last, config.keep_every))
     with synced_output(place, parts, config.storage, config.resume, hint) as folder:
         if not config.resume:
             require_free(folder, to_continue)
         with source_of(config, foreign) as source:
-            _train(config, prepare(config, recipe, source, folder), source, folder)
+            backend.train(prepare(config, recipe, source, folder))
         write_plot(folder / METRICS_FILE)
         trained = _result(str(place), folder)
         print(_closing_words(trained))
@@ -199,93 +192,18 @@ def _closing_words(trained: Trained) -> str:
     return "\n".join([*lines, next_line("serve", {"checkpoints_dir": trained.path})])
 
 
-def _preflight(config: Train, prepared: Prepared, place: str | Path) -> Trained:
+def _preflight(job: Job, backend: Backend) -> Trained:
     """Measure a step, and print what it takes."""
-    from rich.console import Console
-
-    from positronic.training.memory import refused_by_memory
-    from positronic.training.preflight import measure
     from positronic.utils.command_line import again
 
-    settings, console = prepared.settings, Console()
-    try:
-        found = measure(prepared.trainable, prepared.sides.training, settings)
-    except Exception as error:
-        refused = refused_by_memory(error, settings.batch_size, settings.precision)
-        if refused is None:
-            raise
-        raise refused from error
-    console.print(found.table(f"{config.vendor.name}: {config.exp_name}"))
+    found = backend.preflight(job)
+    job.console.print(found.table(job.title))
     said = [
         *found.advice(),
-        f"Nothing was trained or written. To train into {place}, type:\n  {again('preflight=false')}",
+        f"Nothing was trained or written. To train into {job.place}, type:\n  {again('preflight=false')}",
     ]
-    console.print("\n".join(said), highlight=False, soft_wrap=True)
-    return Trained(str(place), None, 0, {}, preflight=found)
-
-
-def _train(config: Train, prepared: Prepared, source: Path | Declared, folder: Path) -> None:
-    """To checkpoints in ``folder``."""
-    from rich.console import Console
-
-    from positronic.codecs.table import contract_table
-    from positronic.stages.foreign import Declared
-    from positronic.storage import join
-    from positronic.training.experiment import Experiment, make_info
-    from positronic.training.loop import train
-    from positronic.utils.provenance import provenance
-
-    vendor, console = config.vendor, Console()
-    recipe, sides, settings, trainable = prepared.recipe, prepared.sides, prepared.settings, prepared.trainable
-    of_policy = (vendor.name, vendor.backend, trainable.fields)
-    info = make_info(sides.training, settings, *of_policy, recipe, provenance(), sides.record)
-    # not where a copy of it lies
-    info["training"]["base"] = vendor.base
-    info["training"]["mask_padding"] = vendor.mask_padding
-    info["training"]["input_path"] = config.dataset.path if isinstance(source, Declared) else config.input_path
-    experiment = Experiment(folder, info)
-    start = experiment.continues_from()
-    if config.resume:
-        place = join(config.output_dir, config.exp_name)
-        console.print(_resumes(place, start, config.num_train_steps), highlight=False, soft_wrap=True)
-    if start is None or start.step < config.num_train_steps:
-        experiment.prepare(start)
-        if isinstance(source, Declared):
-            source.save(folder)
-        console.print(contract_table(recipe, f"{vendor.name}: {config.exp_name}"))
-        console.print(_summary(trainable, sides, settings), highlight=False, soft_wrap=True)
-        with _how_to_go_on(folder, console, settings):
-            reports = (config.tracker, console)
-            train(trainable, sides.training, settings, experiment, start, *reports, sides.held_out, config.storage)
-
-
-@contextmanager
-def _how_to_go_on(folder: Path, console: Console, settings: TrainSettings) -> Iterator[None]:
-    """After a signal, a full disk or full memory: which checkpoint is the last, and what to type."""
-    from positronic.training.memory import refused_by_memory
-    from positronic.training.stopping import StoppedError
-    from positronic.utils.command_line import again
-    from positronic.utils.disk import refused_by_disk
-
-    to_continue = f"To continue, type:\n  {again('resume=true')}"
-    try:
-        yield
-    except KeyboardInterrupt as stopped:
-        kept = str(stopped) if isinstance(stopped, StoppedError) else f"Stopped at once. {_kept(folder)}"
-        console.print(f"{kept} {to_continue}", highlight=False, soft_wrap=True)
-        raise
-    except Exception as error:
-        refused = refused_by_disk(error) or refused_by_memory(error, settings.batch_size, settings.precision)
-        if refused is None:
-            raise
-        raise PositronicError(f"{refused}\nTraining into {folder} stopped. {_kept(folder)} {to_continue}") from error
-
-
-def _kept(folder: Path) -> str:
-    from positronic.training.checkpoints import list_checkpoints
-
-    checkpoints = list_checkpoints(folder)
-    return f"The last checkpoint is {checkpoints[-1].id}." if checkpoints else "There is no checkpoint yet."
+    job.say("\n".join(said))
+    return Trained(job.place, None, 0, {}, preflight=found)
 
 
 def _recipe(config: Train) -> Recipe:
@@ -306,25 +224,3 @@ def _recipe(config: Train) -> Recipe:
     require_same_choice(Choice.of(config.dataset), manifest, config.input_path, convert)
     typed = typed_embodiment(config.embodiment)
     return agreed_recipe(config.codec, config.modality, manifest, config.input_path, convert, embodiment=typed)
-
-
-def _summary(trainable: Trainable, sides: Split, settings: TrainSettings) -> str:
-    dataset = sides.training
-    millions = sum(parameter.numel() for parameter in trainable.module.parameters()) / 1e6
-    return (
-        f"{trainable.fields['type']}, {millions:.1f} M parameters, on {settings.device} in {settings.precision}; "
-        f"{sides}, {len(dataset)} frames, {dataset.fps} fps; batch {settings.batch_size}."
-    )
-
-
-def _resumes(place: str | Path, start: Checkpoint | None, num_train_steps: int) -> str:
-    if start is None:
-        return f"resume=true, but {place} has no checkpoint yet: training starts at the beginning."
-    if start.step >= num_train_steps:
-        return (
-            f"{place} is trained to step {start.step} already, num_train_steps={num_train_steps} asks for no more. "
-            f"To train on, type num_train_steps=<more than {start.step}>."
-        )
-    planned = start.info()["training"]["num_train_steps"]
-    longer = f" The learning rate now follows {num_train_steps} steps instead of {planned}."
-    return f"Continuing {place} from step {start.step}.{longer if planned != num_train_steps else ''}"

@@ -48,10 +48,11 @@ def make_case(root: Path, overrides: list[str]) -> Case:
     import positronic
     from positronic.bake.reader import open_baked
     from positronic.stages.preparation import prepare
+    from positronic.vendors import registry
 
     config = positronic.compose([*overrides, f"input_path={root}"])
-    prepared = prepare(config, open_baked(root).recipe, root)
-    return Case(prepared.sides.training, prepared.trainable, prepared.settings)
+    job = prepare(config, open_baked(root).recipe, root)
+    return Case(job.sides.training, registry.backend_of(config.vendor.name).trainable(job), job.settings)
 
 
 def measure_steps(case: Case, scratch: Path) -> Steps:

@@ -35,7 +35,8 @@ def test_a_batch_that_does_not_fit_is_refused_with_one_that_does(tiny_act, littl
 def test_measuring_changes_nothing(tiny_act, dataset, little, monkeypatch):
     """Random state, weights and buffers: a run of the same seed has the same losses."""
     config = positronic.compose(tiny_act("x"))
-    trainable = registry.trainable("lerobot")(PolicySpec(dataset.recipe, dataset.stats, config.vendor.policy, "cpu"))
+    spec = PolicySpec(dataset.recipe, dataset.stats, config.vendor.policy, "cpu")
+    trainable = registry.backend_of("lerobot").make_trainable(spec)
     maker = BatchMaker(dataset, in_memory(dataset), SampleOrder(19, 3, 0), trainable.action_offsets, False)
     before, state = torch.get_rng_state(), {k: v.clone() for k, v in trainable.module.state_dict().items()}
     monkeypatch.setattr(memory, "SELDOM", 10**9)

@@ -12,13 +12,13 @@ from positronic.vendors import registry
 def test_an_unknown_vendor_is_answered_with_those_there_are():
     """With a guess at what was meant."""
     with pytest.raises(PositronicError, match=r"Unknown vendor 'lerobo'.*Did you mean 'lerobot'"):
-        registry.trainable("lerobo")
+        registry.backend_of("lerobo")
 
 
 def test_an_unknown_backend_names_the_vendors_own():
     """lerobot has no upstream backend: it runs in this process."""
     with pytest.raises(PositronicError, match="Vendor 'lerobot' has no backend 'upstream', only native"):
-        registry.trainable("lerobot", "upstream")
+        registry.backend_of("lerobot", "upstream")
 
 
 def test_knowing_the_vendors_imports_none():

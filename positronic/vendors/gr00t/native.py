@@ -37,6 +37,7 @@ from positronic.vendors.gr00t import network, rows, sidecars, toy
 from positronic.vendors.gr00t.backbone import WEIGHTS_SUFFIXES, copy_backbone, processors
 from positronic.vendors.gr00t.parts import action_parts, state_columns
 from positronic.vendors.gr00t.settled import POLICY_TYPE, require_trainable
+from positronic.vendors.native import NativeBackend
 
 VENDOR, RELATIVE = "gr00t", "modality.relative_actions"
 # Of vendor.policy, those that GR00T's own config has too.
@@ -199,3 +200,6 @@ def _small_files(folder: Path) -> Iterator[Path]:
     for path in folder.rglob("*"):
         if path.is_file() and not path.name.endswith(WEIGHTS_SUFFIXES):
             yield path
+
+
+BACKEND = NativeBackend(check_policy, make_trainable, load_model)

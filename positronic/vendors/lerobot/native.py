@@ -27,6 +27,7 @@ from positronic.training.checkpoints import PRETRAINED_MODEL, read_info, trained
 from positronic.training.device import resolve_device
 from positronic.training.trainable import PolicySpec
 from positronic.vendors.lerobot.kinds import ELSEWHERE, OneStep, kind_of
+from positronic.vendors.native import NativeBackend
 
 VENDOR = "lerobot"
 TOKENIZER_STEP = "tokenizer_processor"  # in policy_preprocessor.json
@@ -215,3 +216,6 @@ def _require_no_history(config: Any) -> None:
             f"vendor.policy.type={config.type} with these values keeps a history of observations, and one served model "
             f"answers many robots. {way_out}"
         )
+
+
+BACKEND = NativeBackend(check_policy, make_trainable, load_model)

@@ -26,6 +26,7 @@ from positronic.policies.weights import load_config, load_weights
 from positronic.training.checkpoints import PRETRAINED_MODEL, read_info, trained_recipe
 from positronic.training.device import resolve_device
 from positronic.training.trainable import PolicySpec
+from positronic.vendors.native import NativeBackend
 from positronic.vendors.openpi import norm_stats, toy
 from positronic.vendors.openpi.configs import LORA, require_trainable
 from positronic.vendors.openpi.loss import masked_loss
@@ -168,3 +169,6 @@ def load_model(checkpoint: Path, device: str) -> PolicyModel:
         return policy.predict_action_chunk(seen, noise=noise)
 
     return PolicyModel(parts, act, recipe, device, noise_shape)
+
+
+BACKEND = NativeBackend(check_policy, make_trainable, load_model)
