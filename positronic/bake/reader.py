@@ -1,4 +1,4 @@
-"""Reading a baked dataset (LeRobot v3.0 layout): vectors as tables in memory, and where each frame is.
+"""Reading a baked dataset, of either format: vectors as tables in memory, and where each frame is.
 
 This is our own reader and not lerobot's: there, gathering an action chunk takes one row access per step in Python,
 which costs as much as decoding the frames.
@@ -18,7 +18,6 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from positronic import keys
 from positronic.bake import features
 from positronic.bake.columns import rows_of
 from positronic.bake.manifest import Manifest, read_manifest
@@ -125,11 +124,6 @@ def open_baked(root: Path, every_byte: bool = False) -> BakedDataset:
     Raises PositronicError when the dataset is incomplete, holds no frames, or is not what its manifest says.
     """
     manifest = read_manifest(root)
-    if manifest.dataset_format != keys.FORMAT_V30:
-        raise PositronicError(
-            f"{root} is in format {manifest.dataset_format}, which is for other trainers; training here needs "
-            f"{keys.FORMAT_V30}. Convert with dataset_format={keys.FORMAT_V30}."
-        )
     modality = manifest.load_recipe().modality
     whole = require_whole(root, manifest, [features.TASK_INDEX, *(column.name for column in modality.vector_columns)])
     if every_byte:

@@ -121,16 +121,16 @@ def run(config: Convert) -> Baked:
         report = bake(dataset, recipe, output, options, provenance(), progress, extra)
     report = replace(report, output=config.output_dir)
     Console().print(report)
-    print(next_line_for(config.output_dir, config.vendor.name, config.codec.name, config.dataset_format))
+    print(next_line_for(config.output_dir, config.vendor.name, config.codec.name))
     return Baked(config.output_dir, report)
 
 
-def next_line_for(dataset: str, vendor: str, codec: str, dataset_format: str) -> str:
+def next_line_for(dataset: str, vendor: str, codec: str) -> str:
     """What to type after a bake: train if such datasets are trained here, otherwise look at the dataset."""
     from positronic.utils.command_line import next_line
     from positronic.vendors.registry import VENDORS
 
     place = {"input_path": dataset}
-    if vendor in VENDORS and dataset_format == keys.FORMAT_V30:
+    if vendor in VENDORS:
         return next_line("train", place, {"vendor": vendor, "codec": codec})
     return next_line("stats", place | {"report": "true"})

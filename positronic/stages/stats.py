@@ -142,7 +142,7 @@ def _say_next(config: Stats, manifest: Manifest) -> None:
     from positronic.stages.convert import next_line_for
 
     codec = manifest.load_recipe().codec.name
-    print(next_line_for(config.input_path, manifest.vendor, codec, manifest.dataset_format))
+    print(next_line_for(config.input_path, manifest.vendor, codec))
 
 
 def _picture(config: Stats) -> Path | None:

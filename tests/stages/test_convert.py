@@ -55,7 +55,7 @@ def test_what_cannot_be_baked_is_refused_without_a_bar(tmp_path, capsys, overrid
 
 @pytest.mark.parametrize(
     ("overrides", "stage"),
-    [([], "train"), (["dataset_format=v2.1"], "stats"), (["vendor=openpi", "codec=ee"], "train")],
+    [([], "train"), (["dataset_format=v2.1"], "train"), (["vendor=openpi", "codec=ee"], "train")],
 )
 def test_it_ends_with_the_command_that_goes_on(tmp_path, capsys, overrides, stage):
     """Training, where such datasets are trained here; the command composes."""

@@ -19,7 +19,9 @@ import pytest
 import positronic
 from positronic import keys
 from positronic.bake.columns import episode_columns
+from positronic.bake.frame_source import DecodedFrames
 from positronic.bake.manifest import read_manifest
+from positronic.bake.reader import open_baked
 from positronic.bake.sampling import episode_grid, sample_vectors
 from positronic.codecs.build import build
 from positronic.raw.dataset import open_dataset
@@ -107,6 +109,7 @@ def test_it_bakes_in_both_formats(recording, tmp_path, vendor, codec):
     for root in (new, old):
         assert digest(root, names) == golden()[f"{vendor} {codec} {root.name}"]
     assert (new / "meta/stats.json").read_bytes() == (old / "meta/stats.json").read_bytes()
+    _require_equal(open_baked(new), open_baked(old))
     loaded = LeRobotDataset("local/baked", root=new, video_backend="pyav")
     assert (len(loaded), loaded.fps) == (FRAMES, FPS)
     item = loaded[FRAMES - 1]
@@ -118,6 +121,16 @@ def test_it_bakes_in_both_formats(recording, tmp_path, vendor, codec):
         assert (manifest.dataset_format, manifest.vendor, manifest.frames) == (dataset_format, vendor, FRAMES)
         assert json.loads((folder / "meta/info.json").read_text())["codebase_version"] == dataset_format
         assert sum(len(columns["action"]) for columns in episode_columns(folder, ["action"])) == FRAMES
+
+
+def _require_equal(new, old):
+    """Either trains the same policy."""
+    for name, values in new.vectors.items():
+        np.testing.assert_array_equal(old.vectors[name], values)
+    rows = np.array([0, FRAMES - 1])
+    for column in new.image_shapes:
+        frames = [DecodedFrames(dataset).get(column, rows) for dataset in (new, old)]
+        np.testing.assert_array_equal(*frames)
 
 
 def record_golden():
