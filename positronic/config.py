@@ -41,6 +41,7 @@ from positronic.utils.files import numbered, replace_text
 from positronic.utils.processes import interruptible
 from positronic.utils.provenance import provenance
 from positronic.utils.secrets import secrets_in, without_secrets
+from positronic.vendors import registry
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 MISSING_TEXT = "???"
@@ -187,6 +188,7 @@ def _register() -> None:
         group, _, name = f"schema/{path}".rpartition("/")
         store.store(group=group, name=name, node=schema)
     OmegaConf.register_new_resolver("basename", _basename, replace=True)
+    OmegaConf.register_new_resolver("dataset_format_for", registry.DATASET_FORMAT.__getitem__, replace=True)
     OmegaConf.register_new_resolver("new_folder", _new_folder, use_cache=True, replace=True)
 
 

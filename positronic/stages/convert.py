@@ -21,7 +21,7 @@ class Convert(Parts):
     """Raw episodes into a LeRobot dataset.
 
     output_dir: folder of the baked dataset to write
-    dataset_format: LeRobot's format, v3.0 or v2.1
+    dataset_format: LeRobot's format: v3.0, or v2.1, which vendor.backend=upstream needs
     fps: frames per second; null takes modality.action_fps
     val_fraction: share of episodes to hold out, baked but in no statistics and not trained on; null holds out none
     val_seed: which ones; an episode's side follows from its name and this, whatever is added
@@ -39,7 +39,7 @@ class Convert(Parts):
     choices: ClassVar[tuple[str, ...]] = ("vendor",)
 
     output_dir: str = path("${paths.root}/baked/${dataset.name}/${vendor.name}/${codec.name}/${dataset_format}")
-    dataset_format: str = one_of(keys.FORMAT_V30, keys.FORMAT_V21, default=keys.FORMAT_V30)
+    dataset_format: str = one_of(keys.FORMAT_V30, keys.FORMAT_V21, default="${dataset_format_for:${vendor.backend}}")
     fps: int | None = between(1, default=None)
     val_fraction: float | None = above(0, 0.9, default=None)
     val_seed: int = between(0, default=0, val_fraction=ANY)

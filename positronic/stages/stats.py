@@ -32,7 +32,7 @@ class Stats(Parts):
     uses: ClassVar[tuple[str, ...]] = ("storage",)
 
     input_path: str = path("${paths.root}/baked/${dataset.name}/${vendor.name}/${codec.name}/${dataset_format}")
-    dataset_format: str = one_of(keys.FORMAT_V30, keys.FORMAT_V21, default=keys.FORMAT_V30)
+    dataset_format: str = one_of(keys.FORMAT_V30, keys.FORMAT_V21, default="${dataset_format_for:${vendor.backend}}")
     report: bool = False
     picture: str | None = path(None, report=True)
 

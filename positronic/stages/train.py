@@ -71,7 +71,9 @@ class Train(Parts):
         "dataset.agree": (False,),
     }
 
-    input_path: str = path("${paths.root}/baked/${dataset.name}/${vendor.name}/${codec.name}/" + keys.FORMAT_V30)
+    input_path: str = path(
+        "${paths.root}/baked/${dataset.name}/${vendor.name}/${codec.name}/${dataset_format_for:${vendor.backend}}"
+    )
     output_dir: str = path("${paths.root}/checkpoints/${vendor.name}")
     exp_name: str = name("${vendor.name}_${codec.name}")
     episodes: list[int] | None = field(default=None, metadata=items(0))

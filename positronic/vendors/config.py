@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from positronic.training.config import RANDOM, OptimizerConfig
-from positronic.utils.fields import one_of
+from positronic.utils.fields import one_of, path
 
 
 @dataclass
@@ -16,7 +16,9 @@ class VendorConfig:
     """Who trains the policy.
 
     name: of the vendor's file
-    backend: native runs in this process
+    backend: native runs in this process, upstream in the vendor's own code
+    repo: the checkout of the vendor's own code; null is a folder beside this one
+    python: the interpreter of its environment; null is .venv/bin/python in it
     base: pretrained weights to start from: a folder, s3://..., a name on the Hugging Face hub, or random
     toy: build the same code at a size for trying things out, which learns nothing of use
     optimizer: how its policy is trained unless betas=, weight_decay=, ... say otherwise; null takes that of optimizers
@@ -26,7 +28,9 @@ class VendorConfig:
     """
 
     name: str = MISSING
-    backend: str = one_of("native", default="native")
+    backend: str = one_of("native", "upstream", default="native")
+    repo: str | None = path(None, backend="upstream")
+    python: str | None = path(None, backend="upstream")
     base: str = RANDOM
     toy: bool = False
     optimizer: OptimizerConfig | None = None

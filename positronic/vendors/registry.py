@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from positronic import keys
 from positronic.errors import PositronicError, did_you_mean, listing
 
 if TYPE_CHECKING:  # what imports torch, numpy, pyarrow
@@ -16,7 +17,10 @@ if TYPE_CHECKING:  # what imports torch, numpy, pyarrow
     from positronic.vendors.backend import Backend
     from positronic.vendors.model import ChunkModel
 
-NATIVE = "native"
+NATIVE, UPSTREAM = "native", "upstream"
+
+DATASET_FORMAT = {NATIVE: keys.FORMAT_V30, UPSTREAM: keys.FORMAT_V21}
+"""Backend -> the format of datasets that are made for it; in this process the other one is read too."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class Vendor:
 VENDORS = {
     "gr00t": Vendor(
         light="positronic.vendors.gr00t.settled",
-        backends={NATIVE: "positronic.vendors.gr00t.native"},
+        backends={NATIVE: "positronic.vendors.gr00t.native", UPSTREAM: "positronic.vendors.gr00t.upstream"},
         own_files="positronic.vendors.gr00t.modality",
     ),
     "lerobot": Vendor(

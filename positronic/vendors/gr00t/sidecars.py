@@ -78,7 +78,7 @@ def _of_labels(part: ActionPart, recipe: Recipe, dataset: BakedDataset | None) -
 
 def _processor(recipe: Recipe, network: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
     ours = {
-        "modality_configs": {TAG: _modality_config(recipe)},
+        "modality_configs": {TAG: modality_config(recipe)},
         "use_relative_action": any(part.is_relative for part in action_parts(recipe)),
         "use_percentiles": False,  # with q01 and q99, two labels of a hundred would be clipped
         "use_mean_std": False,
@@ -91,7 +91,8 @@ def _processor(recipe: Recipe, network: Mapping[str, Any], base: Mapping[str, An
     return {"processor_class": "Gr00tN1d7Processor", **base, "processor_kwargs": theirs | ours}
 
 
-def _modality_config(recipe: Recipe) -> dict[str, Any]:
+def modality_config(recipe: Recipe) -> dict[str, Any]:
+    """What the parts of observation and action are called, their order and their steps, as upstream writes it."""
     modality, parts = recipe.modality, action_parts(recipe)
     configs = [
         {"rep": "RELATIVE" if part.is_relative else "ABSOLUTE", "type": "NON_EEF", "format": "DEFAULT"}

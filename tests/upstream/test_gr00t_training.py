@@ -1,0 +1,157 @@
+"""GR00T trained by Isaac-GR00T's own code, through a checkout that stands in for it, with the commands of a user."""
+
+import json
+
+import numpy as np
+import pytest
+from standins import Checkout
+
+import positronic
+from positronic.errors import PositronicError
+from positronic.training.checkpoints import list_checkpoints, read_info
+from positronic.vendors import registry
+
+ROBOT = ["vendor=gr00t", "codec=ee_rot6d", "modality.image_size=[32,32]"]
+TYPED = ["stage=train", *ROBOT, "vendor.backend=upstream", "exp_name=it", "batch_size=4"]
+
+
+def run(*typed):
+    return positronic.run(positronic.compose(list(typed)))
+
+
+@pytest.fixture(scope="module")
+def base(gr00t_v21, tmp_path_factory):
+    """An experiment of a toy, trained for a step in this process on the same dataset."""
+    where = [f"input_path={gr00t_v21}", f"output_dir={tmp_path_factory.mktemp('base')}", "exp_name=toy"]
+    toy = ["vendor.toy=true", "vendor.base=random", "num_train_steps=1", "batch_size=2"]
+    return run("stage=train", *ROBOT, *where, *toy).path
+
+
+@pytest.fixture(scope="module")
+def typed(gr00t_v21, base, tmp_path_factory):
+    """``typed(folder, checkout)``: the command of a training into ``folder``."""
+
+    def make(folder, checkout):
+        return [
+            *TYPED,
+            f"input_path={gr00t_v21}",
+            f"output_dir={folder}",
+            f"vendor.base={base}",
+            f"vendor.repo={checkout}",
+        ]
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def trained(typed, tmp_path_factory):
+    """Six steps with a checkpoint every third, then three more."""
+    folder = tmp_path_factory.mktemp("upstream")
+    checkout = Checkout("isaac_gr00t", folder / "Isaac-GR00T", "main")
+    command = [*typed(folder, checkout.root), "save_freq=3"]
+    run(*command, "num_train_steps=6")
+    first = {each.id: (each.path / "positronic.json").read_bytes() for each in list_checkpoints(folder / "it")}
+    run(*command, "num_train_steps=9", "resume=true")
+    return folder / "it", first
+
+
+def test_its_checkpoints_become_ours(trained):
+    """With the commit that made them; none of them is written again by what follows, and nothing else is left."""
+    folder, first = trained
+    assert list(first) == ["000003", "000006"]
+    checkpoints = list_checkpoints(folder)
+    assert [each.step for each in checkpoints] == [3, 6, 9]
+    for each in checkpoints:
+        each.require_intact()
+        assert first.get(each.id, b"") in (b"", (each.path / "positronic.json").read_bytes())
+        training = read_info(each.path)["training"]
+        assert (training["backend"], training["upstream"]["commit"][:7]) == ("upstream", "626af89")
+    assert not (folder / "upstream").exists()
+
+
+def test_the_losses_it_told_are_in_our_metrics(trained):
+    """Of the step that it had reached."""
+    rows = [json.loads(line) for line in (trained[0] / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [6, 9]
+    assert rows[1]["loss"] < rows[0]["loss"]
+    assert all(row["lr"] >= 0 for row in rows)
+
+
+def test_a_checkpoint_is_served_in_this_process(trained, base):
+    """The stand-in changes no weight: actions are those of the base."""
+    rng = np.random.default_rng(0)
+    vectors = {"ee_pose": 9, "grip": 1}
+    seen = {name: rng.uniform(0, 1, size).astype(np.float32) for name, size in vectors.items()}
+    seen |= {name: rng.integers(0, 255, (32, 32, 3), np.uint8) for name in ("exterior_image_1", "wrist_image")}
+    seen |= {"annotation.language.language_instruction": "Pick up the cube."}
+    models = [
+        registry.load_model("gr00t", list_checkpoints(folder)[-1].path, "cpu", backend)
+        for folder, backend in ((trained[0], "upstream"), (base, "native"))
+    ]
+    noise = [rng.standard_normal(models[0].noise_shape).astype(np.float32)]
+    ours, theirs = (model.predict([seen], noise)[0] for model in models)
+    np.testing.assert_allclose(ours, theirs, atol=1e-2)  # columns that do not move have a floor in ours alone
+
+
+def test_a_used_folder_is_refused_without_resume(trained, typed):
+    """Isaac-GR00T itself would go on there."""
+    folder = trained[0].parent
+    with pytest.raises(PositronicError, match=r"(?s)exists already.*resume=true"):
+        run(*typed(folder, folder / "Isaac-GR00T"), "num_train_steps=12")
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["seed=1"], r"seed=1 does not reach Isaac-GR00T: it always begins with seed 42\. Leave it out"),
+        (["seed=0"], "seed=0 does not reach"),
+        (["ema_decay=0.9"], "ema_decay=0.9 does not reach"),
+        (["log_freq=5"], "log_freq=5 does not reach"),
+        (["val_fraction=0.4"], "trains on every episode of a dataset"),
+        (["episodes=[0]"], "trains on every episode of a dataset"),
+        (["vendor.policy.tune_vlln=false"], "vendor.policy.tune_vlln=False does not reach Isaac-GR00T"),
+        (["vendor.base=random"], "given weights to start from"),
+        (["vendor.base=random", "vendor.toy=true"], "vendor.toy=true is for vendor.backend=native"),
+        (["preflight=true"], "trains in its own"),
+    ],
+)
+def test_what_does_not_reach_it_is_refused(gr00t_checkout, typed, tmp_path, more, said):
+    """Before it is started; the name stays free."""
+    with pytest.raises(PositronicError, match=said):
+        run(*typed(tmp_path, gr00t_checkout.root), "num_train_steps=3", *more)
+    assert list_checkpoints(tmp_path / "it") == []
+
+
+@pytest.mark.parametrize(
+    ("told", "said", "kept"),
+    [
+        ({"crash_at_step": 5}, r"exited unexpectedly at step 5", ["000003"]),
+        ({"out_of_memory_at_step": 2}, "batch_size=<fewer>", []),
+        ({"kill_in_checkpoint": 6}, r"-9|SIGKILL|killed", ["000003"]),
+        ({"nan_at_step": 4}, "The loss is nan", ["000003"]),
+        ({"gated": True}, "(?i)licence", []),
+    ],
+)
+def test_a_failure_is_explained_and_whole_checkpoints_stay(gr00t_checkout, typed, tmp_path, told, said, kept):
+    """A checkpoint that was being written is none; with resume=true the run goes on from the last one."""
+    gr00t_checkout.tell(**told)
+    command = [*typed(tmp_path, gr00t_checkout.root), "save_freq=3", "num_train_steps=6"]
+    with pytest.raises(PositronicError, match=said):
+        run(*command)
+    assert [each.id for each in list_checkpoints(tmp_path / "it")] == kept
+    gr00t_checkout.tell(**dict.fromkeys(told))
+    assert run(*command, "resume=true").step == 6
+
+
+def test_the_format_follows_the_backend():
+    """Of what is converted, looked at and trained on."""
+    for stage, key in (("convert", "output_dir"), ("stats", "input_path"), ("train", "input_path")):
+        dataset = ["dataset=local", "dataset.path=x"]
+        config = positronic.compose([f"stage={stage}", "vendor=gr00t", "vendor.backend=upstream", *dataset])
+        assert getattr(config, key).endswith("/v2.1")
+
+
+def test_a_missing_checkout_is_told_with_the_command_that_makes_it(typed, tmp_path):
+    """Nothing is written."""
+    with pytest.raises(PositronicError, match=r"(?s)Isaac-GR00T.*git clone"):
+        run(*typed(tmp_path, tmp_path / "nowhere"), "num_train_steps=3")
