@@ -15,6 +15,7 @@ from positronic.codecs.build import Recipe
 from positronic.errors import PositronicError
 from positronic.policies.base import base_folder, own_checkpoint
 from positronic.training.checkpoints import Checkpoint, list_checkpoints
+from positronic.training.config import RANDOM
 from positronic.training.experiment import METRICS_FILE, Experiment, save_checkpoint
 from positronic.training.preflight import Preflight
 from positronic.training.reporting import open_tracker
@@ -171,6 +172,11 @@ class UpstreamBackend:
             )
         if job.vendor.toy:
             raise PositronicError(f"vendor.toy=true is for vendor.backend=native: {name} builds its network itself.")
+        if job.vendor.base == RANDOM:
+            raise PositronicError(
+                f"vendor.base={RANDOM}: {name} is given weights to start from. Type vendor.base=<folder or name on the "
+                "hub>, or take vendor.backend=native."
+            )
         for key, fixed in self.trainer.fixed.items():
             value = getattr(job.settings, key)
             if value not in (fixed.value, fixed.default) or (was_typed(key) and value != fixed.value):
@@ -202,11 +208,6 @@ def _base(job: Job, start: Checkpoint | None) -> Iterator[Path]:
         yield start.pretrained_model
         return
     with base_folder(job.vendor.base, job.storage) as base:
-        if base is None:
-            raise PositronicError(
-                f"vendor.base={job.vendor.base}: the vendor's own code is given weights to start from. Type "
-                "vendor.base=<folder or name on the hub>."
-            )
         own = own_checkpoint(base)
         yield base if own is None else own.weights
 
