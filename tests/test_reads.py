@@ -26,6 +26,8 @@ VARIANTS = {
     "convert": (["vendor=openpi"], ["vendor=gr00t"], ["append=true"]),
     "stats": (["report=true"],),
 }
+VENDORS = ("vendors/gr00t", "vendors/lerobot", "vendors/openpi")
+BY_NAME = {"train": VENDORS, "convert": VENDORS}  # folders whose modules a stage imports by a dotted name
 WALKS = [(stage, ()) for stage in STAGES] + [(s, tuple(more)) for s, mores in VARIANTS.items() for more in mores]
 
 
@@ -46,7 +48,8 @@ def refused(cfg, key):
 @cache
 def reached(stage):
     """Every module of ours that a stage imports, at once or late, but for the configs and what composes them."""
-    ahead, seen = [PACKAGE / "stages" / f"{module_of(stage)}.py"], set()
+    by_name = (path for folder in BY_NAME.get(stage, ()) for path in (PACKAGE / folder).glob("*.py"))
+    ahead, seen = [PACKAGE / "stages" / f"{module_of(stage)}.py", *by_name], set()
     while ahead:
         path = ahead.pop()
         if path in seen or not path.exists() or (path.parent == PACKAGE and path.stem not in ("keys", "geometry")):
@@ -58,11 +61,6 @@ def reached(stage):
                 below = PACKAGE.joinpath(*module.split(".")[1:])
                 ahead += [below.with_suffix(".py"), below / "__init__.py"]
                 ahead += [(below / alias.name).with_suffix(".py") for alias in node.names]
-    loaded = {
-        "train": ["vendors/lerobot", "policies"],
-        "convert": ["vendors/gr00t", "vendors/openpi"],
-    }  # by a dotted name
-    seen |= {path for folder in loaded.get(stage, []) for path in (PACKAGE / folder).glob("*.py")}
     return {path for path in seen if path.name != "config.py" or path.parent.name == "storage"}
 
 
