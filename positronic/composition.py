@@ -425,6 +425,7 @@ def _fold_policy_section(cfg: DictConfig, typed: str | None) -> None:
 def _complete(cfg: DictConfig, typed: Mapping[str, str]) -> None:
     """Values that follow from how the config was composed, not from its files."""
     if cfg.stage in FOLLOWING_STAGES and "vendor" not in typed:
+        values.settle_vendor(cfg)
         cfg.vendor.name = FROM_CHECKPOINT
     if cfg.stage in OWN_FOLDER and OmegaConf.select(cfg, "hydra.mode") == RunMode.MULTIRUN:
         default = STAGES[cfg.stage]().output_dir

@@ -20,7 +20,7 @@ from positronic.embodiments.config import FROM_DATA
 from positronic.errors import PositronicError, did_you_mean, listing
 from positronic.hardware.sim.config import SimConfig
 from positronic.refusals import WANTED, missing_value, unknown_key
-from positronic.schemas import STAGES, Parameter, is_mapping, parameters, raw_values
+from positronic.schemas import STAGES, Parameter, is_mapping, own_parameters, parameters, raw_values
 from positronic.training.config import RANDOM, OptimizerConfig
 from positronic.utils.fields import RULE, Rule
 from positronic.utils.threads import available_cores
@@ -30,6 +30,7 @@ DATASET_STAGES = ("convert", "stats", "train")  # where a codec stands for a dat
 OF_ANOTHER = re.compile(r"\$\{\s*[A-Za-z_][\w.]*\s*\}")
 WORKERS = ("num_workers", "driver.num_workers")
 COLUMNS = "modality.columns"
+VENDOR_NAME = "${vendor.name}"
 # What a value of each type looks like, and its name.
 KINDS: dict[Any, tuple[Callable[[str], Any], str]] = {
     int: (re.compile(r"[+-]?\d+").fullmatch, "a whole number"),
@@ -136,8 +137,16 @@ def check(cfg: DictConfig) -> None:
 
 
 def _check_toy(cfg: DictConfig) -> None:
-    """Before weights of real size are fetched for nothing."""
-    if cfg.stage == "train" and cfg.vendor.toy and cfg.vendor.base != RANDOM:
+    """Before weights of real size are fetched for nothing, or a dataset is opened."""
+    if cfg.stage != "train":
+        return
+    if cfg.vendor.name in registry.FINE_TUNED and cfg.vendor.base == RANDOM and not cfg.vendor.toy:
+        raise PositronicError(
+            f"vendor.base={RANDOM}: vendor={cfg.vendor.name} is fine-tuned; random weights of its size would learn "
+            "nothing. Leave it out, or type vendor.base=<a folder or a name on the hub>; vendor.toy=true tries the "
+            "same code out in seconds."
+        )
+    if cfg.vendor.toy and cfg.vendor.base != RANDOM:
         raise PositronicError(
             f"vendor.toy=true starts from random weights of its own size; found vendor.base={cfg.vendor.base}. Type "
             f"vendor.base={RANDOM}, or vendor.toy=false; a checkpoint of a toy says itself that it is one."
@@ -150,7 +159,7 @@ def choose_optimizer(cfg: DictConfig) -> None:
     Raises PositronicError for a type that cannot be trained, or of which nothing is known.
     """
     presets, policy_type = cfg.vendor.optimizers, cfg.vendor.policy.get("type")
-    if cfg.stage == "train" and cfg.codec.inference_only is None:  # which is refused later, with its reason
+    if cfg.stage in ("convert", "train") and cfg.codec.inference_only is None:  # which is refused later, with a reason
         registry.require_trainable(cfg.vendor.name, cfg.vendor.policy, cfg.modality)
     if cfg.vendor.optimizer is None and policy_type in presets:
         cfg.vendor.optimizer = presets[policy_type]
@@ -161,6 +170,14 @@ def choose_optimizer(cfg: DictConfig) -> None:
         )
     cfg.vendor.optimizer = cfg.vendor.optimizer or OptimizerConfig()
     cfg.vendor.optimizers = {}
+
+
+def settle_vendor(cfg: DictConfig) -> None:
+    """The vendor in a preset's path to a checkpoint cannot be taken from that checkpoint."""
+    for name in own_parameters(cfg.stage):
+        raw = cfg._get_node(name)._value()
+        if isinstance(raw, str) and VENDOR_NAME in raw:
+            cfg[name] = raw.replace(VENDOR_NAME, cfg.vendor.name)
 
 
 def check_workers(cfg: DictConfig, typed: Collection[str]) -> None:

@@ -111,6 +111,17 @@ def test_presets_combine_and_the_later_wins():
     assert (config.vendor.policy["dim_model"], config.vendor.policy["use_vae"]) == (32, False)
 
 
+@pytest.mark.parametrize("preset", ["tiny", "overfit"])
+@pytest.mark.parametrize("vendor", ["lerobot", "gr00t", "openpi"])
+def test_a_debug_preset_s_server_finds_its_checkpoint(preset, vendor):
+    """Whoever trained it, also if serving leaves it to the checkpoint who did."""
+    fixed = [f"+debug={preset}", f"vendor={vendor}"]
+    train, serve = (positronic.compose([f"stage={stage}", *fixed]) for stage in ("train", "serve"))
+    assert serve.checkpoints_dir == f"{train.output_dir}/{train.exp_name}"
+    if vendor == "lerobot":
+        assert positronic.compose(["stage=serve", fixed[0]]).checkpoints_dir == serve.checkpoints_dir
+
+
 def test_the_quickstart_s_server_and_client_find_each_other_and_its_checkpoint():
     """What train writes is what serve reads; the server is local, the seeds are unseen."""
     train, serve, infer = (

@@ -15,14 +15,13 @@ from positronic.conventions import differences, require_equal
 from positronic.errors import PositronicError
 from positronic.storage.config import StorageConfig
 from positronic.storage.folder import local_input
-from positronic.storage.place import LocalFolder
 from positronic.storage.uri import is_remote
 from positronic.training.checkpoints import (
     CHECKPOINTS,
     PRETRAINED_MODEL,
-    Checkpoint,
     find_checkpoint,
     read_info,
+    require_intact,
     trained_recipe,
 )
 from positronic.training.config import RANDOM
@@ -60,7 +59,7 @@ def _require_intact(folder: Path) -> None:
     """A file that is missing is not always missed: without its settings, a tokenizer reads another text."""
     own = own_checkpoint(folder)
     if own is not None:
-        Checkpoint(own.path.name, 0, LocalFolder(own.path)).require_intact(with_state=False)
+        require_intact(own.path)
 
 
 def _from_hub(name: str) -> Path:

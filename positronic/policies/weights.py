@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,34 @@ import safetensors.torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from positronic.errors import PositronicError
+from positronic.errors import PositronicError, listing
 from positronic.policies import library
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
+INDEX_FILE = f"{WEIGHTS_FILE}.index.json"
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files that hold the tensors in ``folder``: one, or those that an index lists, as large ones are published.
+
+    Raises PositronicError when the index cannot be read or one of them is missing.
+    """
+    index = folder / INDEX_FILE
+    if not index.exists():
+        return [folder / WEIGHTS_FILE]
+    try:
+        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        found = [folder / name for name in names]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise PositronicError(f"{index} cannot be read ({error!r}). Fetch it again.") from None
+    missing = [path.name for path in found if not path.is_file()]
+    if missing or not found:
+        raise PositronicError(
+            f"{folder} is not whole: {INDEX_FILE} lists {listing(names)}, and {listing(missing)} is missing. Fetch it "
+            "again."
+        )
+    return found
 
 
 def save_weights(module: nn.Module, folder: Path) -> None:
@@ -26,11 +49,27 @@ def save_weights(module: nn.Module, folder: Path) -> None:
 
 def load_weights(module: nn.Module, folder: Path, device: str = "cpu") -> None:
     """Take the tensors from ``folder``. Raises PositronicError for a damaged file and for other tensors."""
-    path = folder / WEIGHTS_FILE
+    files = weight_files(folder)
     try:
-        safetensors.torch.load_model(module, str(path), strict=True, device=device)
+        if len(files) == 1:
+            safetensors.torch.load_model(module, str(files[0]), strict=True, device=device)
+        else:
+            _load_parts(module, files, device)
     except (OSError, RuntimeError, safetensors.SafetensorError) as error:
-        raise PositronicError(f"{path} cannot be loaded ({error}). Use another checkpoint.") from None
+        where = files[0] if len(files) == 1 else folder
+        raise PositronicError(f"{where} cannot be loaded ({error}). Use another checkpoint.") from None
+
+
+def _load_parts(module: nn.Module, files: Sequence[Path], device: str) -> None:
+    """As ``safetensors.torch.load_model`` does it with one file: of names for one tensor, one is enough."""
+    found = {name: tensor for path in files for name, tensor in safetensors.torch.load_file(path, device).items()}
+    own = module.state_dict()
+    taken = {own[name].data_ptr() for name in found if name in own}
+    missing, unknown = module.load_state_dict(found, strict=False)
+    missing = [name for name in missing if own[name].data_ptr() not in taken]
+    if missing or unknown:
+        sides = {"missing": missing, "unknown": unknown}
+        raise RuntimeError("; ".join(f"{what}: {listing(names)}" for what, names in sides.items() if names))
 
 
 class Unfilled(TorchFunctionMode):

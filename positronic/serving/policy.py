@@ -168,7 +168,7 @@ def load_policy(
     held = checkpoint.hold()
     recipe, vendor, backend = read_checkpoint(checkpoint, typed)
     checkpoint.require_intact(with_state=False)
-    model = (load or registry.load_model)(vendor, checkpoint.path, device, backend)
+    model = (load or registry.load_intact)(vendor, checkpoint.path, device, backend)
     return ServedPolicy(recipe, model, session_meta(recipe, checkpoint, vendor), held)
 
 

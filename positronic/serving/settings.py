@@ -28,7 +28,7 @@ class ServerSettings(ServerConfig):
     checkpoints_dir: Path | Place
     checkpoint: str | None = None
     typed: Typed = field(default_factory=Typed)
-    loader: LoadModel | str = registry.load_model
+    loader: LoadModel | str = registry.load_intact
 
     def load_model(self) -> LoadModel:
         """The loader, imported."""

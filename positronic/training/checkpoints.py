@@ -97,6 +97,11 @@ class Checkpoint:
                 raise _damaged(self.place, name, "some of its bytes have changed" if same_size else said)
 
 
+def require_intact(folder: Path) -> None:
+    """Read every file of the checkpoint in ``folder`` that serving needs. Raises PositronicError for a damaged one."""
+    Checkpoint(folder.name, 0, LocalFolder(folder)).require_intact(with_state=False)
+
+
 def read_info(checkpoint: Path | Place) -> dict[str, Any]:
     """What the checkpoint in folder ``checkpoint`` says of itself.
 

@@ -153,6 +153,7 @@ def _identity(info: Mapping[str, Any]) -> dict[str, Any]:
     same = {"vendor": info["vendor"], "vendor.backend": training["backend"]}
     same |= {"vendor.base": training.get("base", RANDOM)}  # which older ones do not say
     same |= {"vendor.mask_padding": training.get("mask_padding", False)}
+    same |= {"vendor.toy": training.get("toy", False)}
     same |= {"modality.config_name": info["recipe"]["modality"].get("config_name")}
     same |= {"dataset digest": info["dataset_digest"][:16], "dataset fps": info["manifest"]["fps"]}
     same |= identity(training.get("choice"))

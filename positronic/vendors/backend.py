@@ -63,7 +63,8 @@ class Job:
         of_policy = (vendor.name, vendor.backend, policy)
         info = make_info(self.sides.training, settings, *of_policy, self.recipe, provenance(), self.sides.record)
         # not where a copy of it lies
-        said = {"base": vendor.base, "mask_padding": vendor.mask_padding, "input_path": self.input_path}
+        said = {"base": vendor.base, "mask_padding": vendor.mask_padding, "toy": vendor.toy}
+        said |= {"input_path": self.input_path}
         info["training"] |= said
         return Experiment(self.folder, info)
 

@@ -51,6 +51,8 @@ VENDORS = {
     ),
 }
 
+FINE_TUNED = ("gr00t",)  # whose policies are only fine-tuned: of random weights of their size nothing would come
+
 
 def companions(vendor: str, recipe: Recipe, dataset_format: str) -> dict[str, Companion]:
     """The vendor's own files in a baked dataset: name -> content.
@@ -83,6 +85,14 @@ def backend_of(vendor: str, backend: str = NATIVE) -> Backend:
 def load_model(vendor: str, checkpoint: Path, device: str, backend: str = NATIVE) -> ChunkModel:
     """The model in folder ``checkpoint`` (``<experiment>/checkpoints/<id>``) on torch ``device`` (``auto`` as well).
 
-    Raises PositronicError for an unknown vendor or backend, and for a checkpoint that cannot be loaded.
+    Raises PositronicError for an unknown vendor or backend, and for a checkpoint that is damaged or cannot be loaded.
     """
+    from positronic.training.checkpoints import require_intact
+
+    require_intact(Path(checkpoint))
+    return load_intact(vendor, checkpoint, device, backend)
+
+
+def load_intact(vendor: str, checkpoint: Path, device: str, backend: str = NATIVE) -> ChunkModel:
+    """The same for a checkpoint whose files have been read and compared with what training wrote."""
     return backend_of(vendor, backend).load_model(Path(checkpoint), device)

@@ -29,7 +29,6 @@ from positronic.training.state import seed_everything
 from positronic.training.trainable import PolicySpec
 from positronic.vendors.gr00t import native, network, rows
 from positronic.vendors.gr00t.parts import state_columns
-from positronic.vendors.registry import check_policy
 
 ROOT = Path(__file__).parents[2]
 SIDE = "modality.image_size=[32,32]"
@@ -403,6 +402,14 @@ def test_a_base_that_is_not_whole_is_refused(base, dataset):
         trained(dataset, "ee_rot6d_joints", base=base, toy=False)
 
 
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_text("{")], ids=["missing", "cut"])
+def test_a_base_whose_backbone_s_config_is_damaged_is_refused(base, dataset, damage):
+    """It says the sizes. The message names the base, and no copy of it."""
+    damage(base / BACKBONE / "config.json")
+    with pytest.raises(PositronicError, match=rf"vendor\.base={base / BACKBONE}.* cannot be read .*[Ff]etch"):
+        trained(dataset, "ee_rot6d_joints", base=base, toy=False)
+
+
 def test_a_base_of_another_kind_is_refused(dataset, tmp_path):
     """An empty folder, and one with another library's config."""
     for found in ("no", "another"):
@@ -478,7 +485,7 @@ def test_what_gr00t_cannot_take_is_refused_before_a_dataset_is_opened(typed, sai
     """One sentence each."""
     config = composed("ee_rot6d_joints", typed)
     with pytest.raises(PositronicError, match=said):
-        check_policy("gr00t", "native", build(config.codec, config.modality), config.vendor.policy)
+        native.check_policy(build(config.codec, config.modality), config.vendor.policy)
 
 
 @pytest.mark.parametrize(
@@ -509,7 +516,7 @@ def test_a_relative_action_needs_its_state():
     with pytest.raises(
         PositronicError, match=r"'ee_pose' would be relative to a state column.*has grip, joint_position"
     ):
-        check_policy("gr00t", "native", recipe, config.vendor.policy)
+        native.check_policy(recipe, config.vendor.policy)
 
 
 def made_up(recipe):

@@ -104,12 +104,15 @@ def finer(typed, folder, base, name, steps=1):
 
 
 def test_training_goes_on_without_the_base(openpi_experiments, openpi_typed, tmp_path):
-    """Tokenizer, sizes and weights are in the checkpoint."""
+    """Tokenizer, sizes and weights are in the checkpoint, and the next one holds the very same tokenizer."""
     base = shutil.copytree(weights_of(openpi_experiments[FULL]).parents[1], tmp_path / "base")
     run_train(positronic.compose(finer(openpi_typed, tmp_path, base, FULL, steps=2)))
     shutil.rmtree(base)
     run_train(positronic.compose([*finer(openpi_typed, tmp_path, base, FULL, steps=3), "resume=true"]))
-    assert (tmp_path / "finer/checkpoints/000003").is_dir()
+    before, after = (tmp_path / f"finer/checkpoints/00000{step}/pretrained_model/tokenizer" for step in (2, 3))
+    assert {path.name: path.read_bytes() for path in before.iterdir()} == {
+        path.name: path.read_bytes() for path in after.iterdir()
+    }
 
 
 def test_mask_padding_is_kept_by_a_resumed_run(tmp_path, openpi_typed):
@@ -118,6 +121,14 @@ def test_mask_padding_is_kept_by_a_resumed_run(tmp_path, openpi_typed):
     run_train(positronic.compose([*line, "vendor.mask_padding=true"]))
     with pytest.raises(PositronicError, match="vendor.mask_padding: the checkpoint has True; this run has False"):
         run_train(positronic.compose([*line, "resume=true"]))
+
+
+def test_a_toy_goes_on_as_a_toy(tmp_path, openpi_typed):
+    """Its checkpoint says its sizes; whoever resumes it must not mean another."""
+    line = openpi_typed(tmp_path, "exp_name=toy", "num_train_steps=1")
+    run_train(positronic.compose(line))
+    with pytest.raises(PositronicError, match="vendor.toy: the checkpoint has True; this run has False"):
+        run_train(positronic.compose([*(each for each in line if each != "vendor.toy=true"), "resume=true"]))
 
 
 def test_a_run_in_bf16_is_served(openpi_typed, openpi_observations, tmp_path):

@@ -50,6 +50,21 @@ def test_weights_are_taken(base):
     assert torch.equal(policy.layer.weight, torch.eye(2))
 
 
+def test_weights_in_several_files_are_taken(tmp_path):
+    """As large ones are published: all that the index lists, and nothing without one of them."""
+    policy, index = Small(), {}
+    for name, tensor in tensors().items():
+        file = index[name] = f"model-{len(index) + 1}-of-2.safetensors"
+        save_file({name: tensor}, tmp_path / file)
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
+    load_base(policy, tmp_path)
+    assert torch.equal(policy.weights["embedding"], torch.ones(3, 2))
+    assert torch.equal(policy.layer.weight, torch.eye(2))
+    (tmp_path / file).unlink()
+    with pytest.raises(PositronicError, match=f"{file} is missing. Fetch it again"):
+        load_base(Small(), tmp_path)
+
+
 def test_names_without_lerobot_s_prefix_are_known(base):
     """As files have them that were made of openpi's own."""
     policy = Small()

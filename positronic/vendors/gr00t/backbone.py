@@ -11,6 +11,7 @@ from positronic.errors import PositronicError
 from positronic.vendors.gr00t.network import BACKBONE, COSMOS
 
 WEIGHTS_SUFFIXES = (".safetensors", ".bin", ".pt", ".gguf")
+NOTHING_SAID = [{"role": "user", "content": [{"type": "text", "text": ""}]}]
 
 
 def copy_backbone(base: Path, config: Mapping[str, Any], folder: Path) -> None:
@@ -56,7 +57,8 @@ def processors(config: Any, folder: Path) -> tuple[Any, Any]:
     try:
         if not encode.proc.chat_template:  # it is read at the first use
             raise ValueError("there is no chat template")
-    except (OSError, ValueError, KeyError) as error:
+        encode.proc.apply_chat_template(NOTHING_SAID, tokenize=False)
+    except Exception as error:  # what transformers raises depends on what is wrong with which of its files
         raise PositronicError(
             f"{folder / BACKBONE}: tokenizer and processors of GR00T's backbone cannot be read ({error}). Fetch them "
             f"again: hf download {COSMOS} --exclude '*.safetensors' --local-dir {BACKBONE}."

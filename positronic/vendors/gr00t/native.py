@@ -152,7 +152,13 @@ def _folder(spec: PolicySpec) -> Iterator[Path]:
             copy_backbone(base, network.read_config(base), folder)
         for name, content in _contents(spec, base).items():
             (folder / name).write_text(json.dumps(content, indent=2) + "\n")
-        yield folder
+        try:
+            yield folder
+        except PositronicError as error:
+            if spec.base is None or str(folder) not in str(error):
+                raise
+            # It is about a file that was copied from the base.
+            raise PositronicError(str(error).replace(str(folder), f"vendor.base={base}")) from None
 
 
 def _contents(spec: PolicySpec, base: Path) -> dict[str, Any]:
@@ -193,6 +199,8 @@ def _object(path: Path) -> dict[str, Any]:
         found = json.loads(path.read_text()) if path.exists() else {}
     except ValueError as error:
         raise PositronicError(f"{path} cannot be read ({error}). Fetch it again.") from None
+    if not isinstance(found, dict):
+        raise PositronicError(f"{path}: expected a JSON object, found {type(found).__name__}. Fetch it again.")
     return found
 
 

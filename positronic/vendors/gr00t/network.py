@@ -20,9 +20,8 @@ from torch import Tensor, nn
 
 from positronic.errors import PositronicError, listing
 from positronic.policies import library
-from positronic.policies.weights import Unfilled
+from positronic.policies.weights import CONFIG_FILE, WEIGHTS_FILE, Unfilled, weight_files
 
-CONFIG_FILE, WEIGHTS_FILE, INDEX_FILE = "config.json", "model.safetensors", "model.safetensors.index.json"
 BACKBONE = "backbone"  # the folder beside the weights with tokenizer, processor and, if it is no Cosmos, config
 COSMOS = "nvidia/Cosmos-Reason2-2B"  # whose config lerobot has built in
 HEAD = "backbone.model.lm_head.weight"
@@ -58,6 +57,7 @@ def build(config: Mapping[str, Any], folder: Path, filled: bool = True) -> nn.Mo
     described = GR00TN17Config(**config)
     logger, is_known = logging.getLogger(GR00TN17.__module__), described.model_name == COSMOS
     if not is_known:
+        _require_backbone(folder / BACKBONE)
         described.model_name = str(folder / BACKBONE)
     level = logger.level
     try:
@@ -69,6 +69,21 @@ def build(config: Mapping[str, Any], folder: Path, filled: bool = True) -> nn.Mo
     # It has the embedding's weights, and computes logits of every token that nobody reads.
     network.backbone.model.lm_head = nn.Identity()
     return network
+
+
+def _require_backbone(folder: Path) -> None:
+    """Raise PositronicError when the backbone's config in ``folder``, which says its sizes, cannot be read."""
+    from transformers import AutoConfig
+
+    path = folder / CONFIG_FILE
+    try:
+        AutoConfig.from_pretrained(str(folder), local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = str(error).strip().partition("\n")[0] if path.exists() else "there is no such file"
+        raise PositronicError(
+            f"{path} cannot be read ({reason}). Expected the config of GR00T's backbone: fetch the folder {BACKBONE} "
+            "of these weights again."
+        ) from None
 
 
 def save(policy: Any, folder: Path) -> None:
@@ -100,10 +115,8 @@ def load(policy: Any, folder: Path) -> None:
 
 
 def _tensors(folder: Path) -> Iterator[tuple[str, Tensor]]:
-    index = folder / INDEX_FILE
-    files = sorted(set(json.loads(index.read_text())["weight_map"].values())) if index.exists() else [WEIGHTS_FILE]
-    for each in files:
-        with safetensors.safe_open(str(folder / each), framework="pt") as file:
+    for path in weight_files(folder):
+        with safetensors.safe_open(str(path), framework="pt") as file:
             for name in file.keys():  # noqa: SIM118  it is no dict
                 yield name, file.get_tensor(name)
 

@@ -37,6 +37,7 @@ from positronic.vendors.openpi.tokens import (
     PromptEnd,
     load_tokenizer,
     require_short,
+    tokenizer_files,
     tokenizer_of,
     word_tokenizer,
 )
@@ -83,6 +84,7 @@ def make_trainable(spec: PolicySpec) -> PolicyTrainable:
     config = _config(spec, start)
     tokenizer = start.tokenizer(dataset.tasks)
     require_short(tokenizer, dataset.tasks, recipe.modality.state_size, config.tokenizer_max_length)
+    tokens = tokenizer_files(tokenizer, spec.resumed)
     sizes = start.sizes or (toy.Toy(len(tokenizer) + 1) if start.is_toy else None)
     steps = steps_of(recipe)
     stats = stats_of(steps, statistics(spec))
@@ -98,7 +100,9 @@ def make_trainable(spec: PolicySpec) -> PolicyTrainable:
         config.save_pretrained(folder)
         before.save_pretrained(folder)
         after.save_pretrained(folder)
-        tokenizer.save_pretrained(folder / FOLDER)
+        (folder / FOLDER).mkdir()
+        for name, content in tokens.items():
+            (folder / FOLDER / name).write_bytes(content)
         if sizes:
             sizes.save(folder)
 

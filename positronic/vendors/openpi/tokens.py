@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -57,6 +58,16 @@ def tokenizer_of(base: Path | None) -> Any:
             f"Face hub ({reason}). Accept its licence there and log in (hf auth login), or put {FILES} of it into "
             f"{where}."
         ) from None
+
+
+def tokenizer_files(tokenizer: Any, resumed: Path | None) -> dict[str, bytes]:
+    """What a checkpoint holds of ``tokenizer``, by the names of its files: if a run is resumed, what the checkpoint
+    ``resumed`` holds. A tokenizer that was loaded would write its defaults beside that."""
+    if resumed is not None:
+        return {path.name: path.read_bytes() for path in (resumed / FOLDER).iterdir()}
+    with TemporaryDirectory() as folder:
+        tokenizer.save_pretrained(folder)
+        return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
 
 
 def load_tokenizer(folder: Path) -> Any:

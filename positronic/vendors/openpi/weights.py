@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from positronic.errors import PositronicError, listing
-from positronic.policies.weights import CONFIG_FILE, WEIGHTS_FILE
+from positronic.policies.weights import CONFIG_FILE, INDEX_FILE, WEIGHTS_FILE, weight_files
 from positronic.vendors.openpi.configs import POLICY_TYPE
 from positronic.vendors.openpi.lora import merged_weight
 
@@ -36,17 +36,17 @@ def load_base(policy: nn.Module, base: Path) -> None:
     """
     _require_kind(base)
     own = policy.state_dict()
-    with _reading(base / WEIGHTS_FILE) as file:
-        found = _names(file.keys())
+    with _reading(base) as file:
+        found = _names(file)
         has_adapters = any(name.endswith(LORA_A) for name in found)
         merges = has_adapters and not any(name.endswith(LORA_A) for name in own)
         wanted = {name for name in own if has_adapters or not name.endswith((LORA_A, LORA_B))}
         _require_same(base, wanted, {name for name in found if not (merges and name.endswith((LORA_A, LORA_B)))})
         for name in sorted(wanted):
-            tensor = file.get_tensor(found[name])
+            tensor = file[found[name]].get_tensor(found[name])
             if merges and name.removesuffix(WEIGHT) + LORA_A in found:
-                adapter = [file.get_tensor(found[name.removesuffix(WEIGHT) + end]) for end in (LORA_A, LORA_B)]
-                tensor = merged_weight(tensor, *adapter)
+                theirs = [found[name.removesuffix(WEIGHT) + end] for end in (LORA_A, LORA_B)]
+                tensor = merged_weight(tensor, *(file[each].get_tensor(each) for each in theirs))
             _copy(base, name, tensor, own[name])
 
 
@@ -95,13 +95,20 @@ def _require_same(base: Path, wanted: set[str], found: set[str]) -> None:
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[Any]:
-    if not path.is_file():
+def _reading(base: Path) -> Iterator[dict[str, Any]]:
+    """Name of a tensor -> the open file that holds it."""
+    paths = weight_files(base)
+    if not paths[0].is_file():
         raise PositronicError(
-            f"vendor.base={path.parent}: there is no {path.name}. Expected weights in LeRobot's format, in one file."
+            f"vendor.base={base}: there is no {WEIGHTS_FILE}. Expected weights in LeRobot's format, in one file or in "
+            f"several with {INDEX_FILE}."
         )
-    try:
-        with safe_open(path, "pt") as file:
-            yield file
-    except (OSError, SafetensorError) as error:
-        raise PositronicError(f"vendor.base: {path} cannot be read ({error}). Fetch it again.") from None
+    with ExitStack() as files:
+        found = {}
+        for path in paths:
+            try:
+                file = files.enter_context(safe_open(path, "pt"))
+            except (OSError, SafetensorError) as error:
+                raise PositronicError(f"vendor.base: {path} cannot be read ({error}). Fetch it again.") from None
+            found |= dict.fromkeys(file.keys(), file)
+        yield found
