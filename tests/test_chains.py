@@ -1,52 +1,15 @@
 """From a recording to a served policy by the commands that each stage ends with, typed as they are printed."""
 
-import os
-import re
-import shlex
 import shutil
-import socket
-import subprocess
-import sys
-from contextlib import contextmanager
-from pathlib import Path
 
 import h5py
 import numpy as np
+from shell import ROOT, Shell, play
 
-import positronic
 from positronic import keys
-from positronic.client.client import InferenceClient
 
-ROOT = Path(__file__).resolve().parents[1]
 CAMERAS = ("cam_high", "cam_left_wrist", "cam_right_wrist")
 TINY = "+debug=tiny modality.image_size=[32,32] fps=10"
-
-
-class Shell:
-    """Types commands in ``folder`` and remembers which one each of them ends with."""
-
-    def __init__(self, folder):
-        self.folder = folder
-
-    def run(self, line):
-        """Type ``line``; the next command, as it is printed."""
-        with self.started(line, subprocess.PIPE) as process:
-            out, err = process.communicate(timeout=120)
-        assert process.returncode == 0, err[-2000:]
-        return re.findall(r"^  next:    (.*)$", out, re.MULTILINE)[-1]
-
-    @contextmanager
-    def started(self, line, output=subprocess.DEVNULL):
-        words = [str(ROOT / word) if word == "run.py" else word for word in shlex.split(line)[1:]]
-        environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        process = subprocess.Popen(
-            [sys.executable, *words], cwd=self.folder, env=environment, stdout=output, stderr=output, text=True
-        )
-        try:
-            yield process
-        finally:
-            process.terminate()
-            process.wait(timeout=60)
 
 
 def write_aloha(folder):
@@ -64,24 +27,11 @@ def write_aloha(folder):
             file[f"observations/images/{camera}"] = np.broadcast_to(levels, (60, 32, 32, 3)).astype(np.uint8)
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def served_and_played(shell, convert, raw):
     """Type ``convert`` and what follows from it, up to the server, and let it play the recording. The rollout."""
-    serve, port = shell.run(shell.run(f"{convert} {TINY}")), free_port()
+    serve = shell.run(shell.run(f"{convert} {TINY}"))
     assert serve.startswith("python run.py stage=serve checkpoints_dir=")
-    with shell.started(f"{serve} server.host=127.0.0.1 server.port={port}"):
-        with InferenceClient("127.0.0.1", port).session():  # when it is ready
-            pass
-        policy = f"policy.host=127.0.0.1 policy.port={port} output_dir=rollouts"
-        driver = "driver.num_episodes=1 driver.simulation_time=0.8 driver.save_videos=0"
-        shell.run(f"python run.py stage=infer hardware=replay hardware.path={raw} {policy} {driver}")
-    (rollout,) = positronic.open_raw(shell.folder / "rollouts")
-    return rollout
+    return play(shell, serve, raw)
 
 
 def test_two_arms_of_an_aloha_from_hdf5_to_a_server(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from omegaconf import MISSING
@@ -25,6 +26,9 @@ class Serve(Parts):
 
     uses: ClassVar[tuple[str, ...]] = ("server", "storage")
     choices: ClassVar[tuple[str, ...]] = ("embodiment", "vendor", "codec")  # compared with the checkpoint's
+    compares: ClassVar[tuple[str, ...]] = tuple(
+        f"vendor.{each}" for each in ("backend", "repo", "python", "ready_timeout_sec", "infer_timeout_sec")
+    )
 
     checkpoints_dir: str = path(MISSING)
     checkpoint: str | None = name(None, "a checkpoint's id")
@@ -35,9 +39,12 @@ def run(config: Serve) -> None:
     from positronic.serving.server import serve
     from positronic.serving.settings import ServerSettings
     from positronic.storage.folder import folder
+    from positronic.vendors import registry
 
     place = folder(config.checkpoints_dir, config.storage)
-    serve(ServerSettings(place, config.checkpoint, typed(config), **vars(config.server)))
+    by_vendor = config.vendor.backend == registry.UPSTREAM
+    loader = {"loader": partial(registry.serve_upstream, config=config.vendor)} if by_vendor else {}
+    serve(ServerSettings(place, config.checkpoint, typed(config), **loader, **vars(config.server)))
 
 
 def typed(config: Serve) -> Typed:

@@ -70,10 +70,11 @@ def items(low: float | None = None) -> dict[str, Rule]:
     return {RULE: rule}
 
 
-def above(low: float, high: float | None = None, *, default: Any) -> Any:
+def above(low: float, high: float | None = None, *, default: Any, **company: Any) -> Any:
     """A number greater than ``low``, and at most ``high``."""
     expected = f"a number above {low}" + ("" if high is None else f", at most {high}")
-    return _field(default, Rule(lambda value: low < value <= (math.inf if high is None else high), expected))
+    rule = Rule(lambda value: low < value <= (math.inf if high is None else high), expected)
+    return _field(default, rule, **_with(company))
 
 
 def path(default: Any, **company: Any) -> Any:

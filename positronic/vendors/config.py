@@ -8,7 +8,9 @@ from typing import Any
 from omegaconf import MISSING
 
 from positronic.training.config import RANDOM, OptimizerConfig
-from positronic.utils.fields import one_of, path
+from positronic.utils.fields import above, one_of, path
+
+DAY_SEC = 86_400
 
 
 @dataclass
@@ -19,6 +21,8 @@ class VendorConfig:
     backend: native runs in this process, upstream in the vendor's own code
     repo: the checkout of the vendor's own code; null is a folder beside this one
     python: the interpreter of its environment; null is .venv/bin/python in it
+    ready_timeout_sec: how long its server may take to load
+    infer_timeout_sec: how long its server may take to answer
     base: pretrained weights to start from: a folder, s3://..., a name on the Hugging Face hub, or random
     toy: build the same code at a size for trying things out, which learns nothing of use
     optimizer: how its policy is trained unless betas=, weight_decay=, ... say otherwise; null takes that of optimizers
@@ -31,6 +35,8 @@ class VendorConfig:
     backend: str = one_of("native", "upstream", default="native")
     repo: str | None = path(None, backend="upstream")
     python: str | None = path(None, backend="upstream")
+    ready_timeout_sec: float = above(0, DAY_SEC, default=300.0, backend="upstream")
+    infer_timeout_sec: float = above(0, DAY_SEC, default=15.0, backend="upstream")
     base: str = RANDOM
     toy: bool = False
     optimizer: OptimizerConfig | None = None

@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # what imports torch, numpy, pyarrow
     from positronic.bake.companions import Companion
     from positronic.codecs.build import Recipe
     from positronic.vendors.backend import Backend
+    from positronic.vendors.config import VendorConfig
     from positronic.vendors.model import ChunkModel
 
 NATIVE, UPSTREAM = "native", "upstream"
@@ -96,3 +97,11 @@ def load_model(vendor: str, checkpoint: Path, device: str, backend: str = NATIVE
 def load_intact(vendor: str, checkpoint: Path, device: str, backend: str = NATIVE) -> ChunkModel:
     """The same for a checkpoint whose files have been read and compared with what training wrote."""
     return backend_of(vendor, backend).load_model(Path(checkpoint), device)
+
+
+def serve_upstream(vendor: str, checkpoint: Path, device: str, backend: str, *, config: VendorConfig) -> ChunkModel:
+    """The model in folder ``checkpoint`` behind a server of the vendor's own code. ``backend``: which one trained it.
+
+    Raises PositronicError for a vendor without one, and when its server does not start.
+    """
+    return backend_of(vendor, UPSTREAM).serve(Path(checkpoint), device, config)

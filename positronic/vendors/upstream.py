@@ -28,6 +28,7 @@ from positronic.upstream.takeover import Found, Takeover
 from positronic.utils.command_line import instead, was_typed
 from positronic.utils.processes import interruptible
 from positronic.vendors.backend import Job
+from positronic.vendors.config import VendorConfig
 from positronic.vendors.model import ChunkModel
 
 SCRATCH, LOG = "upstream", "upstream.log"  # in the experiment's folder
@@ -85,11 +86,13 @@ class Trainer(Protocol):
 
 @dataclass(frozen=True)
 class UpstreamBackend:
-    """A vendor's own repository, in an environment of its own. ``load_model``: of the checkpoints that it makes."""
+    """A vendor's own repository, in an environment of its own. ``load_model``: in this process, of the checkpoints that
+    it makes. ``serve``: by a server of its own."""
 
     trainer: Trainer
     check_policy: Callable[[Recipe, Mapping[str, Any]], None]
     load_model: Callable[[Path, str], ChunkModel]
+    serve: Callable[[Path, str, VendorConfig], ChunkModel]
     dataset_format: str = keys.FORMAT_V21
 
     def preflight(self, job: Job) -> Preflight:

@@ -11,6 +11,7 @@ import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -29,11 +30,11 @@ from positronic.vendors.gr00t.backbone import copy_backbone
 from positronic.vendors.gr00t.modality import RELATIVE_FILE
 from positronic.vendors.gr00t.modality_file import STEM, TAG, modality_file
 from positronic.vendors.gr00t.network import BACKBONE
+from positronic.vendors.gr00t.served import SERVER, serve_model
 from positronic.vendors.gr00t.sidecars import EMBODIMENT_FILE, PROCESSOR_FILE, STATISTICS_FILE
 from positronic.vendors.upstream import Fixed, UpstreamBackend
 
 LAUNCH = Path("gr00t/experiment/launch_finetune.py")
-SERVER = Path("gr00t/eval/run_gr00t_server.py")
 SETUP = "git clone --recurse-submodules https://github.com/NVIDIA/Isaac-GR00T {folder} && cd {folder} && uv sync"
 FOLDER = re.compile(r"checkpoint-(\d+)")
 LAST_WRITTEN = "wandb_config.json"  # of a checkpoint
@@ -215,4 +216,6 @@ def _is_json(path: Path) -> bool:
     return True
 
 
-BACKEND = UpstreamBackend(Isaac(), native.check_policy, native.load_model)
+BACKEND = UpstreamBackend(
+    Isaac(), native.check_policy, native.load_model, partial(serve_model, repository=Isaac.repository)
+)
