@@ -126,6 +126,8 @@ def check(cfg: DictConfig) -> None:
     if cfg.stage in DATASET_STAGES and reason is not None:
         raise PositronicError(f"codec={cfg.codec.name} cannot be used with stage={cfg.stage}: {reason}.")
     _check_fields(cfg, cfg, "")
+    if cfg.stage == "convert":  # before a dataset is made that nothing could be trained on
+        registry.require_trainable(cfg.vendor.name, cfg.vendor.policy, cfg.modality)
     _check_horizon(cfg)
     _check_simulator(cfg)
     _check_robot(cfg)
@@ -159,7 +161,7 @@ def choose_optimizer(cfg: DictConfig) -> None:
     Raises PositronicError for a type that cannot be trained, or of which nothing is known.
     """
     presets, policy_type = cfg.vendor.optimizers, cfg.vendor.policy.get("type")
-    if cfg.stage in ("convert", "train") and cfg.codec.inference_only is None:  # which is refused later, with a reason
+    if cfg.stage == "train" and cfg.codec.inference_only is None:  # which is refused later, with its reason
         registry.require_trainable(cfg.vendor.name, cfg.vendor.policy, cfg.modality)
     if cfg.vendor.optimizer is None and policy_type in presets:
         cfg.vendor.optimizer = presets[policy_type]
