@@ -12,6 +12,7 @@ from standins import write_modality
 
 import positronic
 from positronic.stages.convert import run as run_convert
+from positronic.stages.train import run as run_train
 from positronic.upstream.child import Command
 
 RAW = Path(__file__).parents[1] / "data" / "raw_v1"
@@ -25,6 +26,14 @@ def gr00t_v21(tmp_path_factory):
     what = ["vendor=gr00t", "codec=ee_rot6d", "dataset_format=v2.1", "modality.image_size=[32,32]"]
     run_convert(positronic.compose(["stage=convert", *where, *what]))
     return folder
+
+
+@pytest.fixture(scope="session")
+def gr00t_toy(gr00t_v21, tmp_path_factory):
+    """An experiment on this dataset: a toy, trained for a step in this process."""
+    what = ["vendor=gr00t", "codec=ee_rot6d", "modality.image_size=[32,32]", "vendor.toy=true", "vendor.base=random"]
+    where = [f"input_path={gr00t_v21}", f"output_dir={tmp_path_factory.mktemp('gr00t_toy')}", "exp_name=toy"]
+    return run_train(positronic.compose(["stage=train", *what, *where, "num_train_steps=1", "batch_size=2"])).path
 
 
 @pytest.fixture

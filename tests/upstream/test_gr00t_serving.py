@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from shell import ROOT, Shell, play
 
-import positronic
 from positronic import keys
 from positronic.codecs.build import Recipe
 from positronic.errors import PositronicError
@@ -13,28 +12,19 @@ from positronic.vendors import registry
 from positronic.vendors.config import VendorConfig
 from positronic.vendors.gr00t.wire import Connection
 
-ROBOT = ["vendor=gr00t", "codec=ee_rot6d", "modality.image_size=[32,32]"]
 RAW = ROOT / "tests" / "data" / "raw_v1"
 STEPS = 16
 
 
-@pytest.fixture(scope="module")
-def experiment(gr00t_v21, tmp_path_factory):
-    """A toy, trained for a step in this process: the server takes those as well as its own."""
-    where = [f"input_path={gr00t_v21}", f"output_dir={tmp_path_factory.mktemp('served')}", "exp_name=toy"]
-    toy = ["vendor.toy=true", "vendor.base=random", "num_train_steps=1", "batch_size=2"]
-    return positronic.run(positronic.compose(["stage=train", *ROBOT, *where, *toy])).path
-
-
 @pytest.fixture
-def serve(experiment, gr00t_checkout):
+def serve(gr00t_toy, gr00t_checkout):
     """``serve(version, **values of the config)``: a model, closed at the end."""
     models = []
 
     def start(version="main", **values):
         gr00t_checkout.become(version)
         config = VendorConfig(name="gr00t", backend="upstream", repo=str(gr00t_checkout.root), **values)
-        checkpoint = list_checkpoints(experiment)[-1].path
+        checkpoint = list_checkpoints(gr00t_toy)[-1].path
         models.append(registry.serve_upstream("gr00t", checkpoint, "cpu", "native", config=config))
         return models[-1]
 
@@ -101,7 +91,7 @@ def test_a_server_that_ends_is_started_again(serve):
     assert model._service.port() != first
 
 
-def test_a_server_that_describes_another_robot_is_refused(experiment, gr00t_checkout, serve, monkeypatch):
+def test_a_server_that_describes_another_robot_is_refused(gr00t_toy, gr00t_checkout, serve, monkeypatch):
     """Both sides printed, before the first action."""
     whole = Recipe.from_dict
 
@@ -137,8 +127,8 @@ def _until_answered(model, seen):
     raise said
 
 
-def test_it_is_served_and_played_by_the_commands_of_a_user(experiment, gr00t_checkout, tmp_path):
+def test_it_is_served_and_played_by_the_commands_of_a_user(gr00t_toy, gr00t_checkout, tmp_path):
     """The stand-in's robot stays where it is: each command is the pose that was seen."""
     by_vendor = f"vendor.backend=upstream vendor.repo={gr00t_checkout.root}"
-    rollout = play(Shell(tmp_path), f"python run.py stage=serve checkpoints_dir={experiment} {by_vendor}", RAW)
+    rollout = play(Shell(tmp_path), f"python run.py stage=serve checkpoints_dir={gr00t_toy} {by_vendor}", RAW)
     assert keys.TARGET_GRIP in rollout.signals
