@@ -9,12 +9,13 @@ gets another. Frames are written as they are, so that a row is found by its numb
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from positronic.bake.frame_source import MappedFrames, Progress, decode_into
 from positronic.bake.reader import BakedDataset
 from positronic.storage import entries
 from positronic.storage.config import StorageConfig
-from positronic.storage.entries import GIGABYTE, CacheError, Entry
+from positronic.storage.entries import GIGABYTE, Begun, CacheError, Entry, Held
 from positronic.utils.disk import FORBIDDEN
 
 VERSION = 1  # of how frames are decoded and laid out
@@ -41,15 +42,45 @@ def on_disk(dataset: BakedDataset, config: StorageConfig, progress: Progress | N
 
     Raises CacheError when they do not fit or the cache cannot be used, PositronicError when a video cannot be decoded.
     """
+    entry = _entry(dataset, config)
+    with _written(entry):
+        held = entries.hold(entry, _Decoded(dataset, config, progress))
+    return _mapped(held, dataset)
+
+
+def begin_on_disk(dataset: BakedDataset, config: StorageConfig) -> MappedFrames | DiskTarget:
+    """Like ``on_disk``, but what is not decoded there yet is for the caller to decode."""
+    entry = _entry(dataset, config)
+    with _written(entry):
+        begun = entries.begin(entry, _Decoded(dataset, config, None))
+        if isinstance(begun, Held):
+            return _mapped(begun, dataset)
+        try:
+            with begun.room_required():
+                return DiskTarget(begun, dataset)
+        except BaseException:
+            begun.close()
+            raise
+
+
+def _entry(dataset: BakedDataset, config: StorageConfig) -> Entry:
     require_under_limit(dataset.decoded_bytes, config)
     root = entries.entries_root(config) / f"{FRAMES}-{_fingerprint(dataset)}"
-    entry = Entry(root, root / FRAMES)
+    return Entry(root, root / FRAMES)
+
+
+@contextmanager
+def _written(entry: Entry) -> Iterator[None]:
+    """Raises CacheError where writing is forbidden."""
     try:
-        held = entries.hold(entry, _Decoded(dataset, config, progress))
+        yield
     except OSError as error:
         if error.errno not in FORBIDDEN:
             raise
-        raise CacheError(f"{root} cannot be written ({error.strerror}). {entries.ELSEWHERE}") from error
+        raise CacheError(f"{entry.root} cannot be written ({error.strerror}). {entries.ELSEWHERE}") from error
+
+
+def _mapped(held: Held, dataset: BakedDataset) -> MappedFrames:
     return MappedFrames(_files(held.path, dataset), dataset.image_shapes, held)
 
 
@@ -87,32 +118,87 @@ class _Decoded:
         """An interrupted one is removed: it is of no use to the next, and large."""
         try:
             entries.make_room(self.size, self, DISK_SHARE)
-            with ExitStack() as stack:
-                files, sizes = _files(entry.files, self.dataset), _frame_sizes(self.dataset)
-                writers = {name: stack.enter_context(_Writer(path, sizes[name])) for name, path in files.items()}
-                decode_into(writers, self.dataset, self.progress)
-                for writer in writers.values():
-                    writer.sync()
+            with _Writers(entry, self.dataset) as writers:
+                decode_into(writers.rows, self.dataset, self.progress)
         except BaseException:
             shutil.rmtree(entry.files, ignore_errors=True)
             raise
-        return {"dataset": str(self.dataset.root), "frames": len(self.dataset), "columns": list(files)}
+        return self.record
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What it is."""
+        columns = list(self.dataset.image_shapes)
+        return {"dataset": str(self.dataset.root), "frames": len(self.dataset), "columns": columns}
+
+
+class DiskTarget:
+    """The cache, while frames are decoded there."""
+
+    def __init__(self, begun: Begun, dataset: BakedDataset) -> None:
+        """Raises CacheError when there is no room."""
+        self._begun, self._content = begun, begun.content
+        entries.make_room(self._content.size, self._content, DISK_SHARE)
+        self._writers = _Writers(begun.entry, dataset)
+        self.rows = self._writers.rows
+        self.frames = MappedFrames(_files(begun.entry.files, dataset), dataset.image_shapes)
+        self._held: Held | None = None
+
+    def finish(self) -> None:
+        """From now on it counts, for others too."""
+        with self._begun.room_required():
+            self._writers.close()
+        self._held = self._begun.finish(self._content.record)
+
+    def discard(self) -> None:
+        """Leave nothing: it is of no use to the next, and large."""
+        self._writers.close(sync=False)
+        shutil.rmtree(self._begun.entry.files, ignore_errors=True)
+        self._begun.close()
+
+
+class _Writers:
+    """The files of an entry. Context manager."""
+
+    def __init__(self, entry: Entry, dataset: BakedDataset) -> None:
+        with ExitStack() as stack:
+            files, sizes = _files(entry.files, dataset), _frame_sizes(dataset)
+            self.rows = {
+                name: stack.enter_context(closing(_Writer(path, sizes[name], len(dataset))))
+                for name, path in files.items()
+            }
+            self._stack = stack.pop_all()
+
+    def __enter__(self) -> _Writers:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.close(sync=kind is None)
+
+    def close(self, sync: bool = True) -> None:
+        """``sync``: what was written is on the disk."""
+        with self._stack:
+            for writer in self.rows.values() if sync else ():
+                writer.sync()
 
 
 class _Writer:
-    """Writes each frame at its place in a file. Context manager.
+    """Writes each frame at its place in a file, whose room on the disk is taken at once.
 
     Not into a mapped file: there a full disk ends the process, here it is an error.
     """
 
-    def __init__(self, path: Path, frame_size: int) -> None:
+    def __init__(self, path: Path, frame_size: int, count: int) -> None:
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         self._frame_size = frame_size
+        try:
+            _take_room(self._descriptor, frame_size * count)
+        except BaseException:
+            self.close()
+            raise
 
-    def __enter__(self) -> _Writer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Close the file."""
         os.close(self._descriptor)
 
     def __setitem__(self, row: int, frame: NDArray[np.uint8]) -> None:
@@ -124,6 +210,15 @@ class _Writer:
     def sync(self) -> None:
         """What was written is there even if the power fails now; the record that says so follows."""
         os.fsync(self._descriptor)
+
+
+def _take_room(descriptor: int, size: int) -> None:
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+            raise
+        os.ftruncate(descriptor, size)  # a file system that takes no room before it is written
 
 
 def _files(folder: Path, dataset: BakedDataset) -> dict[str, Path]:
@@ -155,5 +250,9 @@ def _contents(dataset: BakedDataset) -> Iterator[Sequence[Any]]:
     listed = read_file_list(dataset.root) if dataset.files is None and dataset.manifest.file_list else {}
     for path in sorted({span.path for spans in dataset.videos.values() for span in spans}):
         name = path.relative_to(dataset.root).as_posix()
-        stat = path.stat()
-        yield listed.get(name) or (stat.st_size, stat.st_mtime_ns)
+        yield listed.get(name) or _stamp(path)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns

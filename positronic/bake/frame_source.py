@@ -9,7 +9,7 @@ from contextlib import closing
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 import av
 import numpy as np
@@ -128,12 +128,13 @@ class FrameFile(Protocol):
 class VideoFile:
     """One mp4, frame k at k / fps s. Context manager."""
 
-    def __init__(self, path: Path, fps: int) -> None:
+    def __init__(self, path: Path, fps: int, content: IO[bytes] | None = None) -> None:
+        """``content``: what gives the bytes of a file that is not there yet."""
         self._path = path
         self._fps = fps
         self._to_rgb = ToRgb()
         try:
-            self._container = av.open(str(path), metadata_errors="replace")
+            self._container = av.open(content or str(path), metadata_errors="replace")
             self._stream = self._container.streams.video[0]
         except (av.FFmpegError, OSError, IndexError) as error:
             raise PositronicError(f"{path} cannot be read as a video ({error}). Convert the dataset again.") from None
@@ -183,9 +184,9 @@ class VideoFile:
         return self._container.decode(self._stream)
 
 
-def fits_in_memory(dataset: BakedDataset, cache_gb: float) -> bool:
-    """Whether all frames fit in ``cache_gb`` and in free memory."""
-    return dataset.decoded_bytes <= min(cache_gb * GIGABYTE, MEMORY_SHARE * available_bytes())
+def fits_in_memory(dataset: BakedDataset, cache_gb: float, taken: int = 0) -> bool:
+    """Whether all frames fit in ``cache_gb`` and in free memory, of which ``taken`` bytes are promised."""
+    return dataset.decoded_bytes + taken <= min(cache_gb * GIGABYTE, MEMORY_SHARE * available_bytes())
 
 
 def in_memory(dataset: BakedDataset, progress: Progress | None = None) -> CachedFrames:
@@ -195,19 +196,28 @@ def in_memory(dataset: BakedDataset, progress: Progress | None = None) -> Cached
 
 def decode_all(dataset: BakedDataset, progress: Progress | None = None) -> dict[str, NDArray[np.uint8]]:
     """Every image column as uint8 (N, H, W, 3)."""
-    frames = {name: np.empty((len(dataset), *shape), np.uint8) for name, shape in dataset.image_shapes.items()}
+    frames = empty_frames(dataset)
     decode_into(frames, dataset, progress)
     return frames
 
 
-def decode_into(targets: Mapping[str, Rows], dataset: BakedDataset, progress: Progress | None = None) -> None:
-    """Every image column into its target, by one thread per core."""
+def empty_frames(dataset: BakedDataset) -> dict[str, NDArray[np.uint8]]:
+    """Room in memory for every image column, uint8 (N, H, W, 3)."""
+    return {name: np.empty((len(dataset), *shape), np.uint8) for name, shape in dataset.image_shapes.items()}
+
+
+def decode_into(
+    targets: Mapping[str, Rows],
+    dataset: BakedDataset,
+    progress: Progress | None = None,
+    due: NDArray[np.int64] | None = None,
+) -> None:
+    """Every image column into its target, by one thread per core. ``due`` (N,): rows with the lowest come first."""
     done, total = 0, len(dataset) * len(targets)
     with ThreadPoolExecutor(available_cores()) as pool:
         tasks = [
             pool.submit(_decode_span, targets[name], start, span, partial(_open_file, dataset, name))
-            for name in targets
-            for start, span in _pieces(_long_spans(dataset, name))
+            for name, start, span in tasks_of(dataset, due)
         ]
         try:
             for task in as_completed(tasks):
@@ -219,8 +229,20 @@ def decode_into(targets: Mapping[str, Rows], dataset: BakedDataset, progress: Pr
                 task.cancel()
 
 
+def tasks_of(dataset: BakedDataset, due: NDArray[np.int64] | None = None) -> list[tuple[str, int, VideoSpan]]:
+    """What is decoded at once: image column, first row, its frames. The soonest ``due`` (N,) come first."""
+    tasks = [
+        (name, start, span) for name in dataset.image_shapes for start, span in _pieces(_long_spans(dataset, name))
+    ]
+    if due is not None:
+        tasks.sort(key=lambda task: due[task[1] : task[1] + task[2].count].min())
+    return tasks
+
+
 def _open_file(dataset: BakedDataset, column: str, path: Path) -> FrameFile:
-    return VideoFile(path, dataset.fps) if dataset.files is None else dataset.files(column, path)
+    if dataset.files is not None:
+        return dataset.files(column, path)
+    return VideoFile(path, dataset.fps, dataset.arriving and dataset.arriving.open(path))
 
 
 def _decode_span(out: Rows, start: int, span: VideoSpan, open_file: Callable[[Path], FrameFile]) -> int:

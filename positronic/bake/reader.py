@@ -24,11 +24,19 @@ from positronic.bake.manifest import Manifest, read_manifest
 from positronic.bake.places import VideoSpan
 from positronic.bake.reading import AGAIN, episode_error
 from positronic.bake.report import SHOWN, TASK_CHARS
-from positronic.bake.whole import Whole, reads_videos, require_unchanged, require_whole
+from positronic.bake.whole import (
+    Whole,
+    listed_files,
+    reads_videos,
+    require_coming,
+    require_unchanged,
+    require_whole,
+)
 from positronic.codecs.build import Recipe
 from positronic.codecs.table import contract_table
 from positronic.errors import PositronicError, clipped
 from positronic.raw.choice import in_words
+from positronic.storage.streaming import Arriving
 from positronic.utils.html import as_html
 
 OpenFile = Callable[[str, Path], Any]
@@ -45,6 +53,7 @@ class BakedDataset:
     ``videos``: image column -> one span per episode. ``task_of``: int64 (N,) into ``tasks``. ``numbers``: int64 (E,),
     which episodes of the dataset on disk these are. ``uids``: of their source episodes. ``files``: opens
     the pictures of a dataset that was not baked, and gives them as the bake would; None: they are baked videos.
+    ``arriving``: gives the videos that are still on their way here.
     """
 
     root: Path
@@ -60,6 +69,7 @@ class BakedDataset:
     numbers: NDArray[np.int64]
     uids: tuple[str, ...]
     files: OpenFile | None = None
+    arriving: Arriving | None = None
 
     def __repr__(self) -> str:
         manifest = self.manifest
@@ -123,11 +133,32 @@ def open_baked(root: Path, every_byte: bool = False) -> BakedDataset:
 
     Raises PositronicError when the dataset is incomplete, holds no frames, or is not what its manifest says.
     """
-    manifest = read_manifest(root)
+    return _open(root, read_manifest(root), every_byte, videos=True)
+
+
+def open_arriving(arriving: Arriving) -> BakedDataset:
+    """Like ``open_baked`` with ``every_byte``, of a dataset whose videos are still on their way; each is compared with
+    what the bake wrote when it is there (``filling.start_arriving``).
+
+    Raises PositronicError as ``open_baked`` does, also when a video is not among those that are coming. A dataset of an
+    older version, which has no list of its files, is waited for.
+    """
+    manifest = read_manifest(arriving.root)
+    if not manifest.file_list:
+        arriving.start([], lambda path: None)
+        arriving.wait(show=True)
+        return open_baked(arriving.root, every_byte=True)
+    require_coming(arriving, listed_files(arriving.root, manifest))
+    return replace(_open(arriving.root, manifest, every_byte=True, videos=False), arriving=arriving)
+
+
+def _open(root: Path, manifest: Manifest, every_byte: bool, videos: bool) -> BakedDataset:
+    """``videos``: they are there, and are looked at too."""
     modality = manifest.load_recipe().modality
-    whole = require_whole(root, manifest, [features.TASK_INDEX, *(column.name for column in modality.vector_columns)])
+    columns = [features.TASK_INDEX, *(column.name for column in modality.vector_columns)]
+    whole = require_whole(root, manifest, columns, videos)
     if every_byte:
-        require_unchanged(root, manifest, whole, videos=reads_videos(root, manifest))
+        require_unchanged(root, manifest, whole, videos=videos and reads_videos(root, manifest))
     return BakedDataset(
         root=root,
         recipe=whole.recipe,

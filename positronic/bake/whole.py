@@ -40,6 +40,7 @@ from positronic.bake.reading import AGAIN, episode_error, integers, read_columns
 from positronic.bake.sidecar import read_sources
 from positronic.codecs.build import Recipe
 from positronic.errors import PositronicError
+from positronic.storage.streaming import Arriving
 
 VIDEOS = "videos/"
 
@@ -112,9 +113,34 @@ def require_unchanged(
         )
 
 
+def require_coming(arriving: Arriving, files: FileList) -> None:
+    """Raise PositronicError for the first video of ``files`` that neither is there nor comes, or has another size."""
+    for name, expected in files.items():
+        path = arriving.root / name
+        if is_video(name) and arriving.size(path) != expected.size:
+            raise PositronicError(
+                f"{path} has {arriving.size(path)} bytes in the bucket, but the bake wrote {expected.size}: this is "
+                f"not a whole baked dataset. {AGAIN}"
+            )
+
+
+def require_recorded(root: Path, files: FileList, path: Path) -> None:
+    """Read the file at ``path`` and raise PositronicError unless it is what the bake wrote."""
+    name = path.relative_to(root).as_posix()
+    if name in files and changed_files(root, {name: files[name]}):
+        raise PositronicError(
+            f"{path} is damaged or of another dataset: its bytes are not those that the bake wrote. {AGAIN}"
+        )
+
+
+def is_video(name: str) -> bool:
+    """Of a file, by its name within the dataset."""
+    return name.startswith(VIDEOS)
+
+
 def reads_videos(root: Path, manifest: Manifest) -> bool:
     """Whether the dataset's videos are few enough to be read whole before they are used; says so where they are not."""
-    size = sum(each.size for name, each in listed_files(root, manifest).items() if name.startswith(VIDEOS))
+    size = sum(each.size for name, each in listed_files(root, manifest).items() if is_video(name))
     if size > MAX_READ_BYTES:
         logger.warning(
             "%s holds %.0f GB of videos: their sizes and headers fit, their bytes were not compared with what the bake "
@@ -128,7 +154,7 @@ def reads_videos(root: Path, manifest: Manifest) -> bool:
 def listed_files(root: Path, manifest: Manifest, videos: bool = True, anew: Collection[str] = ()) -> FileList:
     """The dataset's files as the bake wrote them."""
     files = read_file_list(root) if manifest.file_list else {}
-    skipped = set(anew) if videos else {*anew, *(name for name in files if name.startswith(VIDEOS))}
+    skipped = set(anew) if videos else {*anew, *filter(is_video, files)}
     return {name: each for name, each in files.items() if name not in skipped}
 
 

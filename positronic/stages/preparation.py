@@ -10,34 +10,43 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from positronic.bake.reader import open_baked
+from positronic.bake.reader import BakedDataset, open_arriving, open_baked
+from positronic.bake.whole import is_video
 from positronic.codecs.build import Recipe
 from positronic.stages.foreign import Declared
 from positronic.storage import join
-from positronic.storage.folder import local_input
+from positronic.storage.folder import local_input, streamed_input
+from positronic.storage.streaming import Arriving
 from positronic.training.choice import TrainChoice, split
 from positronic.training.device import resolve_device, resolve_precision
 from positronic.training.settings import TrainSettings
+from positronic.vendors import registry
 from positronic.vendors.backend import Job
 
 if TYPE_CHECKING:
     from positronic.stages.train import Train
 
 
+Source = Path | Arriving | Declared
+"""A baked dataset in a folder, one whose videos are still on their way, or a foreign one."""
+
+
 @contextmanager
-def source_of(config: Train, foreign: Declared | None) -> Iterator[Path | Declared]:
-    """What is trained on: the folder of a baked dataset, or a foreign one."""
+def source_of(config: Train, foreign: Declared | None) -> Iterator[Source]:
+    """What is trained on. Another process of a vendor's own code needs all files at once."""
     if foreign is not None:
         yield foreign
         return
-    with local_input(config.input_path, config.storage) as root:
+    where = config.input_path, config.storage
+    native = config.vendor.backend == registry.NATIVE
+    with streamed_input(*where, is_video) if native else local_input(*where) as root:
         yield root
 
 
-def prepare(config: Train, recipe: Recipe, source: Path | Declared, folder: Path | None = None) -> Job:
-    """A run on the baked dataset in the folder ``source``, or on a foreign one. ``folder``: of the experiment."""
+def prepare(config: Train, recipe: Recipe, source: Source, folder: Path | None = None) -> Job:
+    """A run on ``source``. ``folder``: of the experiment."""
     console, is_foreign = Console(), isinstance(source, Declared)
-    whole = source.open(config.vendor.name, console).dataset if is_foreign else open_baked(source, every_byte=True)
+    whole = _open(config, source, console)
     return Job(
         vendor=config.vendor,
         recipe=whole.recipe if is_foreign else recipe,
@@ -52,6 +61,12 @@ def prepare(config: Train, recipe: Recipe, source: Path | Declared, folder: Path
         storage=config.storage,
         console=console,
     )
+
+
+def _open(config: Train, source: Source, console: Console) -> BakedDataset:
+    if isinstance(source, Declared):
+        return source.open(config.vendor.name, console).dataset
+    return open_arriving(source) if isinstance(source, Arriving) else open_baked(source, every_byte=True)
 
 
 def _choice(config: Train) -> TrainChoice:

@@ -33,7 +33,7 @@ def hold(folder: S3Uri, files: Sequence[RemoteFile], config: StorageConfig, show
     Raises PreconditionError or MissingError when the folder has changed since it was listed, PositronicError when the
     disk is too small, the cache cannot be written, or the store cannot be reached.
     """
-    return entries.hold(entry_of(folder, files, config), _Copy(folder, files, config, show))
+    return entries.hold(entry_of(folder, files, config), Copy(folder, files, config, show))
 
 
 def entry_of(folder: S3Uri, files: Sequence[RemoteFile], config: StorageConfig) -> Entry:
@@ -48,7 +48,7 @@ def _digest(value: object) -> str:
 
 
 @dataclass(frozen=True)
-class _Copy:
+class Copy:
     """Files of a folder that are to be on the local disk."""
 
     folder: S3Uri
@@ -68,14 +68,24 @@ class _Copy:
     def is_whole(self, entry: Entry) -> bool:
         return all((entry.files / file.name).stat().st_size == file.size for file in self.files)
 
+    @property
+    def record(self) -> dict[str, Any]:
+        """Which files these are."""
+        return {"uri": str(self.folder), "files": {file.name: file[1:] for file in self.files}}
+
     def fill(self, entry: Entry) -> dict[str, Any]:
+        self.fetch(entry, self.missing(entry))
+        return self.record
+
+    def missing(self, entry: Entry) -> list[RemoteFile]:
+        """Those that are not there, for which room is made."""
         _link_known(entry, self.files)
         missing = [file for file in self.files if not (entry.files / file.name).exists()]
         entries.make_room(sum(file.size for file in missing), self)
-        self._fetch(entry, missing)
-        return {"uri": str(self.folder), "files": {file.name: file[1:] for file in self.files}}
+        return missing
 
-    def _fetch(self, entry: Entry, files: Sequence[RemoteFile]) -> None:
+    def fetch(self, entry: Entry, files: Sequence[RemoteFile]) -> None:
+        """Bring ``files`` into the entry."""
         client = connect(self.config)
         with byte_bar(f"Fetching {self.folder}", sum(file.size for file in files), self.show) as advance:
 

@@ -25,6 +25,7 @@ import os
 import threading
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from concurrent.futures import Future
 from dataclasses import asdict
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
@@ -96,6 +97,10 @@ class Client:
             if future.cancel():
                 ended.wait(CANCEL_TIMEOUT_SEC)
             raise
+
+    def begin(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+        """Run it in the background."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._filesystem.loop)
 
     async def retried(self, what: S3Uri, attempt: Callable[[Any], Awaitable[T]]) -> T:
         """Call ``attempt(s3 client)``, and again as long as its error may pass. Raises what ``explain`` makes of the

@@ -15,7 +15,8 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -88,6 +89,23 @@ def hold(entry: Entry, content: Content) -> Held:
 
     Raises CacheError when the disk is too small or the cache cannot be written, and what ``content`` raises.
     """
+    begun = begin(entry, content)
+    if isinstance(begun, Held):
+        return begun
+    try:
+        with begun.room_required():
+            record = content.fill(entry)
+    except BaseException:
+        begun.close()
+        raise
+    return begun.finish(record)
+
+
+def begin(entry: Entry, content: Content) -> Held | Begun:
+    """The entry if it is whole, else the sole right to fill it.
+
+    Raises CacheError when the cache cannot be written.
+    """
     try:
         entry.root.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -98,7 +116,51 @@ def hold(entry: Entry, content: Content) -> Held:
             os.utime(entry.record)
             return Held(entry.files, descriptor)
         os.close(descriptor)
-        _fill(entry, content)
+        begun = Begun(entry, content, _lock(entry.lock, waiting=content.waiting))
+        try:
+            if not _is_whole(entry, content):
+                entry.record.unlink(missing_ok=True)
+                entry.files.mkdir(parents=True, exist_ok=True)
+                return begun
+        except BaseException:
+            begun.close()
+            raise
+        begun.close()  # another process filled it while we waited
+
+
+class Begun:
+    """An entry that this process alone may fill. Until it is finished, it counts for nothing to others, who wait."""
+
+    def __init__(self, entry: Entry, content: Content, descriptor: int) -> None:
+        self.entry, self.content = entry, content
+        self._lock = Held(entry.files, descriptor)
+
+    @contextmanager
+    def room_required(self) -> Iterator[None]:
+        """Raises CacheError, and leaves nothing of the entry, when the disk is full: that harms others more than
+        filling it again costs us."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            shutil.rmtree(self.entry.root, ignore_errors=True)
+            raise _no_room(self.content, self.content.size) from error
+
+    def finish(self, record: Mapping[str, Any]) -> Held:
+        """It is whole, and is held. ``record``: what is said of it beside its size."""
+        try:
+            with self.room_required():
+                partial = self.entry.record.with_suffix(".partial")
+                partial.write_text(json.dumps({SIZE: self.content.size} | dict(record), indent=1))
+                partial.replace(self.entry.record)
+        finally:
+            self.close()
+        return hold(self.entry, self.content)
+
+    def close(self) -> None:
+        """Leave it as it is to whoever wants it."""
+        self._lock.close()
 
 
 def _is_whole(entry: Entry, content: Content) -> bool:
@@ -107,26 +169,6 @@ def _is_whole(entry: Entry, content: Content) -> bool:
         return entry.record.exists() and content.is_whole(entry)
     except OSError:
         return False
-
-
-def _fill(entry: Entry, content: Content) -> None:
-    descriptor = _lock(entry.lock, waiting=content.waiting)
-    try:
-        if _is_whole(entry, content):
-            return
-        entry.record.unlink(missing_ok=True)
-        entry.files.mkdir(parents=True, exist_ok=True)
-        record = {SIZE: content.size} | content.fill(entry)
-        partial = entry.record.with_suffix(".partial")
-        partial.write_text(json.dumps(record, indent=1))
-        partial.replace(entry.record)
-    except OSError as error:
-        if error.errno in FULL:
-            shutil.rmtree(entry.root, ignore_errors=True)  # a full disk harms others more than checking costs us
-            raise _no_room(content, content.size) from error
-        raise
-    finally:
-        os.close(descriptor)
 
 
 def _lock(path: Path, shared: bool = False, waiting: str = "") -> int:

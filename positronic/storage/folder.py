@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +15,7 @@ from positronic.storage.entries import Held
 from positronic.storage.faults import MissingError, PreconditionError
 from positronic.storage.local import local_path
 from positronic.storage.place import LocalFolder, Select
+from positronic.storage.streaming import Arriving, stream
 from positronic.storage.uri import S3Uri, is_remote, parse
 
 FETCH_ATTEMPTS = 3  # of a folder that changes while it is fetched
@@ -92,12 +93,20 @@ class RemoteFolder:
 
         Raises PositronicError when there are no files, when they keep changing, or when they cannot be fetched.
         """
+        return self._listed_again(select, lambda files: hold(self.uri, files, self.config, show))
+
+    def stream(self, large: Select) -> Held | Arriving:
+        """Like ``hold``, but files that ``large`` takes are read while they arrive, unless all are there already."""
+        return self._listed_again(None, lambda files: stream(self.uri, files, self.config, large, show=True))
+
+    def _listed_again[T](self, select: Select | None, take: Callable[[list[RemoteFile]], T]) -> T:
+        """What ``take`` makes of the files, which may change while it does."""
         for _ in range(FETCH_ATTEMPTS):
             files = [file for file in self.listing().files if select is None or select(file.name)]
             if not files:
                 raise PositronicError(_nothing_there(self))
             try:
-                return hold(self.uri, files, self.config, show)
+                return take(files)
             except (PreconditionError, MissingError):
                 continue
         raise PositronicError(f"{self} changes while it is read: somebody writes it. Try again when that is done.")
@@ -144,6 +153,20 @@ def local_input(
     held = place.hold(select, show=True)
     try:
         yield held.path
+    finally:
+        held.close()
+
+
+@contextmanager
+def streamed_input(uri: str | Path, config: StorageConfig | None, large: Select) -> Iterator[Path | Arriving]:
+    """Like ``local_input``, but what ``large`` takes of a remote folder may still be on its way."""
+    place = folder(uri, config)
+    if place.local is not None:
+        yield place.local
+        return
+    held = place.stream(large)
+    try:
+        yield held if isinstance(held, Arriving) else held.path
     finally:
         held.close()
 

@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from positronic.errors import PositronicError
 from positronic.storage.client import CREATE, Advance, Client, RemoteFile, content_md5, each
 from positronic.storage.faults import DamagedError, MissingError, PreconditionError
 from positronic.storage.uri import S3Uri
 
-PIECE_BYTES = 8 << 20
+FETCHED_BYTES = 1 << 20  # a piece that is fetched: small, because a frame that is needed at once waits for its pieces
+PIECE_BYTES = 8 << 20  # a piece that is sent; S3 takes none below 5 MiB but the last
 MAX_PIECES = 9_000  # S3 takes 10,000 parts
 DOWNLOAD_ATTEMPTS = 3  # of a file whose content turns out to be wrong
 SHA256 = "sha256"  # key of the object's metadata
@@ -39,20 +41,24 @@ class PartialFile:
         self.target = target
         self.size = size
         self.path = target.with_name(f".{target.name}.part")
-        self._journal = target.with_name(f".{target.name}.done")
+        self._journal = target.with_name(f".{target.name}.pieces")
 
     def missing(self) -> Iterator[Span]:
         """Spans that are not there yet."""
         there = self._there()
-        return (span for span in pieces(self.size) if span[0] not in there)
+        return (span for span in pieces(self.size, FETCHED_BYTES) if span[0] not in there)
+
+    def open(self) -> BinaryIO:
+        """For reading, and for pieces at their places. It stays open over ``finish``."""
+        self.target.parent.mkdir(parents=True, exist_ok=True)
+        return os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
 
     def write(self, span: Span, data: bytes) -> None:
-        """Put a piece in its place."""
-        self.target.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("r+b" if self.path.exists() else "w+b") as file:
+        """Put a piece in its place. Several threads may."""
+        with self.open() as file:
             file.seek(span[0])
             file.write(data)
-        if self.size > PIECE_BYTES:
+        if self.size > FETCHED_BYTES:
             with self._journal.open("a") as journal:
                 journal.write(f"{span[0]}\n")
 
@@ -78,9 +84,8 @@ class PartialFile:
         return {int(line) for line in self._journal.read_text().split("\n")[:-1]}  # the last may be cut off
 
 
-def pieces(size: int, length: int | None = None) -> Iterator[Span]:
-    """``size`` bytes as (start, stop), by default of PIECE_BYTES each."""
-    length = length or PIECE_BYTES
+def pieces(size: int, length: int) -> Iterator[Span]:
+    """``size`` bytes as (start, stop), of ``length`` bytes each."""
     return ((start, min(start + length, size)) for start in range(0, size, length))
 
 

@@ -57,6 +57,14 @@ class SampleOrder:
             rows[inside] = _permutation(self.count, self.seed, int(epoch))[places[inside]]
         return rows
 
+    def due(self, step: int) -> NDArray[np.int64]:
+        """For every row (count,), how many samples after the first of 0-based ``step`` it is needed next."""
+        epoch, place = divmod(step * self.batch_size, self.count)
+        due = np.empty(self.count, np.int64)
+        due[_permutation(self.count, self.seed, epoch + 1)] = np.arange(self.count) + self.count - place
+        due[_permutation(self.count, self.seed, epoch)[place:]] = np.arange(self.count - place)
+        return due
+
 
 @lru_cache(maxsize=2)
 def _permutation(count: int, seed: int, epoch: int) -> NDArray[np.int64]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
 
-from positronic.bake.frame_source import CachedFrames
 from positronic.bake.reader import BakedDataset
 from positronic.errors import PositronicError, listing
 from positronic.storage import StorageConfig
@@ -50,22 +49,22 @@ def train(
     if start:
         learner.restore(start)
     first = start.step if start else 0
-    frames, seldom = open_sides(dataset, held_out, settings, storage, console)
-    validation = held_out and Validation(trainable, held_out, seldom, settings)
     order = SampleOrder(len(dataset), settings.batch_size, settings.seed)
-    maker = BatchMaker(dataset, frames, order, trainable.action_offsets, trainable.with_task)
-    workers = 0 if isinstance(frames, CachedFrames) else settings.num_workers
-    require_room(trainable, maker.first_of, settings, workers)
-    batches = iterate(maker, first, settings.num_train_steps, workers)
-    sink = open_tracker(tracker, experiment.folder, experiment.info)
-    with (
-        Reporter(experiment.metrics, first, settings.num_train_steps, sink, console) as report,
-        stop_signals() as stop,
-    ):
-        try:
-            _Run(learner, maker, settings, experiment, report, stop, validation).train(batches, first)
-        finally:
-            batches.close()
+    with closing(open_sides(dataset, held_out, settings, storage, console, order.due(first))) as frames:
+        validation = held_out and Validation(trainable, held_out, frames.held_out, settings)
+        maker = BatchMaker(dataset, frames.training, order, trainable.action_offsets, trainable.with_task)
+        workers = settings.num_workers if frames.by_processes else 0
+        require_room(trainable, maker.first_of, settings, workers)
+        batches = iterate(maker, first, settings.num_train_steps, workers)
+        sink = open_tracker(tracker, experiment.folder, experiment.info)
+        with (
+            Reporter(experiment.metrics, first, settings.num_train_steps, sink, console, frames) as report,
+            stop_signals() as stop,
+        ):
+            try:
+                _Run(learner, maker, settings, experiment, report, stop, validation).train(batches, first)
+            finally:
+                batches.close()
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -15,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from positronic.errors import PositronicError
 from positronic.training.config import TrackerConfig
+from positronic.training.frames import Sides
 
 LINE_INTERVAL_SEC = 15.0  # between lines where there is no terminal
 MEASURED_STEPS = 10  # after so many the expected duration is told
@@ -90,9 +90,12 @@ def open_tracker(config: TrackerConfig, folder: Path, info: Mapping[str, Any]) -
 
 
 class Reporter:
-    """Progress of steps ``start + 1`` to ``total``. Context manager."""
+    """Progress of steps ``start + 1`` to ``total``, and of the ``frames`` that are decoded meanwhile. Context
+    manager."""
 
-    def __init__(self, metrics_file: Path, start: int, total: int, tracker: Tracker, console: Console) -> None:
+    def __init__(
+        self, metrics_file: Path, start: int, total: int, tracker: Tracker, console: Console, frames: Sides
+    ) -> None:
         self._file = metrics_file
         self._start, self._total = start, total
         self._timed_from = start  # the first step warms up, and is left out of rates once there are others
@@ -101,10 +104,13 @@ class Reporter:
         self._began = time.perf_counter()
         self._first_took = 1.0
         self._last_line = self._began
+        self._frames = frames
         columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), "{task.fields[values]}")
         shown = (TextColumn(column) if isinstance(column, str) else column for column in columns)
         self._progress = Progress(*shown, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
         self._task = self._progress.add_task("train", total=total, completed=start, values="")
+        self._filling = self._progress.add_task("frames", visible=False, values="")
+        self._show_filled()
 
     def __enter__(self) -> Self:
         self._file.parent.mkdir(parents=True, exist_ok=True)
@@ -124,6 +130,7 @@ class Reporter:
     def step(self, step: int) -> None:
         """Step ``step`` is done."""
         self._progress.update(self._task, completed=step)
+        self._show_filled()
         if step == self._start + 1 < self._total:
             self._first_took = time.perf_counter() - self._began
             self._began, self._timed_from = time.perf_counter(), step
@@ -148,7 +155,16 @@ class Reporter:
         due = matters or now - self._last_line >= LINE_INTERVAL_SEC or step == self._total
         if due and not self._console.is_terminal:
             self._last_line = now
-            self.say(f"step {step}/{self._total}  {values}  {self._seconds_left(step) / 60:.1f} min left")
+            filled = self._frames.filled
+            rest = f"{self._seconds_left(step) / 60:.1f} min left" + (f"; {filled}" if filled else "")
+            self.say(f"step {step}/{self._total}  {values}  {rest}")
+
+    def _show_filled(self) -> None:
+        filled = self._frames.filled
+        self._progress.update(self._filling, visible=filled is not None)
+        if filled is not None:
+            values = str(filled)
+            self._progress.update(self._filling, completed=filled.frames, total=filled.of_frames, values=values)
 
     def _seconds_left(self, step: int) -> float:
         return self._seconds_per_step(step) * (self._total - step)
@@ -156,11 +172,3 @@ class Reporter:
     def _seconds_per_step(self, step: int) -> float:
         timed = step - self._timed_from
         return (time.perf_counter() - self._began) / timed if timed else self._first_took
-
-
-@contextmanager
-def counting(console: Console, what: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar that is told ``(done, total)``."""
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(what, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)

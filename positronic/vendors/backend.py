@@ -14,6 +14,7 @@ from positronic.codecs.build import Recipe
 from positronic.codecs.table import contract_table
 from positronic.errors import PositronicError
 from positronic.storage.config import StorageConfig
+from positronic.storage.streaming import StreamError
 from positronic.training.checkpoints import Checkpoint, list_checkpoints
 from positronic.training.choice import Split
 from positronic.training.config import TrackerConfig
@@ -92,7 +93,8 @@ class Job:
 
     @contextmanager
     def telling_how_to_go_on(self) -> Iterator[None]:
-        """After a signal, a full disk or full memory: which checkpoint is the last, and what to type."""
+        """After a signal, a full disk, full memory or videos that did not come: which checkpoint is the last, and what
+        to type."""
         to_continue = f"To continue, type:\n  {again('resume=true')}"
         try:
             yield
@@ -103,10 +105,10 @@ class Job:
         except Exception as error:
             by_memory = (self.settings.batch_size, self.settings.precision)
             refused = refused_by_disk(error) or refused_by_memory(error, *by_memory)
-            if refused is None:
+            if refused is None and not isinstance(error, StreamError):
                 raise
             stopped_there = f"Training into {self.folder} stopped. {self._kept()} {to_continue}"
-            raise PositronicError(f"{refused}\n{stopped_there}") from error
+            raise PositronicError(f"{refused or error}\n{stopped_there}") from error
 
     def _kept(self) -> str:
         checkpoints = list_checkpoints(self.folder)

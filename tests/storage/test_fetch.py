@@ -25,7 +25,7 @@ def contents(path):
 @pytest.fixture
 def small_pieces(monkeypatch):
     """A file of a few bytes comes in several pieces."""
-    monkeypatch.setattr(transfer, "PIECE_BYTES", 10)
+    monkeypatch.setattr(transfer, "FETCHED_BYTES", 10)
 
 
 def test_a_folder_arrives_as_it_is(bucket):
@@ -146,7 +146,7 @@ import sys
 from positronic.storage import transfer
 from positronic.storage.config import StorageConfig
 from positronic.storage.folder import fetch
-transfer.PIECE_BYTES = 10
+transfer.FETCHED_BYTES = 10
 fetch(sys.argv[1], StorageConfig(endpoint_url=sys.argv[2], cache_dir=sys.argv[3], max_concurrency=1))
 """
 
