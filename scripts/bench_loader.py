@@ -8,12 +8,15 @@ same order and in batches, in a process of its own; ``--rounds`` turns each, alt
 all alike; medians count. ``memory``, ``mapped`` and ``decoded`` are the three places where stage=train has frames:
 decoded in memory, decoded in files that the system maps, and videos that are decoded on demand; ``mapped_cold`` is the
 first epoch after the system has forgotten the files. ``torchcodec`` and ``pyav`` are LeRobot's dataset in torch's
-DataLoader, as ``lerobot-train`` sets it up. ``ready s`` is the longest time from opening to the first batch: for
-``memory`` all frames are decoded in it, for ``mapped`` in the first turn; for processes it is their start.
+DataLoader, as ``lerobot-train`` sets it up; ``lance`` is the reader of lerobot-lancedb, where that is installed.
+``s3_fetched`` and ``s3_streamed`` begin with a dataset in a bucket on the loopback and an empty cache: all of it is
+fetched and decoded before the first batch, or meanwhile. ``ready s`` is the longest time from opening to the first
+batch: for ``memory`` all frames are decoded in it, for ``mapped`` in the first turn; for processes it is their start.
 
 Pictures of ours are compared bit for bit with those in memory, actions of all. LeRobot converts colours in its own way:
-how far its pictures are off is told in levels of 255. The last line is JSON: samples a second, and how many times
-faster ``mapped`` is than the better of LeRobot's numbers of processes.
+how far its pictures are off is told in levels of 255. The last line is JSON: samples a second, how many times faster
+``mapped`` is than the better of LeRobot's numbers of processes, and how many times longer the first batch from the
+bucket takes when all is fetched first.
 """
 
 from __future__ import annotations
@@ -26,10 +29,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
+from bench.bucket import Bucket, bucket_with
 from bench.contenders import CannotRunError, ours_with
 from bench.ffmpeg import ROOT, environment
 from bench.loading import Job, Loaded
@@ -40,7 +45,8 @@ from rich.table import Table
 
 CHILD = ROOT / "scripts" / "bench" / "loading.py"
 OURS = ("memory", "mapped", "mapped_cold", "decoded")
-LEROBOT = ("torchcodec", "pyav")
+BUCKET = ("s3_fetched", "s3_streamed")
+LEROBOT = ("torchcodec", "pyav", "lance")
 DECODING = ("decoded", *LEROBOT)  # those for which processes are of use
 CORES = len(os.sched_getaffinity(0))
 TURN_SEC = 600.0
@@ -60,6 +66,11 @@ class Turns:
         return statistics.median(each.samples / each.seconds for each in self.loaded)
 
     @property
+    def ready(self) -> float:
+        """Seconds to the first batch, the median."""
+        return statistics.median(each.ready_sec for each in self.loaded)
+
+    @property
     def title(self) -> str:
         """Also a file's name."""
         return f"{self.loader}_{self.workers}"
@@ -70,7 +81,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench_loader_") as name:
         scratch = Path(name)
         root = options.input or made_dataset(scratch, options)
-        turns = take_turns(list(contenders(options)), root, options, scratch)
+        with bucket_with(root) if options.s3 else nullcontext(Bucket("", "")) as bucket:
+            turns = take_turns(list(contenders(options)), root, bucket, options, scratch)
         differences = compared(turns, scratch)
     Console(width=100).print(table_of(turns, differences, options))
     print(json.dumps(figures(turns)))
@@ -90,6 +102,7 @@ def parse() -> argparse.Namespace:
     add("--rounds", type=int, default=3, help="turns")
     add("--workers", type=int, default=CORES, help="processes of those that decode; they are measured without, too")
     add("--lerobot", action=argparse.BooleanOptionalAction, default=True, help="LeRobot's dataset too")
+    add("--s3", action=argparse.BooleanOptionalAction, default=True, help="from a bucket too")
     return parser.parse_args()
 
 
@@ -103,7 +116,7 @@ def made_dataset(scratch: Path, options: argparse.Namespace) -> Path:
 
 def contenders(options: argparse.Namespace) -> Iterator[Turns]:
     """In the order of their turns."""
-    for loader in (*OURS, *(LEROBOT if options.lerobot else ())):
+    for loader in (*OURS, *(BUCKET if options.s3 else ()), *(LEROBOT if options.lerobot else ())):
         for workers in sorted({0, options.workers if loader in DECODING else 0}):
             yield Turns(loader, workers)
 
@@ -111,13 +124,15 @@ def contenders(options: argparse.Namespace) -> Iterator[Turns]:
 # Turns
 
 
-def take_turns(turns: list[Turns], root: Path, options: argparse.Namespace, scratch: Path) -> list[Turns]:
+def take_turns(
+    turns: list[Turns], root: Path, bucket: Bucket, options: argparse.Namespace, scratch: Path
+) -> list[Turns]:
     """Run all alternately. A loader that cannot run here is named and left out."""
     left = list(turns)
     for number in range(1, options.rounds + 1):
         for turn in list(left):
             try:
-                turn.loaded.append(run(turn, root, options, scratch))
+                turn.loaded.append(run(turn, root, bucket, options, scratch))
             except CannotRunError as error:
                 print(error, flush=True)
                 left.remove(turn)
@@ -127,7 +142,7 @@ def take_turns(turns: list[Turns], root: Path, options: argparse.Namespace, scra
     return left
 
 
-def run(turn: Turns, root: Path, options: argparse.Namespace, scratch: Path) -> Loaded:
+def run(turn: Turns, root: Path, bucket: Bucket, options: argparse.Namespace, scratch: Path) -> Loaded:
     """One turn. Raises CannotRunError."""
     job = Job(
         root=str(root),
@@ -137,6 +152,8 @@ def run(turn: Turns, root: Path, options: argparse.Namespace, scratch: Path) -> 
         seconds=options.seconds,
         workers=turn.workers,
         first=str(first_of(turn, scratch)),
+        uri=bucket.uri,
+        endpoint=bucket.endpoint,
     )
     command = [sys.executable, str(CHILD), turn.loader, json.dumps(asdict(job))]
     done = subprocess.run(
@@ -168,7 +185,7 @@ def compared(turns: Sequence[Turns], scratch: Path) -> dict[str, float]:
                 differences[turn.title] = max(differences.get(turn.title, 0.0), float(off))
             elif name in found and not np.array_equal(found[name], values):
                 sys.exit(f"{turn.title}: '{name}' is not that of the same samples")
-        if turn.loader in OURS and differences[turn.title]:
+        if turn.loader in (*OURS, *BUCKET) and differences[turn.title]:
             sys.exit(f"{turn.title}: its pictures are not those in memory")
     return differences
 
@@ -185,12 +202,16 @@ def best(turns: Sequence[Turns], loader: str) -> Turns | None:
 
 def figures(turns: Sequence[Turns]) -> dict[str, float]:
     """Samples a second, and ratios of ``mapped``."""
-    found = {name: turn for name in (*OURS, *LEROBOT) if (turn := best(turns, name)) is not None}
+    found = {name: turn for name in (*OURS, *BUCKET, *LEROBOT) if (turn := best(turns, name)) is not None}
     speeds = {f"{name}_samples_s": round(turn.speed, 1) for name, turn in found.items()}
     others = ("memory", "decoded", *LEROBOT)
-    return speeds | {
+    ratios = {
         f"mapped_vs_{name}": round(found["mapped"].speed / found[name].speed, 2) for name in others if name in found
     }
+    if all(name in found for name in BUCKET):
+        first, meanwhile = (found[name].ready for name in BUCKET)
+        ratios["s3_first_batch_fetched_vs_streamed"] = round(first / meanwhile, 2)
+    return speeds | ratios
 
 
 def table_of(turns: Sequence[Turns], differences: dict[str, float], options: argparse.Namespace) -> Table:

@@ -107,9 +107,10 @@ def test_every_source_of_frames_loads_the_same_pictures_at_its_own_speed():
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stdout + done.stderr
     figures = json.loads(done.stdout.splitlines()[-1])
-    sources = ("memory", "mapped", "mapped_cold", "decoded")
+    sources = ("memory", "mapped", "mapped_cold", "decoded", "s3_fetched", "s3_streamed")
     assert all(figures[f"{name}_samples_s"] > 0 for name in sources)
-    assert figures.keys() - {f"{name}_samples_s" for name in sources} == {"mapped_vs_memory", "mapped_vs_decoded"}
+    ratios = {"mapped_vs_memory", "mapped_vs_decoded", "s3_first_batch_fetched_vs_streamed"}
+    assert figures.keys() - {f"{name}_samples_s" for name in sources} == ratios
 
 
 def test_a_step_of_the_loop_is_compared_with_the_bare_one():

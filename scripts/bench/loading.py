@@ -12,9 +12,10 @@ import json
 import logging
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,8 @@ WARM_UP = 3  # batches; the first ones wait for processes to start
 @dataclass(frozen=True)
 class Job:
     """``root``: of the dataset. ``cache``: folder of decoded frames. ``chunk``: steps of an action chunk. ``workers``:
-    processes, 0 is the loader's own way without. ``first``: where the first batch is written."""
+    processes, 0 is the loader's own way without. ``first``: where the first batch is written. ``uri``, ``endpoint``: of
+    the dataset in a bucket."""
 
     root: str
     cache: str
@@ -37,6 +39,8 @@ class Job:
     workers: int
     first: str
     seed: int = 0
+    uri: str = ""
+    endpoint: str = ""
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,42 @@ def decoded(job: Job) -> Iterator[Batch]:
     return ours(job, dataset, DecodedFrames(dataset))
 
 
+def s3_fetched(job: Job) -> Iterator[Batch]:
+    """From a bucket: everything is fetched, then decoded into memory, then there is a batch."""
+    from positronic.bake.frame_source import in_memory
+    from positronic.bake.reader import open_baked
+    from positronic.storage.folder import local_input
+
+    with local_input(job.uri, empty_cache(job)) as root:
+        dataset = open_baked(root, every_byte=True)
+        yield from ours(job, dataset, in_memory(dataset))
+
+
+def s3_streamed(job: Job) -> Iterator[Batch]:
+    """From a bucket, as the training loop does it: batches while everything is fetched and decoded."""
+    from positronic.bake.filling import FillingFrames, MemoryTarget, start_arriving
+    from positronic.bake.reader import open_arriving
+    from positronic.bake.whole import is_video
+    from positronic.storage.folder import streamed_input
+    from positronic.training.batches import SampleOrder
+
+    with streamed_input(job.uri, empty_cache(job), is_video) as source:
+        dataset = open_arriving(source)
+        due = SampleOrder(len(dataset), job.batch_size, job.seed).due(0)
+        start_arriving(dataset, due)
+        frames = FillingFrames(dataset, MemoryTarget(dataset), due, lambda seconds: None)
+        with closing(frames):
+            yield from ours(job, dataset, frames)
+
+
+def empty_cache(job: Job) -> Any:
+    """How to reach the bucket; nothing of it is here."""
+    from positronic.storage import StorageConfig
+
+    Path(job.cache).mkdir(parents=True, exist_ok=True)
+    return StorageConfig(endpoint_url=job.endpoint, cache_dir=tempfile.mkdtemp(dir=job.cache))
+
+
 def opened(job: Job) -> Any:
     """The dataset."""
     from positronic.bake.reader import open_baked
@@ -167,6 +207,27 @@ def lerobot(job: Job, decoder: str) -> Iterator[Batch]:
         yield {name: batch[name] for name in names}
 
 
+def lance(job: Job) -> Iterator[Batch]:
+    """The dataset that lerobot-lancedb makes of LeRobot's, through its own reader."""
+    import torch
+    from lerobot_lancedb import LanceDBDataset, lance_mp_context
+    from lerobot_lancedb.convert import convert
+
+    dataset, made = opened(job), Path(job.cache).with_name("lance")
+    if not made.exists():
+        with redirect_stdout(sys.stderr):
+            convert(made, root=Path(job.root))
+    chunks = {"action": [step / dataset.fps for step in range(job.chunk)]}
+    read = LanceDBDataset(root=made, delta_timestamps=chunks, return_uint8=True)
+    ahead = {"prefetch_factor": 4, "persistent_workers": True, "multiprocessing_context": lance_mp_context()}
+    loader = torch.utils.data.DataLoader(
+        read, batch_sampler=Rows(len(dataset), job), num_workers=job.workers, **(ahead if job.workers else {})
+    )
+    names = [*dataset.image_shapes, "action", "action_is_pad"]
+    for batch in loader:
+        yield {name: batch[name] for name in names}
+
+
 @dataclass(frozen=True)
 class Rows:
     """The samples of each step, as ours."""
@@ -181,7 +242,10 @@ class Rows:
         return (order.rows(step).tolist() for step in range(10**9))
 
 
-LOADERS = {each.__name__: each for each in (memory, mapped, mapped_cold, decoded, torchcodec, pyav)}
+LOADERS = {
+    each.__name__: each
+    for each in (memory, mapped, mapped_cold, decoded, s3_fetched, s3_streamed, torchcodec, pyav, lance)
+}
 
 if __name__ == "__main__":
     main()
