@@ -188,6 +188,7 @@ def _register() -> None:
         group, _, name = f"schema/{path}".rpartition("/")
         store.store(group=group, name=name, node=schema)
     OmegaConf.register_new_resolver("basename", _basename, replace=True)
+    OmegaConf.register_new_resolver("by_backend", _by_backend, replace=True)
     OmegaConf.register_new_resolver("dataset_format_for", registry.DATASET_FORMAT.__getitem__, replace=True)
     OmegaConf.register_new_resolver("new_folder", _new_folder, use_cache=True, replace=True)
 
@@ -195,6 +196,11 @@ def _register() -> None:
 def _basename(path: str) -> str:
     """The last part of a path or URI; of ``.`` too, which has a name only on this machine."""
     return path.rstrip("/").rpartition("/")[2] if "://" in path else Path(path).expanduser().resolve().name
+
+
+def _by_backend(backend: str, native: str, upstream: str) -> str:
+    """The value for this ``vendor.backend``."""
+    return upstream if backend == registry.UPSTREAM else native
 
 
 def _new_folder(path: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 OURS = ("VIRTUAL_ENV", "VIRTUAL_ENV_PROMPT", "UV_PYTHON", "UV_PROJECT", "UV_PROJECT_ENVIRONMENT", "__PYVENV_LAUNCHER__")
 OURS_BY_START = ("PYTHON", "CONDA_", "_CONDA_")  # PYTHONPATH, PYTHONHOME, PYTHONWARNINGS, ...
+CUDA_DEVICES = "CUDA_VISIBLE_DEVICES"
 ENVIRONMENTS = ("VIRTUAL_ENV", "CONDA_PREFIX")  # whose programs must not be found either
 
 
@@ -23,6 +24,17 @@ def environment(variables: Mapping[str, str | None]) -> dict[str, str]:
         kept["PATH"] = os.pathsep.join(folder for folder in folders if Path(folder) not in _our_folders())
     kept["PYTHONUNBUFFERED"] = "1"
     return {name: value for name, value in {**kept, **variables}.items() if value is not None}
+
+
+def visible_devices(device: str) -> dict[str, str]:
+    """What makes ``device``, in torch's words, the only one that a child sees; ``cuda`` leaves it those that we see."""
+    kind, _, number = device.partition(":")
+    if kind == "cpu":
+        return {CUDA_DEVICES: ""}
+    if not number:
+        return {}
+    ours = [each for each in os.environ.get(CUDA_DEVICES, "").split(",") if each]  # their places are our numbers
+    return {CUDA_DEVICES: ours[int(number)] if int(number) < len(ours) else number}
 
 
 def _starts_as_ours(name: str) -> bool:

@@ -70,3 +70,8 @@ def link_or_copy(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:  # another disk, or one without links
         shutil.copyfile(source, target)
+
+
+def link_or_copy_tree(source: Path, target: Path) -> None:
+    """The same for every file of a folder; ``target`` is made."""
+    shutil.copytree(source, target, copy_function=link_or_copy)

@@ -23,7 +23,8 @@ class VendorConfig:
     python: the interpreter of its environment; null is .venv/bin/python in it
     ready_timeout_sec: how long its server may take to load
     infer_timeout_sec: how long its server may take to answer
-    base: pretrained weights to start from: a folder, s3://..., a name on the Hugging Face hub, or random
+    base: pretrained weights to start from: a folder, s3://..., a name on the Hugging Face hub, or random; openpi's own
+        code takes gs://... too
     toy: build the same code at a size for trying things out, which learns nothing of use
     optimizer: how its policy is trained unless betas=, weight_decay=, ... say otherwise; null takes that of optimizers
     optimizers: the same for each vendor.policy.type

@@ -47,7 +47,7 @@ VENDORS = {
     ),
     "openpi": Vendor(
         light="positronic.vendors.openpi.configs",
-        backends={NATIVE: "positronic.vendors.openpi.native"},
+        backends={NATIVE: "positronic.vendors.openpi.native", UPSTREAM: "positronic.vendors.openpi.upstream"},
         own_files="positronic.vendors.openpi.norm_stats",
     ),
 }

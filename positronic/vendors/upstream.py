@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -55,6 +55,14 @@ class Trainer(Protocol):
         """Every field of the policy. Raises PositronicError for one that its command line does not take."""
         ...
 
+    def require_possible(self, job: Job, checkout: Checkout, start: Checkpoint | None) -> None:
+        """Raise PositronicError, before anything is written, for what its command would find out late or never."""
+        ...
+
+    def base(self, job: Job) -> AbstractContextManager[Path]:
+        """The folder of the weights that ``vendor.base`` names. Raises PositronicError if they are not there."""
+        ...
+
     def prepare(self, job: Job, base: Path, scratch: Path) -> None:
         """Write what the command needs into ``scratch``. ``base``: the folder of the weights to start from."""
         ...
@@ -81,6 +89,10 @@ class Trainer(Protocol):
 
     def restore(self, checkpoint: Checkpoint, scratch: Path) -> None:
         """Put a checkpoint of ours back to where the vendor's code resumes from."""
+        ...
+
+    def release(self, checkpoint: Path) -> None:
+        """It was taken over: remove what the vendor's code would keep, and nobody needs twice."""
         ...
 
 
@@ -113,6 +125,7 @@ class UpstreamBackend:
         self._require_possible(job)
         experiment = self._experiment(job, checkout)
         start = experiment.continues_from()
+        trainer.require_possible(job, checkout, start)
         if not job.begin(experiment, start, f"{trainer.repository.name} at {checkout.repo}, {checkout.source}"):
             return
         if start is not None:
@@ -120,7 +133,7 @@ class UpstreamBackend:
                 f"{trainer.repository.name} goes on from step {start.step}, but draws its samples anew: not exactly."
             )
         scratch = experiment.folder / SCRATCH
-        with job.telling_how_to_go_on(), _base(job, start) as base, _fresh(scratch):
+        with job.telling_how_to_go_on(), _base(trainer, job, start) as base, _fresh(scratch):
             if start is not None:
                 trainer.restore(start, scratch)
             trainer.prepare(job, base, scratch)
@@ -201,18 +214,26 @@ class _Taking:
             self.trainer.write_model(checkpoint, folder, scratch)
 
         save_checkpoint(self.experiment, step, write_model, lambda folder: self.trainer.write_state(checkpoint, folder))
+        self.trainer.release(checkpoint)
         self.retention.prune(self.experiment.folder)
 
 
 @contextmanager
-def _base(job: Job, start: Checkpoint | None) -> Iterator[Path]:
+def given_base(job: Job) -> Iterator[Path]:
+    """The folder that ``vendor.base`` names; of a checkpoint of ours that with the vendor's own files."""
+    with base_folder(job.vendor.base, job.storage) as base:
+        own = own_checkpoint(base)
+        yield base if own is None else own.weights
+
+
+@contextmanager
+def _base(trainer: Trainer, job: Job, start: Checkpoint | None) -> Iterator[Path]:
     """The folder of the weights: of the checkpoint that the run goes on from, or those that were asked for."""
     if start is not None:
         yield start.pretrained_model
         return
-    with base_folder(job.vendor.base, job.storage) as base:
-        own = own_checkpoint(base)
-        yield base if own is None else own.weights
+    with trainer.base(job) as base:
+        yield base
 
 
 @contextmanager

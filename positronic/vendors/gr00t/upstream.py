@@ -10,6 +10,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from positronic.policies.config import described
 from positronic.training.checkpoints import Checkpoint
 from positronic.upstream.checkout import Checkout, Repository, Source
 from positronic.upstream.child import Command
+from positronic.upstream.environment import visible_devices
 from positronic.upstream.failures import Symptom
 from positronic.upstream.progress import Reading
 from positronic.upstream.takeover import Found, link_or_copy
@@ -32,7 +34,7 @@ from positronic.vendors.gr00t.modality_file import STEM, TAG, modality_file
 from positronic.vendors.gr00t.network import BACKBONE
 from positronic.vendors.gr00t.served import SERVER, serve_model
 from positronic.vendors.gr00t.sidecars import EMBODIMENT_FILE, PROCESSOR_FILE, STATISTICS_FILE
-from positronic.vendors.upstream import Fixed, UpstreamBackend
+from positronic.vendors.upstream import Fixed, UpstreamBackend, given_base
 
 LAUNCH = Path("gr00t/experiment/launch_finetune.py")
 SETUP = "git clone --recurse-submodules https://github.com/NVIDIA/Isaac-GR00T {folder} && cd {folder} && uv sync"
@@ -109,6 +111,13 @@ class Isaac:
                 )
         return described(native.config_of(recipe, policy, "cpu"))
 
+    def require_possible(self, job: Job, checkout: Checkout, start: Checkpoint | None) -> None:
+        """It looks at everything itself when it starts."""
+
+    def base(self, job: Job) -> AbstractContextManager[Path]:
+        """In the layout that is trained in this process too."""
+        return given_base(job)
+
     def prepare(self, job: Job, base: Path, scratch: Path) -> None:
         """The modality config, tokenizer and processors for serving, and a dataset into which it may write."""
         (scratch / f"{STEM}.py").write_text(modality_file(job.recipe))
@@ -137,7 +146,7 @@ class Isaac:
         flags = [f"--{'' if policy[name] else 'no-'}{name.replace('_', '-')}" for name in FLAGS]
         values = [text for name, value in said.items() for text in (f"--{name}", str(value))]
         script = (str(checkout.python), str(LAUNCH))
-        return Command((*script, *values, *flags), checkout.repo, _device(settings.device))
+        return Command((*script, *values, *flags), checkout.repo, visible_devices(settings.device))
 
     def parser(self, total: int) -> Callable[[str], Reading | None]:
         """Its bar tells steps; a dictionary the loss, every ten steps, without saying of which."""
@@ -169,6 +178,9 @@ class Isaac:
             for path in filter(Path.is_file, source.iterdir()):
                 link_or_copy(path, folder / path.name)
 
+    def release(self, checkpoint: Path) -> None:
+        """It removes old ones itself."""
+
 
 class _Lines:
     """Reads the output of a run of ``total`` steps, line by line."""
@@ -198,14 +210,6 @@ def _writable(dataset: Path, folder: Path) -> None:
     relative = folder / RELATIVE_FILE
     if not relative.exists():
         relative.write_text("{}\n")
-
-
-def _device(device: str) -> dict[str, str]:
-    """It takes the first GPU that it sees."""
-    kind, _, number = device.partition(":")
-    if kind == "cpu":
-        return {"CUDA_VISIBLE_DEVICES": ""}
-    return {"CUDA_VISIBLE_DEVICES": number} if number else {}
 
 
 def _is_json(path: Path) -> bool:

@@ -14,6 +14,9 @@ LORA = "pi05_positronic_lowmem"
 FULL = "pi05_positronic"
 POLICY_TYPE = "pi05"
 EXPERT_ONLY = "train_expert_only"
+# Places of cameras in openpi's pretraining, by the roles of conf/modality/openpi. A camera that is missing is left out:
+# openpi masks it, and what is masked has no influence on anything (a test compares the two).
+CAMERAS = ("exterior", "wrist", "left_wrist", "right_wrist")
 
 # Fields of lerobot's that follow from something else here: one place per value.
 ELSEWHERE = {

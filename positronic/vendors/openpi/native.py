@@ -28,7 +28,7 @@ from positronic.training.device import resolve_device
 from positronic.training.trainable import PolicySpec
 from positronic.vendors.native import NativeBackend
 from positronic.vendors.openpi import norm_stats, toy
-from positronic.vendors.openpi.configs import LORA, require_trainable
+from positronic.vendors.openpi.configs import CAMERAS, LORA, require_trainable
 from positronic.vendors.openpi.loss import masked_loss
 from positronic.vendors.openpi.network import BF16, build
 from positronic.vendors.openpi.processors import ABSOLUTE, action_names, load_processors, make_processors
@@ -44,9 +44,6 @@ from positronic.vendors.openpi.tokens import (
 from positronic.vendors.openpi.weights import load_base
 
 VENDOR = "openpi"
-# Places of cameras in openpi's pretraining, by the roles of conf/modality/openpi. A camera that is missing is left out:
-# openpi masks it, and what is masked has no influence on anything (a test compares the two).
-CAMERAS = ("exterior", "wrist", "left_wrist", "right_wrist")
 
 
 def steps_of(recipe: Recipe) -> Steps:
