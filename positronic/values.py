@@ -127,7 +127,7 @@ def check(cfg: DictConfig) -> None:
         raise PositronicError(f"codec={cfg.codec.name} cannot be used with stage={cfg.stage}: {reason}.")
     _check_fields(cfg, cfg, "")
     if cfg.stage == "convert":  # before a dataset is made that nothing could be trained on
-        registry.require_trainable(cfg.vendor.name, cfg.vendor.policy, cfg.modality)
+        registry.require_horizon(cfg.vendor.name, cfg.modality.action_chunk)
     _check_horizon(cfg)
     _check_simulator(cfg)
     _check_robot(cfg)

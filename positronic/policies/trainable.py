@@ -57,10 +57,11 @@ class PolicyTrainable:
 
     def groups(self) -> list[ParameterGroup]:
         """What is trained, at lerobot's own learning rates."""
-        preset = self._parts.config.get_optimizer_preset().lr
-        given = self.module.get_optim_params()
+        preset, given = self._parts.config.get_optimizer_preset(), self.module.get_optim_params()
+        if isinstance(given, dict) and "params" not in given:  # by name, of which the optimiser makes the groups
+            given = [group for group in preset.build(given).param_groups if group["params"]]
         groups = given if isinstance(given, list) and isinstance(given[0], dict) else [{"params": given}]
-        return [ParameterGroup(tuple(group["params"]), group.get("lr", preset)) for group in groups]
+        return [ParameterGroup(tuple(group["params"]), group.get("lr", preset.lr)) for group in groups]
 
     def loss(self, batch: Mapping[str, Any]) -> Tensor:
         """Columns on the device -> the loss, a scalar."""

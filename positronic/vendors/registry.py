@@ -26,9 +26,9 @@ DATASET_FORMAT = {NATIVE: keys.FORMAT_V30, UPSTREAM: keys.FORMAT_V21}
 
 @dataclass(frozen=True)
 class Vendor:
-    """The modules of a vendor. ``light`` has ``require_trainable`` and imports nothing heavy. ``backends``: name ->
-    module with ``BACKEND``. ``own_files`` has ``companions``, light enough for a bake; None: the vendor has no files of
-    its own."""
+    """The modules of a vendor. ``light`` has ``require_trainable``, and ``require_horizon`` where its models have a
+    longest chunk; it imports nothing heavy. ``backends``: name -> module with ``BACKEND``. ``own_files`` has
+    ``companions``, light enough for a bake; None: the vendor has no files of its own."""
 
     light: str
     backends: Mapping[str, str]
@@ -70,6 +70,13 @@ def require_trainable(vendor: str, policy: Mapping[str, Any], modality: Any) -> 
     vendor does not have; light, for the composition."""
     if vendor in VENDORS:
         importlib.import_module(VENDORS[vendor].light).require_trainable(policy, modality)
+
+
+def require_horizon(vendor: str, steps: int | None) -> None:
+    """Raise PositronicError when no model of the vendor predicts chunks of so many steps; light, for composing."""
+    light = importlib.import_module(VENDORS[vendor].light) if vendor in VENDORS else None
+    if hasattr(light, "require_horizon"):
+        light.require_horizon(steps)
 
 
 def backend_of(vendor: str, backend: str = NATIVE) -> Backend:

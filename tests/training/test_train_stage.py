@@ -8,7 +8,7 @@ import sys
 
 import pytest
 import torch
-from toy_language import write_smolvlm
+from toy_language import OTHERS, small, write_smolvlm
 
 import positronic
 from positronic.errors import PositronicError
@@ -77,22 +77,35 @@ def test_a_killed_run_resumes_to_the_same_losses(overrides, tmp_path):
     assert list(losses(tmp_path / "whole")) == list(range(1, STEPS + 1))
 
 
+def hydra_text(value):
+    """As one types it."""
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{name}:{hydra_text(each)}" for name, each in value.items()) + "}"
+    return "null" if value is None else str(value).replace(" ", "")
+
+
 DIFFUSION = ["type=diffusion", "vision_backbone=resnet_small", "horizon=8", "n_action_steps=8", "down_dims=[16,32]"]
 SMOLVLA = ["type=smolvla", "load_vlm_weights=false", "num_vlm_layers=2", "resize_imgs_with_padding=[64,64]"]
 SMOLVLA += ["chunk_size=8", "n_action_steps=8"]
 
 
-@pytest.mark.parametrize("policy", [DIFFUSION, SMOLVLA], ids=["diffusion", "smolvla"])
-def test_other_policies_resume_exactly_too(baked_path, tmp_path, policy):
-    """Flow matching and diffusion draw noise and times at each step."""
-    fields = policy if policy is DIFFUSION else [*policy, f"vlm_model_name={write_smolvlm(tmp_path / 'language')}"]
+@pytest.mark.parametrize("name", ["diffusion", "smolvla", *OTHERS])
+def test_other_policies_resume_exactly_too(baked_path, tmp_path, name, monkeypatch):
+    """Flow matching and diffusion draw noise and times at each step. Names that LeRobot has fixed are in tmp_path."""
+    monkeypatch.chdir(tmp_path)
+    fields = {"diffusion": DIFFUSION, "smolvla": SMOLVLA}.get(name)
+    if name == "smolvla":
+        fields = [*fields, f"vlm_model_name={write_smolvlm(tmp_path / 'language')}"]
+    policy = OTHERS[name](tmp_path, 16) if name in OTHERS else {"type": name}
+    fields = fields or [f"{field}={hydra_text(value)}" for field, value in policy.items()]
     fixed = ["stage=train", "modality.image_size=[16,16]", f"input_path={baked_path}", f"output_dir={tmp_path}"]
     fixed += ["modality.action_horizon_sec=0.2"]
     fixed += ["batch_size=3", "device=cpu", "log_freq=1", "save_freq=2", "lr_schedule=constant", "warmup_fraction=0"]
     fixed += [f"vendor.policy.{field}" for field in fields]
-    train([*fixed, "exp_name=whole", "num_train_steps=4"])
-    train([*fixed, "exp_name=halves", "num_train_steps=2"])
-    train([*fixed, "exp_name=halves", "num_train_steps=4", "resume=true"])
+    with small(policy):
+        train([*fixed, "exp_name=whole", "num_train_steps=4"])
+        train([*fixed, "exp_name=halves", "num_train_steps=2"])
+        train([*fixed, "exp_name=halves", "num_train_steps=4", "resume=true"])
     assert losses(tmp_path / "halves") == losses(tmp_path / "whole")
     weights = [find_checkpoint(tmp_path / name).pretrained_model / "model.safetensors" for name in ("whole", "halves")]
     assert weights[0].read_bytes() == weights[1].read_bytes()

@@ -1,16 +1,17 @@
-"""Diffusion and SmolVLA through lerobot's own classes: training, saving, predicting for several robots."""
+"""LeRobot's policies beside ACT through lerobot's own classes: training, saving, predicting for several robots."""
 
 import shutil
 
 import numpy as np
 import pytest
 import torch
-from toy_language import write_smolvlm
+from toy_language import OTHERS, small, write_smolvlm
 
 from positronic.errors import PositronicError
 from positronic.training.device import to_device
 from positronic.training.trainable import PolicySpec
 from positronic.vendors import registry
+from positronic.vendors.lerobot.kinds import COUNTS, DRAWS, kind_of
 from positronic.vendors.lerobot.native import make_trainable
 
 torch.set_num_threads(1)
@@ -36,11 +37,15 @@ def language(tmp_path_factory):
     return write_smolvlm(tmp_path_factory.mktemp("smolvlm"))
 
 
-@pytest.fixture(params=["diffusion", "smolvla"])
-def policy(request):
+@pytest.fixture(params=["diffusion", "smolvla", *OTHERS])
+def policy(request, tmp_path_factory, monkeypatch):
     """``vendor.policy`` of the smallest one."""
     if request.param == "diffusion":
         return dict(DIFFUSION)
+    if request.param in OTHERS:
+        folder = tmp_path_factory.mktemp(request.param)
+        monkeypatch.chdir(folder)
+        return OTHERS[request.param](folder, 32)
     return {
         "type": "smolvla",
         "vlm_model_name": str(request.getfixturevalue("language")),
@@ -57,7 +62,8 @@ def policy(request):
 @pytest.fixture
 def trainable(recipe, stats, policy):
     torch.manual_seed(0)
-    return make_trainable(PolicySpec(recipe, stats, policy, "cpu"))
+    with small(policy):
+        yield make_trainable(PolicySpec(recipe, stats, policy, "cpu"))
 
 
 def batch(recipe, task="stack it", size=2):
@@ -92,17 +98,21 @@ def test_a_step_of_training_lowers_the_loss(trainable, recipe):
     assert losses[-1] < losses[0]
 
 
-def test_steps_beyond_an_episode_do_not_count(trainable, recipe):
+def test_steps_beyond_an_episode_do_not_count_or_it_is_said(trainable, recipe, policy):
     """A chunk of nothing else has no loss."""
     columns = batch(recipe)
     assert loss_of(trainable, columns).item() > 0
     columns["action_is_pad"][:] = True
-    assert loss_of(trainable, columns).item() == 0
+    assert (loss_of(trainable, columns).item() > 0) == (COUNTS in (kind_of(policy["type"]).lacks or ""))
 
 
-def test_a_batch_predicts_what_each_would_alone(checkpoint, observation):
-    """Each with its own noise and its own instruction."""
+def test_a_batch_predicts_what_each_would_alone(checkpoint, observation, policy):
+    """Each with its own noise and its own instruction. One that cannot be given noise says so."""
     model = registry.load_model("lerobot", checkpoint, "cpu")
+    if model.noise_shape is None:
+        assert DRAWS in kind_of(policy["type"]).lacks
+        assert [chunk.shape for chunk in model.predict([observation(), observation(1)])] == [(STEPS, 8)] * 2
+        return
     tasks = ["stack", "fold it", ""]
     observations = [observation(seed) | {"task": task} for seed, task in enumerate(tasks)]
     noise = [np.random.default_rng(seed).standard_normal(model.noise_shape, np.float32) for seed in range(3)]
@@ -113,16 +123,25 @@ def test_a_batch_predicts_what_each_would_alone(checkpoint, observation):
     assert np.abs(model.predict([observations[0]], [noise[1]])[0] - alone[0]).max() > 1e-3
 
 
-def test_the_checkpoint_may_move(checkpoint, policy, observation, tmp_path):
+def test_the_checkpoint_may_move(checkpoint, policy, observation, tmp_path, tmp_path_factory, monkeypatch):
     """Nothing in it is an absolute path, and nothing outside of it is read."""
-    noise = [np.ones((STEPS, 32 if policy["type"] == "smolvla" else 8), np.float32)]
-    before = registry.load_model("lerobot", checkpoint, "cpu").predict([observation()], noise)
+
+    def chunk(folder):
+        model = registry.load_model("lerobot", folder, "cpu")
+        noise = model.noise_shape and [np.ones(model.noise_shape, np.float32)]
+        torch.manual_seed(0)
+        return model.predict([observation()], noise)
+
+    before = chunk(checkpoint)
     moved = shutil.copytree(checkpoint, tmp_path.with_name(f"{tmp_path.name}_moved"))
     shutil.rmtree(checkpoint)
-    outside = [str(policy.get("vlm_model_name", checkpoint)), str(checkpoint)]
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    for source in {policy[name] for name in ("text_encoder_name", "tokenizer_name") if name in policy}:
+        shutil.rmtree(source)
     texts = [path.read_text() for path in moved.rglob("*.json")]
-    assert not [text for text in texts for name in outside if name in text]
-    np.testing.assert_array_equal(registry.load_model("lerobot", moved, "cpu").predict([observation()], noise), before)
+    assert len(texts) >= 3
+    assert not [text for text in texts if str(tmp_path_factory.getbasetemp()) in text]
+    np.testing.assert_array_equal(chunk(moved), before)
 
 
 def test_training_may_start_from_a_folder_of_lerobots(checkpoint, trainable, recipe, stats, policy):
@@ -133,11 +152,29 @@ def test_training_may_start_from_a_folder_of_lerobots(checkpoint, trainable, rec
         assert torch.equal(left, right)
 
 
-def test_a_language_model_that_is_not_there_is_said_with_what_to_bring(recipe, stats, monkeypatch):
-    """Offline by the hub's own setting, as on a machine without a network."""
+@pytest.mark.parametrize(
+    ("policy", "said"),
+    [
+        (
+            {"type": "smolvla", "load_vlm_weights": False, "vlm_model_name": "positronic/none"},
+            r"hf download positronic/none.*vlm_model_name=<that folder>.*starts from random weights",
+        ),
+        (
+            {"type": "multi_task_dit", "n_obs_steps": 1},
+            r"hf download openai/clip-vit-base-patch16.*vendor\.policy\.vision_encoder_name=<that folder>\.$",
+        ),
+        (
+            {"type": "xvla", "action_mode": "auto"},
+            r"hf download facebook/bart-large.*tokenizer_name=<that folder>\.$",
+        ),
+        ({"type": "pi0"}, r"tokenizer of google/paligemma-3b-pt-224.*put tokenizer\.json and tokenizer_config\.json"),
+    ],
+    ids=["smolvla", *OTHERS],
+)
+def test_a_language_model_that_is_not_there_is_said_with_what_to_bring(recipe, stats, monkeypatch, policy, said):
+    """Offline by the hub's own setting, as on a machine without a network; before the network is built."""
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    policy = {"type": "smolvla", "load_vlm_weights": False, "vlm_model_name": "positronic/none"}
-    with pytest.raises(PositronicError, match=r"hf download positronic/none.*vlm_model_name=<that folder>"):
+    with pytest.raises(PositronicError, match=said):
         make_trainable(PolicySpec(recipe, stats, policy, "cpu"))

@@ -19,31 +19,59 @@ def _predict(policy: Any, seen: dict[str, Any], noise: Tensor | None) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Kind:
-    """``reads_task``: it is language-conditioned. ``has_time``: its state is (B, 1, D), of one step of observation.
-    ``noise``: its config -> the shape of the random numbers that a chunk starts from; None draws none, or cannot be
-    given any. ``needs``: values without which robots cannot share it, or padding would count. ``folder``: the field
-    with a name on the hub, or a folder, of tokenizer and processor. ``horizon``: the field that says how many steps are
-    predicted. ``lacks``: what is said when it is trained.
-    """
+class OneStep:
+    """State (B, D) as (B, 1, D), for policies that take several steps of observation, of which there is one. Images
+    (B, C, H, W) likewise if ``images`` says so."""
 
-    reads_task: bool = False
-    has_time: bool = False
-    noise: Callable[[Any], tuple[int, int]] | None = None
-    needs: Mapping[str, Any] = field(default_factory=dict)
-    folder: str | None = None
-    act: Act = _predict
-    horizon: str = "chunk_size"
-    lacks: str | None = None
+    images: bool = False
+
+    def __call__(self, values: Mapping[str, Any], join: Any) -> dict[str, Any]:
+        return {name: v.unsqueeze(1) if self._is_meant(name, v) else v for name, v in values.items()}
+
+    def _is_meant(self, name: str, value: Any) -> bool:
+        is_image = self.images and name.startswith(keys.LEROBOT_IMAGES)
+        return isinstance(value, Tensor) and (is_image or name == keys.LEROBOT_STATE)
 
 
 @dataclass(frozen=True)
-class OneStep:
-    """State (B, D) as (B, 1, D), for policies that take several steps of observation, of which there is one."""
+class Inside:
+    """A folder of a checkpoint with what a policy would otherwise fetch from the Hugging Face hub.
 
-    def __call__(self, values: Mapping[str, Any], join: Any) -> dict[str, Any]:
-        state = values.get(keys.LEROBOT_STATE)
-        return dict(values) | ({keys.LEROBOT_STATE: state.unsqueeze(1)} if isinstance(state, Tensor) else {})
+    ``name``: of the folder. ``classes``: transformers' classes that read from the hub what has to be in it. ``field``:
+    the config's field with the name on the hub, or of a folder. ``published``: that name where LeRobot has fixed it.
+    ``tokenizer``: whether the preprocessor's tokenizer is in it.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    field: str | None = None
+    published: str | None = None
+    tokenizer: bool = True
+
+    def source(self, config: Any) -> str:
+        """What is read: a name on the hub, or a folder."""
+        return self.published if self.field is None else getattr(config, self.field)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """``reads_task``: it is language-conditioned. ``step``: its observation is of one step, (B, 1, ...). ``noise``: its
+    config -> the shape of the random numbers that a chunk starts from; None draws none, or cannot be given any.
+    ``needs``: values without which robots cannot share it, or padding would count. ``inside``: what its checkpoint
+    holds beside weights and processors. ``weights``: classes that fetch weights while the policy is built, by their
+    names in its module. ``horizon``: the field that says how many steps are predicted. ``lacks``: what is said when it
+    is trained.
+    """
+
+    reads_task: bool = False
+    step: OneStep | None = None
+    noise: Callable[[Any], tuple[int, int]] | None = None
+    needs: Mapping[str, Any] = field(default_factory=dict)
+    inside: tuple[Inside, ...] = ()
+    weights: tuple[str, ...] = ()
+    act: Act = _predict
+    horizon: str = "chunk_size"
+    lacks: str | None = None
 
 
 def _action_size(config: Any) -> int:
@@ -51,13 +79,12 @@ def _action_size(config: Any) -> int:
 
 
 DRAWS = "it cannot be given its noise, so that a robot's chunk depends on the others in its batch"
-STAYS = "its checkpoint names the folder of its tokenizer, which must stay where it is"
 COUNTS = "steps beyond an episode's end count in its loss"
 
 KINDS = {
     "act": Kind(),
     "diffusion": Kind(
-        has_time=True,
+        step=OneStep(),
         horizon="horizon",
         noise=lambda config: (config.horizon, _action_size(config)),
         needs={"noise_scheduler_type": "DDIM"},  # DDPM draws at each of its steps, for the whole batch
@@ -65,17 +92,32 @@ KINDS = {
     "smolvla": Kind(
         reads_task=True,
         noise=lambda config: (config.chunk_size, config.max_action_dim),
-        folder="vlm_model_name",
+        inside=(Inside("language", ("AutoConfig", "AutoProcessor"), "vlm_model_name"),),
     ),
     "multi_task_dit": Kind(
         reads_task=True,
-        has_time=True,
+        step=OneStep(images=True),
         horizon="horizon",
+        inside=(  # LeRobot wants "clip" in both names
+            Inside("clip_text", ("AutoConfig", "AutoTokenizer"), "text_encoder_name"),
+            Inside("clip_vision", ("AutoConfig",), "vision_encoder_name", tokenizer=False),
+        ),
+        weights=("CLIPTextModel", "CLIPVisionModel"),
         act=lambda policy, seen, noise: policy._generate_actions(policy._prepare_batch(seen)),  # its own reads a queue
-        lacks=f"{DRAWS}; {STAYS}",
+        lacks=DRAWS,
     ),
-    "xvla": Kind(reads_task=True, lacks=f"{DRAWS}; {COUNTS}; {STAYS}"),
-    "pi0": Kind(reads_task=True, lacks=COUNTS),
+    "xvla": Kind(
+        reads_task=True,
+        inside=(Inside("language", ("AutoTokenizer",), "tokenizer_name"),),
+        lacks=f"{DRAWS}; {COUNTS}",
+    ),
+    "pi0": Kind(
+        reads_task=True,
+        noise=lambda config: (config.chunk_size, config.max_action_dim),
+        needs={"use_relative_actions": False},  # the state to add would be that of the latest batch
+        inside=(Inside("language", ("AutoTokenizer",), published="google/paligemma-3b-pt-224"),),
+        lacks=COUNTS,
+    ),
 }
 ELSEWHERE = {"groot": "gr00t", "pi05": "openpi"}  # policies that other vendors train, with their own recipes
 READS_TASK = frozenset({"eo1", "evo1", "molmoact2", "pi0_fast", "wall_x"})

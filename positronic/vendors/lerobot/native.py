@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from copy import copy
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,21 +30,21 @@ from positronic.policies.weights import load_config, load_weights
 from positronic.training.checkpoints import PRETRAINED_MODEL, read_info, trained_recipe
 from positronic.training.device import resolve_device
 from positronic.training.trainable import PolicySpec
-from positronic.vendors.lerobot.kinds import ELSEWHERE, OneStep, kind_of
+from positronic.vendors.lerobot.kinds import ELSEWHERE, Inside, Kind, kind_of
 from positronic.vendors.native import NativeBackend
 
 VENDOR = "lerobot"
 TOKENIZER_STEP = "tokenizer_processor"  # in policy_preprocessor.json
 BACKBONE_WEIGHTS, LANGUAGE_WEIGHTS = "pretrained_backbone_weights", "load_vlm_weights"
-FOLDER = "language"  # in a checkpoint: tokenizer and processor of a policy that reads the task
 
 logger = logging.getLogger(__name__)
+_one_at_a_time = threading.Lock()
 
 
 def steps_of(recipe: Recipe, policy_type: str) -> Steps:
     """Columns have LeRobot's own names already; the instruction takes its own, or is kept away."""
     kind = kind_of(policy_type)
-    return [task_step(recipe.modality, kind.reads_task), *([OneStep()] if kind.has_time else [])]
+    return [task_step(recipe.modality, kind.reads_task), *([kind.step] if kind.step else [])]
 
 
 def config_of(recipe: Recipe, policy: Mapping[str, Any], device: str) -> Any:
@@ -70,31 +74,30 @@ def check_policy(recipe: Recipe, policy: Mapping[str, Any]) -> None:
 def make_trainable(spec: PolicySpec) -> PolicyTrainable:
     """A new policy. Raises PositronicError when ``spec.policy`` is not what lerobot's config class takes."""
     config, recipe = config_of(spec.recipe, spec.policy, spec.device), spec.recipe
+    sources = _sources(config, spec)
     kind, steps = kind_of(config.type), steps_of(recipe, config.type)
     if kind.lacks:
         logger.warning("vendor.policy.type=%s: %s.", config.type, kind.lacks)
-    sources = _sources(config, spec)
-    module = _on_device(_build(sources), spec.device)
     stats = stats_of(steps, floored(recipe.modality.columns, spec.stats))
     require_stats(config, stats)
-    before, after = library.make_processors(sources, tensors(stats))
+    before, after = _processors(sources, tensors(stats), spec)
+    language = {each.name: _fetched(sources, each, spec.resumed) for each in kind.inside}
+    module = _on_device(_build(sources, sources is not config), spec.device)
     parts = Parts(config, module, before, after, steps, kind.reads_task)
     if spec.base is not None:
         _start_from(spec.base, parts, recipe, spec.device)
-    language = {} if kind.folder is None else _language(getattr(sources, kind.folder))
-    portable = _without_download(copy(config))
-    if kind.folder is not None:
-        setattr(portable, kind.folder, FOLDER)
-        _name_tokenizer(before, FOLDER)
+    portable = _from_folder(_without_download(copy(config)), kind, None)
+    _name_tokenizer(before, kind)
 
     def write(folder: Path) -> None:
         """lerobot's own layout, which its ``from_pretrained`` reads."""
         portable.save_pretrained(folder)
         before.save_pretrained(folder)
         after.save_pretrained(folder)
-        for name, content in language.items():
-            (folder / FOLDER).mkdir(exist_ok=True)
-            (folder / FOLDER / name).write_bytes(content)
+        for name, files in language.items():
+            (folder / name).mkdir(exist_ok=True)
+            for file, content in files.items():
+                (folder / name / file).write_bytes(content)
 
     return PolicyTrainable(parts, write)
 
@@ -104,10 +107,34 @@ def _sources(config: Any, spec: PolicySpec) -> Any:
     tokenizer and processor in its checkpoint."""
     if spec.base is None and spec.resumed is None:
         return config
-    sources, field = _without_download(copy(config)), kind_of(config.type).folder
-    if spec.resumed is not None and field is not None:
-        setattr(sources, field, str(spec.resumed / FOLDER))
-    return sources
+    sources = _without_download(copy(config))
+    return sources if spec.resumed is None else _from_folder(sources, kind_of(config.type), spec.resumed)
+
+
+def _from_folder(config: Any, kind: Kind, folder: Path | None) -> Any:
+    """``config``, with names of folders in the checkpoint's ``folder`` instead of names on the hub; None: relative."""
+    for each in kind.inside:
+        if each.field is not None:
+            setattr(config, each.field, each.name if folder is None else str(folder / each.name))
+    return config
+
+
+def _processors(config: Any, stats: dict[str, Any], spec: PolicySpec) -> tuple[Any, Any]:
+    """New ones. If LeRobot has fixed the tokenizer's name, those of a run that is resumed are taken back."""
+    kind = kind_of(config.type)
+    if spec.resumed is not None and any(each.field is None for each in kind.inside):
+        return _load_processors(spec.resumed, spec.device, kind)
+    if not kind.inside:
+        return library.make_processors(config, stats)
+    try:
+        return library.make_processors(config, stats)
+    except (OSError, ValueError) as error:  # no network, and its tokenizer has to be downloaded
+        raise _not_there(config, error) from None
+
+
+def _load_processors(folder: Path, device: str, kind: Kind) -> tuple[Any, Any]:
+    names = [str(folder / each.name) for each in kind.inside if each.tokenizer]
+    return library.load_processors(folder, device, {TOKENIZER_STEP: {"tokenizer_name": names[0]}} if names else None)
 
 
 def load_model(checkpoint: Path, device: str) -> PolicyModel:
@@ -118,13 +145,10 @@ def load_model(checkpoint: Path, device: str) -> PolicyModel:
     recipe, folder = trained_recipe(read_info(checkpoint)), checkpoint / PRETRAINED_MODEL
     device = resolve_device(device)
     config = _without_download(load_config(folder, device))
-    kind, tokenizer = kind_of(config.type), {}
-    if kind.folder is not None:
-        setattr(config, kind.folder, str(folder / FOLDER))
-        tokenizer = {TOKENIZER_STEP: {"tokenizer_name": str(folder / FOLDER)}}
-    policy = _on_device(_build(config), device)
+    kind = kind_of(config.type)
+    policy = _on_device(_build(_from_folder(config, kind, folder), True), device)
     load_weights(policy, folder, device)
-    before, after = library.load_processors(folder, device, tokenizer)
+    before, after = _load_processors(folder, device, kind)
     parts = Parts(config, policy.eval(), before, after, steps_of(recipe, config.type), kind.reads_task)
     noise_shape = kind.noise and kind.noise(config)
     return PolicyModel(parts, partial(kind.act, policy), recipe, device, noise_shape)
@@ -145,21 +169,33 @@ def _start_from(base: Path, parts: Parts, recipe: Recipe, device: str) -> None:
         raise PositronicError(f"{error} {own.other_fields(fields)}".strip()) from None
 
 
-def _language(name: str) -> dict[str, bytes]:
-    """Config, tokenizer and processor, by the names of their files, which may be gone when a checkpoint is written."""
-    from transformers import AutoConfig, AutoProcessor
+def _fetched(config: Any, inside: Inside, resumed: Path | None) -> dict[str, bytes]:
+    """Config, tokenizer, processor by the names of their files, which may be gone when a checkpoint is written; of a
+    run that is resumed those in its checkpoint ``resumed``."""
+    import transformers
 
+    if resumed is not None:
+        return _files(resumed / inside.name)
+    name = inside.source(config)
     with TemporaryDirectory() as folder:
-        AutoConfig.from_pretrained(name).save_pretrained(folder)
-        AutoProcessor.from_pretrained(name).save_pretrained(folder)
-        return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+        try:
+            for each in inside.classes:
+                getattr(transformers, each).from_pretrained(name).save_pretrained(folder)
+        except (OSError, ValueError) as error:
+            raise _not_there(config, error) from None
+        return _files(Path(folder))
 
 
-def _name_tokenizer(before: Any, name: str) -> None:
+def _files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def _name_tokenizer(before: Any, kind: Kind) -> None:
     """What a checkpoint calls the place of the tokenizer, which has been loaded."""
-    for step in before.steps:
-        if hasattr(step, "tokenizer_name"):
-            step.tokenizer_name = name
+    for name in (each.name for each in kind.inside if each.tokenizer):
+        for step in before.steps:
+            if hasattr(step, "tokenizer_name"):
+                step.tokenizer_name = name
 
 
 def _without_download(config: Any) -> Any:
@@ -175,10 +211,39 @@ def _on_device(policy: Any, device: str) -> Any:
     return policy.to(device, memory_format=torch.channels_last)
 
 
-def _build(config: Any) -> Any:
+@contextmanager
+def _random_weights(policy: type, names: tuple[str, ...]) -> Iterator[None]:
+    """Inside, the classes ``names`` in the policy's module read a config where they would read weights too."""
+    if not names:
+        yield
+        return
+    module = vars(sys.modules[policy.__module__])
+    with _one_at_a_time:
+        own = {name: module[name] for name in names}
+        module.update({name: _Random(each) for name, each in own.items()})
+        try:
+            yield
+        finally:
+            module.update(own)
+
+
+@dataclass(frozen=True)
+class _Random:
+    """A class of transformers' that is given its config alone."""
+
+    cls: Any
+
+    def from_pretrained(self, name: str) -> Any:
+        return self.cls(self.cls.config_class.from_pretrained(name))
+
+
+def _build(config: Any, is_loaded_next: bool = False) -> Any:
+    """A policy. ``is_loaded_next``: with any weights, as others are loaded into it."""
     backbones.register()
+    policy, names = library.policy_class(config.type), kind_of(config.type).weights
     try:
-        return library.policy_class(config.type)(config)
+        with _random_weights(policy, names if is_loaded_next else ()):
+            return policy(config)
     except OSError as error:  # no network, and something has to be downloaded
         raise _not_there(config, error) from None
     except (ValueError, TypeError, NotImplementedError, AssertionError, RuntimeError, AttributeError) as error:
@@ -188,18 +253,27 @@ def _build(config: Any) -> Any:
 
 
 def _not_there(config: Any, error: OSError) -> PositronicError:
-    field, said = kind_of(config.type).folder, str(error).strip().partition("\n")[0]
-    if field is None:
+    inside, said = kind_of(config.type).inside, str(error).strip().partition("\n")[0]
+    if not inside:
         name = getattr(config, BACKBONE_WEIGHTS, None)
         return PositronicError(
             f"The weights '{name}' could not be downloaded ({said}). "
             f"Take vendor.policy.{BACKBONE_WEIGHTS}=null to start from random ones."
         )
-    name = getattr(config, field)
+    fields, name = [each.field for each in inside], inside[0].source(config)
+    if fields == [None]:
+        return PositronicError(
+            f"vendor.policy.type={config.type} reads its instructions with the tokenizer of {name}, which could not be "
+            f"fetched from the Hugging Face hub ({said}). Accept its licence there and log in (hf auth login), or put "
+            f"tokenizer.json and tokenizer_config.json of it into {name}/ of the folder in which you type this."
+        )
+    found = " ".join(f"vendor.policy.{field}={getattr(config, field)}" for field in fields)
+    typed = " ".join(f"vendor.policy.{field}=<that folder>" for field in fields)
+    random = f"; vendor.policy.{LANGUAGE_WEIGHTS}=false starts from random weights"
     return PositronicError(
-        f"vendor.policy.{field}={name}: its config, tokenizer and processor could not be fetched from the Hugging Face "
-        f"hub ({said}). Fetch them where there is a network (hf download {name}) and type vendor.policy.{field}=<that "
-        f"folder>; vendor.policy.{LANGUAGE_WEIGHTS}=false starts from random weights."
+        f"{found}: what it reads could not be fetched from the Hugging "
+        f"Face hub ({said}). Fetch them where there is a network (hf download {name}) and type {typed}"
+        f"{random if hasattr(config, LANGUAGE_WEIGHTS) else ''}."
     )
 
 

@@ -60,12 +60,12 @@ def toy_in(folder: Path) -> Toy | None:
 
 
 @contextmanager
-def built_at(toy: Toy | None) -> Iterator[None]:
-    """Inside, a new policy has the toy's sizes; with None it has its own."""
+def built_at(toy: Toy | None, module_name: str = MODULE) -> Iterator[None]:
+    """Inside, a new policy of LeRobot's ``module_name`` has the toy's sizes; with None it has its own."""
     if toy is None:
         yield
         return
-    module = importlib.import_module(MODULE)
+    module = importlib.import_module(module_name)
     smaller = {
         "get_gemma_config": lambda variant: _gemma(module, toy, variant),
         PALI_GEMMA: _shrunk(getattr(module, PALI_GEMMA), toy, _shrink_pali_gemma),
