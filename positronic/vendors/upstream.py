@@ -10,7 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
 from positronic import keys
+from positronic.bake.filling import start_arriving
+from positronic.bake.reader import BakedDataset
 from positronic.codecs.build import Recipe
 from positronic.errors import PositronicError
 from positronic.policies.base import base_folder, own_checkpoint
@@ -136,6 +140,7 @@ class UpstreamBackend:
         with job.telling_how_to_go_on(), _base(trainer, job, start) as base, _fresh(scratch):
             if start is not None:
                 trainer.restore(start, scratch)
+            wait_for_videos(job.sides.training)
             trainer.prepare(job, base, scratch)
             self._run(job, experiment, start, trainer.command(job, checkout, base, scratch))
 
@@ -224,6 +229,13 @@ def given_base(job: Job) -> Iterator[Path]:
     with base_folder(job.vendor.base, job.storage) as base:
         own = own_checkpoint(base)
         yield base if own is None else own.weights
+
+
+def wait_for_videos(dataset: BakedDataset) -> None:
+    """Of a dataset in a bucket, which another process is about to read."""
+    if dataset.arriving is not None:
+        start_arriving(dataset, np.arange(len(dataset)))
+        dataset.arriving.wait(show=True)
 
 
 @contextmanager

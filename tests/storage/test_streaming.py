@@ -24,6 +24,7 @@ from positronic.storage.streaming import Arriving, StreamError
 from positronic.training import loop
 from positronic.training.batches import SampleOrder
 from positronic.training.checkpoints import find_checkpoint
+from positronic.vendors.upstream import wait_for_videos
 from tests.storage.test_stages import BAKE, PUBLISHED, TRAIN
 
 LENGTH = 20  # frames of each of three episodes
@@ -118,6 +119,15 @@ def test_what_has_arrived_is_the_dataset_and_is_kept(arriving, proxy, bucket, ba
         assert open_baked(root, every_byte=True).manifest == local.manifest
         assert isinstance(begin_on_disk(open_baked(root), bucket.config()), DiskTarget if memory else MappedFrames)
     assert proxy.gets() == []
+
+
+def test_a_training_in_another_process_waits_for_all_of_it(arriving, baked):
+    """The vendor's own code reads files."""
+    with arriving() as source:
+        dataset = open_arriving(source)
+        wait_for_videos(dataset)
+        for path in baked.rglob("*.mp4"):
+            assert (dataset.root / path.relative_to(baked)).read_bytes() == path.read_bytes()
 
 
 def test_what_was_fetched_when_it_ended_is_not_fetched_again(arriving, proxy, baked, small_pieces):
