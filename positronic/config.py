@@ -189,7 +189,6 @@ def _register() -> None:
         store.store(group=group, name=name, node=schema)
     OmegaConf.register_new_resolver("basename", _basename, replace=True)
     OmegaConf.register_new_resolver("by_backend", _by_backend, replace=True)
-    OmegaConf.register_new_resolver("dataset_format_for", registry.DATASET_FORMAT.__getitem__, replace=True)
     OmegaConf.register_new_resolver("new_folder", _new_folder, use_cache=True, replace=True)
 
 

@@ -110,6 +110,13 @@ LEROBOT_TOKENS = "observation.language.tokens"  # of a preprocessed batch
 LEROBOT_TOKEN_MASK = "observation.language.attention_mask"
 LEROBOT_TASK = "task"  # of a batch, for a policy that reads the instruction
 
+# What openpi's policies of one arm call observations.
+OPENPI_STATE = "observation/state"
+OPENPI_IMAGE = "observation/image"
+OPENPI_WRIST_IMAGE = "observation/wrist_image"
+OPENPI_RIGHT_WRIST_IMAGE = "observation/right_wrist_image"
+OPENPI_PROMPT = "prompt"
+
 # Formats of LeRobot's datasets.
 FORMAT_V30 = "v3.0"
 FORMAT_V21 = "v2.1"

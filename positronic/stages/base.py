@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from omegaconf import MISSING
 
+from positronic import keys
 from positronic.codecs.config import CodecConfig, ModalityConfig
 from positronic.embodiments.config import EmbodimentConfig
 from positronic.hardware.config import HardwareConfig
@@ -19,6 +20,9 @@ from positronic.training.config import TrackerConfig
 from positronic.utils.command_line import Composed
 from positronic.utils.fields import path
 from positronic.vendors.config import VendorConfig
+
+DATASET_FORMAT = "${by_backend:${vendor.backend}," + f"{keys.FORMAT_V30},{keys.FORMAT_V21}" + "}"
+"""The format of datasets that are made for ``vendor.backend``; in this process the other one is read too."""
 
 
 @dataclass

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from positronic import keys
 from positronic.bake.config import VideoConfig
 from positronic.errors import PositronicError
-from positronic.stages.base import Parts
+from positronic.stages.base import DATASET_FORMAT, Parts
 from positronic.utils.fields import ANY, above, between, one_of, path
 from positronic.utils.html import as_html
 
@@ -39,7 +39,7 @@ class Convert(Parts):
     choices: ClassVar[tuple[str, ...]] = ("vendor",)
 
     output_dir: str = path("${paths.root}/baked/${dataset.name}/${vendor.name}/${codec.name}/${dataset_format}")
-    dataset_format: str = one_of(keys.FORMAT_V30, keys.FORMAT_V21, default="${dataset_format_for:${vendor.backend}}")
+    dataset_format: str = one_of(keys.FORMAT_V30, keys.FORMAT_V21, default=DATASET_FORMAT)
     fps: int | None = between(1, default=None)
     val_fraction: float | None = above(0, 0.9, default=None)
     val_seed: int = between(0, default=0, val_fraction=ANY)

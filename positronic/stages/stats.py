@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from positronic import keys
 from positronic.errors import PositronicError, listing
-from positronic.stages.base import Parts
+from positronic.stages.base import DATASET_FORMAT, Parts
 from positronic.utils.fields import one_of, path
 from positronic.utils.html import as_html
 
@@ -32,7 +32,7 @@ class Stats(Parts):
     uses: ClassVar[tuple[str, ...]] = ("storage",)
 
     input_path: str = path("${paths.root}/baked/${dataset.name}/${vendor.name}/${codec.name}/${dataset_format}")
-    dataset_format: str = one_of(keys.FORMAT_V30, keys.FORMAT_V21, default="${dataset_format_for:${vendor.backend}}")
+    dataset_format: str = one_of(keys.FORMAT_V30, keys.FORMAT_V21, default=DATASET_FORMAT)
     report: bool = False
     picture: str | None = path(None, report=True)
 

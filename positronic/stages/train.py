@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from omegaconf import MISSING
 
 from positronic import keys
-from positronic.stages.base import Parts
+from positronic.stages.base import DATASET_FORMAT, Parts
 from positronic.training.config import MOMENTS
 from positronic.utils import fields as rules
 from positronic.utils.fields import ANY, above, between, items, name, one_of, path
@@ -71,9 +71,7 @@ class Train(Parts):
         "dataset.agree": (False,),
     }
 
-    input_path: str = path(
-        "${paths.root}/baked/${dataset.name}/${vendor.name}/${codec.name}/${dataset_format_for:${vendor.backend}}"
-    )
+    input_path: str = path("${paths.root}/baked/${dataset.name}/${vendor.name}/${codec.name}/" + DATASET_FORMAT)
     output_dir: str = path("${paths.root}/checkpoints/${vendor.name}")
     exp_name: str = name("${vendor.name}_${codec.name}")
     episodes: list[int] | None = field(default=None, metadata=items(0))

@@ -89,6 +89,13 @@ def open_tracker(config: TrackerConfig, folder: Path, info: Mapping[str, Any]) -
     return TRACKERS[config.name](config, folder, info)
 
 
+def step_bar(console: Console) -> Progress:
+    """A progress bar on a terminal, whose tasks have a field ``values``."""
+    what, values = TextColumn("{task.description}"), TextColumn("{task.fields[values]}")
+    columns = (what, BarColumn(), MofNCompleteColumn(), values, TimeRemainingColumn())
+    return Progress(*columns, console=console, disable=not console.is_terminal)
+
+
 class Reporter:
     """Progress of steps ``start + 1`` to ``total``, and of the ``frames`` that are decoded meanwhile. Context
     manager."""
@@ -105,9 +112,7 @@ class Reporter:
         self._first_took = 1.0
         self._last_line = self._began
         self._frames = frames
-        columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), "{task.fields[values]}")
-        shown = (TextColumn(column) if isinstance(column, str) else column for column in columns)
-        self._progress = Progress(*shown, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
+        self._progress = step_bar(console)
         self._task = self._progress.add_task("train", total=total, completed=start, values="")
         self._filling = self._progress.add_task("frames", visible=False, values="")
         self._show_filled()

@@ -18,6 +18,10 @@ TOLD_LINES = 3
 MAX_LINE = 500
 
 
+class ChildError(PositronicError):
+    """A vendor's own process has failed."""
+
+
 @dataclass(frozen=True)
 class Symptom:
     """``text``: a regular expression that is searched in the last lines. ``meaning``: a sentence of what it usually
@@ -69,20 +73,20 @@ KILLED = "It was killed, usually by the system, which had no memory left."
 KILLED_REMEDY = "Take fewer processes or a smaller batch, num_workers=<fewer> batch_size=<fewer>, or a larger machine."
 
 
-def failure(ended: Ended, what: str, symptoms: Sequence[Symptom] = ()) -> PositronicError:
+def failure(ended: Ended, what: str, symptoms: Sequence[Symptom] = ()) -> ChildError:
     """The error to raise for ``what`` that ended: exit code, lines that matter, usual meaning, what to do, and the log.
 
     ``symptoms``: the vendor's own, which are looked at first.
     """
-    return PositronicError("\n".join([f"{what} {_how(ended.code)}.", *_told(ended, symptoms)]))
+    return ChildError("\n".join([f"{what} {_how(ended.code)}.", *_told(ended, symptoms)]))
 
 
-def not_ready(ended: Ended, what: str, seconds: float, parameter: str) -> PositronicError:
+def not_ready(ended: Ended, what: str, seconds: float, parameter: str) -> ChildError:
     """The error to raise for a server that had not become ready in ``seconds``, a bound that ``parameter`` sets, and
     was ended."""
     lines = [f"{what} was not ready within {seconds:g} s.", *(f"  {line}" for line in telling(ended.lines))]
     lines += [f"If it only needs longer, type {parameter}=<more seconds>.", f"All that it printed is in {ended.log}"]
-    return PositronicError("\n".join(lines))
+    return ChildError("\n".join(lines))
 
 
 def telling(lines: Sequence[str]) -> list[str]:

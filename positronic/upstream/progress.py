@@ -11,9 +11,8 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from positronic.training.reporting import LINE_INTERVAL_SEC, Tracker
+from positronic.training.reporting import LINE_INTERVAL_SEC, Tracker, step_bar
 
 LOADING, TRAINING = "load", "train"
 
@@ -51,9 +50,7 @@ class ChildProgress:
         self._first: tuple[int, float] | None = None  # step and time of the first reading: before it, it loads
         self._values = ""
         self._last_line = clock()
-        what, values = TextColumn("{task.description}"), TextColumn("{task.fields[values]}")
-        columns = (what, BarColumn(), MofNCompleteColumn(), values, TimeRemainingColumn())
-        self._progress = Progress(*columns, console=console, disable=not console.is_terminal)
+        self._progress = step_bar(console)
         self._task = self._progress.add_task(LOADING, total=total, completed=start, values="")
 
     def __enter__(self) -> Self:

@@ -23,6 +23,7 @@ from positronic.training.memory import refused_by_memory
 from positronic.training.preflight import Preflight
 from positronic.training.settings import TrainSettings
 from positronic.training.stopping import StoppedError
+from positronic.upstream.failures import ChildError
 from positronic.utils.command_line import again
 from positronic.utils.disk import refused_by_disk
 from positronic.utils.files import replace_text
@@ -93,8 +94,8 @@ class Job:
 
     @contextmanager
     def telling_how_to_go_on(self) -> Iterator[None]:
-        """After a signal, a full disk, full memory or videos that did not come: which checkpoint is the last, and what
-        to type."""
+        """After a signal, a full disk, full memory, videos that did not come, or a vendor's process that failed: which
+        checkpoint is the last, and what to type."""
         to_continue = f"To continue, type:\n  {again('resume=true')}"
         try:
             yield
@@ -105,7 +106,7 @@ class Job:
         except Exception as error:
             by_memory = (self.settings.batch_size, self.settings.precision)
             refused = refused_by_disk(error) or refused_by_memory(error, *by_memory)
-            if refused is None and not isinstance(error, StreamError):
+            if refused is None and not isinstance(error, StreamError | ChildError):
                 raise
             stopped_there = f"Training into {self.folder} stopped. {self._kept()} {to_continue}"
             raise PositronicError(f"{refused or error}\n{stopped_there}") from error
@@ -116,9 +117,8 @@ class Job:
 
 
 class Backend(Protocol):
-    """Trains and serves one vendor's policies. ``dataset_format``: of the datasets that it trains on."""
+    """Trains and serves one vendor's policies."""
 
-    dataset_format: str
     check_policy: Callable[[Recipe, Mapping[str, Any]], None]
     """Raises PositronicError when the vendor cannot train this recipe, or does not take these fields of a policy."""
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from positronic import keys
 from positronic.codecs.build import Recipe
 from positronic.policies.base import base_folder
 from positronic.training.checkpoints import list_checkpoints
@@ -29,7 +28,6 @@ class NativeBackend:
     check_policy: Callable[[Recipe, Mapping[str, Any]], None]
     make_trainable: TrainableFactory
     load_model: Callable[[Path, str], ChunkModel]
-    dataset_format: str = keys.FORMAT_V30
 
     def train(self, job: Job) -> None:
         """Train in our loop: a run that is resumed goes on exactly."""

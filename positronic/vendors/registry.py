@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from positronic import keys
 from positronic.errors import PositronicError, did_you_mean, listing
 
 if TYPE_CHECKING:  # what imports torch, numpy, pyarrow
@@ -19,9 +18,6 @@ if TYPE_CHECKING:  # what imports torch, numpy, pyarrow
     from positronic.vendors.model import ChunkModel
 
 NATIVE, UPSTREAM = "native", "upstream"
-
-DATASET_FORMAT = {NATIVE: keys.FORMAT_V30, UPSTREAM: keys.FORMAT_V21}
-"""Backend -> the format of datasets that are made for it; in this process the other one is read too."""
 
 
 @dataclass(frozen=True)

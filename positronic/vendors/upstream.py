@@ -106,10 +106,12 @@ class UpstreamBackend:
     it makes. ``serve``: by a server of its own."""
 
     trainer: Trainer
-    check_policy: Callable[[Recipe, Mapping[str, Any]], None]
     load_model: Callable[[Path, str], ChunkModel]
     serve: Callable[[Path, str, VendorConfig], ChunkModel]
-    dataset_format: str = keys.FORMAT_V21
+
+    def check_policy(self, recipe: Recipe, policy: Mapping[str, Any]) -> None:
+        """Raise PositronicError when the vendor's code cannot train this recipe, or does not take ``policy``."""
+        self.trainer.policy(recipe, policy)
 
     def preflight(self, job: Job) -> Preflight:
         """Raises PositronicError: a step in another process cannot be looked into."""
@@ -180,9 +182,9 @@ class UpstreamBackend:
 
     def _require_possible(self, job: Job) -> None:
         name, sides, found = self.trainer.repository.name, job.sides, job.sides.training.manifest.dataset_format
-        if found != self.dataset_format:
+        if found != keys.FORMAT_V21:
             raise PositronicError(
-                f"{name} reads datasets of format {self.dataset_format}, and {job.input_path} is in {found}. Make "
+                f"{name} reads datasets of format {keys.FORMAT_V21}, and {job.input_path} is in {found}. Make "
                 f"another:\n  {instead('convert', {'vendor.backend': job.vendor.backend}, {})}"
             )
         if sides.held_out is not None or sides.said:

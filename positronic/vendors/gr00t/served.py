@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,7 @@ from positronic.upstream.checkout import Checkout, Repository, find_checkout
 from positronic.upstream.child import Command
 from positronic.upstream.service import LOOPBACK, Server, Service, State
 from positronic.vendors.config import VendorConfig
-from positronic.vendors.gr00t.parts import action_parts, state_columns
+from positronic.vendors.gr00t.parts import ActionPart, action_parts, state_columns
 from positronic.vendors.gr00t.sidecars import TAG, modality_config
 from positronic.vendors.gr00t.wire import Connection, NoAnswerError, pings
 
@@ -37,15 +38,14 @@ def serve_model(checkpoint: Path, device: str, vendor: VendorConfig, repository:
     """
     recipe, folder = trained_recipe(read_info(checkpoint)), checkpoint / PRETRAINED_MODEL
     checkout = find_checkout(repository, vendor.repo, vendor.python)
-    scratch = tempfile.TemporaryDirectory(prefix="positronic-")
-    log = Path(scratch.name) / LOG
+    log = Path(tempfile.mkdtemp(prefix="positronic-")) / LOG
     where = (checkout, folder.absolute(), resolve_device(device).partition(":")[0])
     server = Server(WHAT, lambda port: _command(*where, port), pings, log, vendor.ready_timeout_sec)
-    model = ServedByIsaac(Service(server), recipe, vendor.infer_timeout_sec, scratch)
+    model = ServedByIsaac(Service(server), recipe, vendor.infer_timeout_sec, log)
     try:
         model.require_same_description()
     except BaseException:
-        model.close()
+        model.end()  # its output stays, for the person who reads why
         raise
     return model
 
@@ -61,9 +61,9 @@ class ServedByIsaac:
 
     noise_shape = None
 
-    def __init__(self, service: Service, recipe: Recipe, timeout_sec: float, scratch: Any = None) -> None:
-        """``scratch``: a temporary folder that is removed when the model is closed."""
-        self._service, self._recipe, self._timeout_sec, self._scratch = service, recipe, timeout_sec, scratch
+    def __init__(self, service: Service, recipe: Recipe, timeout_sec: float, log: Path) -> None:
+        """``log``: what the server prints, in a folder of its own that is removed when the model is closed."""
+        self._service, self._recipe, self._timeout_sec, self._log = service, recipe, timeout_sec, log
         self._lock = threading.Lock()
         self._connection: Connection | None = None
         self._port = 0
@@ -84,16 +84,19 @@ class ServedByIsaac:
         batch = self._batch(observations)
         with self._lock:
             parts = self._answer(batch)
-        chunks = [self._part(parts, part.name, len(observations)) for part in action_parts(self._recipe)]
+        chunks = [self._part(parts, part, len(observations)) for part in action_parts(self._recipe)]
         return list(np.concatenate(chunks, axis=-1))
 
     def close(self) -> None:
+        """End the server, and leave nothing of it."""
+        self.end()
+        shutil.rmtree(self._log.parent, ignore_errors=True)
+
+    def end(self) -> None:
         """End the server."""
         self._service.close()
         if self._connection is not None:
             self._connection.close()
-        if self._scratch is not None:
-            self._scratch.cleanup()
 
     def _batch(self, observations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         modality = self._recipe.modality
@@ -129,10 +132,9 @@ class ServedByIsaac:
             self._connection.modality(self._timeout_sec)  # which tells how it writes arrays
         return self._connection
 
-    def _part(self, parts: Mapping[str, Any], name: str, count: int) -> NDArray[np.float32]:
-        found = parts.get(name)
-        size = next(p.columns.stop - p.columns.start for p in action_parts(self._recipe) if p.name == name)
-        expected = (count, self._recipe.modality_config.action_chunk, size)
+    def _part(self, parts: Mapping[str, Any], part: ActionPart, count: int) -> NDArray[np.float32]:
+        name, found = part.name, parts.get(part.name)
+        expected = (count, self._recipe.modality_config.action_chunk, part.columns.stop - part.columns.start)
         if not isinstance(found, np.ndarray) or found.dtype.kind != "f":
             raise PositronicError(f"{WHAT}: expected part '{name}' as numbers, found {listing(parts)}.")
         if found.shape != expected:

@@ -20,7 +20,7 @@ from positronic.codecs.build import Recipe
 from positronic.errors import PositronicError, listing
 from positronic.policies.config import described
 from positronic.training.checkpoints import Checkpoint
-from positronic.upstream.checkout import Checkout, Repository, Source
+from positronic.upstream.checkout import Checkout, Repository
 from positronic.upstream.child import Command
 from positronic.upstream.environment import visible_devices
 from positronic.upstream.failures import Symptom
@@ -55,14 +55,6 @@ NUMBERS = re.compile(r"'(loss|grad_norm|learning_rate)': '?([-+.\w]+)")
 NAMES = {"learning_rate": "lr"}
 
 
-def _refused(source: Source) -> str | None:
-    """N1.6 has another network and other flags."""
-    version = source.versions.get("gr00t") or ""
-    if version.startswith(("0.0", "1.")) or (source.commit or "").startswith("ead5283"):
-        return "That is GR00T N1.6 or older, and vendor=gr00t trains N1.7. Check out the tag n1.7-release or later."
-    return None
-
-
 @dataclass(frozen=True)
 class Isaac:
     """Isaac-GR00T's ``launch_finetune.py``. A run that is started again in its folder always goes on there."""
@@ -70,11 +62,10 @@ class Isaac:
     repository: ClassVar[Repository] = Repository(
         name="Isaac-GR00T",
         folder="../Isaac-GR00T",
-        markers=(str(LAUNCH), str(SERVER)),
+        markers=(str(LAUNCH), str(SERVER), "gr00t/configs/model/gr00t_n1d7.py"),  # N1.6 has no such model
         modules=("gr00t", "tyro", "wandb"),
         packages=("gr00t", "torch", "transformers"),
         setup=SETUP,
-        refuses=_refused,
     )
     fixed: ClassVar[Mapping[str, Fixed]] = {
         "seed": Fixed(42, 0, "it always begins with seed 42"),
@@ -103,6 +94,7 @@ class Isaac:
 
     def policy(self, recipe: Recipe, policy: Mapping[str, Any]) -> dict[str, Any]:
         """Every field, as in a checkpoint that is trained in this process."""
+        native.check_policy(recipe, policy)
         for name, value in policy.items():
             if name in OF_ITSELF and value not in (None, OF_ITSELF[name]):
                 raise PositronicError(
@@ -220,6 +212,4 @@ def _is_json(path: Path) -> bool:
     return True
 
 
-BACKEND = UpstreamBackend(
-    Isaac(), native.check_policy, native.load_model, partial(serve_model, repository=Isaac.repository)
-)
+BACKEND = UpstreamBackend(Isaac(), native.load_model, partial(serve_model, repository=Isaac.repository))

@@ -23,18 +23,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from positronic import keys
 from positronic.codecs.build import Recipe
 from positronic.errors import PositronicError, listing
 from positronic.vendors.openpi.configs import CAMERAS, LORA, POLICY_TYPE, require_trainable
 from positronic.vendors.openpi.norm_stats import MODEL_DIM, REPO_ID, delta_mask, norm_stats, norm_stats_path
 
 SPEC_FILE = "openpi.json"  # in a checkpoint's pretrained_model too, without ``run``
-STATE, PROMPT = "observation/state", "prompt"
 # openpi's places of cameras, in the order of its pretraining, and what its policies of two cameras call them.
 PLACES = {
-    "base_0_rgb": "observation/image",
-    "left_wrist_0_rgb": "observation/wrist_image",
-    "right_wrist_0_rgb": "observation/right_wrist_image",
+    "base_0_rgb": keys.OPENPI_IMAGE,
+    "left_wrist_0_rgb": keys.OPENPI_WRIST_IMAGE,
+    "right_wrist_0_rgb": keys.OPENPI_RIGHT_WRIST_IMAGE,
 }
 PAD_FIRST, MASK_MISSING = "pad_before_normalizing", "mask_missing_camera"
 CONVENTIONS = {PAD_FIRST: False, MASK_MISSING: True}  # openpi's; its fork by Positronic has true and false
@@ -77,12 +77,12 @@ def spec(recipe: Recipe, policy: Mapping[str, Any], dtype: str) -> dict[str, Any
         "repo_id": REPO_ID,
         "columns": {
             **{PLACES[place]: column for place, column in cameras.items()},
-            STATE: numbers.state,
+            keys.OPENPI_STATE: numbers.state,
             "actions": numbers.action,
-            PROMPT: PROMPT,
+            keys.OPENPI_PROMPT: keys.OPENPI_PROMPT,
         },
         "images": {place: PLACES[place] for place in cameras},
-        "state": STATE,
+        "state": keys.OPENPI_STATE,
         "delta_mask": list(delta_mask(recipe)),
         "action_size": len(delta_mask(recipe)),
         "pad_to": MODEL_DIM if policy[PAD_FIRST] else None,

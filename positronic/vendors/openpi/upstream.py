@@ -315,9 +315,4 @@ def serve(checkpoint: Path, device: str, config: VendorConfig) -> NoReturn:
     load_model(checkpoint, device)
 
 
-def check_policy(recipe: Recipe, policy: Mapping[str, Any]) -> None:
-    """Raise PositronicError when openpi cannot train this recipe, or does not take ``policy``."""
-    fields(recipe, policy)
-
-
-BACKEND = UpstreamBackend(OpenPi(), check_policy, load_model, serve)
+BACKEND = UpstreamBackend(OpenPi(), load_model, serve)
