@@ -15,7 +15,6 @@ SAID = {
     "stage=train vendor=gr00t vendor.policy.num_inference_timesteps=0": "expected 1 or more. Without denoising steps",
     "stage=train vendor=gr00t vendor.base=random": "vendor.toy=true tries the same code out in seconds.",
     "stage=convert vendor=gr00t modality.action_chunk=60": "1 to 40 steps at once. Type modality.action_chunk=40",
-    "stage=convert vendor=openpi modality.config_name=pi0": "modality.config_name=pi0: expected pi05_positronic_lowmem",
     f"stage=train vendor=gr00t {NOTHING_TUNED}": "Nothing would be trained: one of tune_diffusion_model, tune_llm,",
     "stage=train vendor=openpi vendor.policy.num_inference_steps=0": "expected 1 or more. Without denoising steps",
     "stage=train vendor=openpi vendor.policy.max_action_dim=4": "cannot be set with vendor=openpi: the weights",
