@@ -16,8 +16,8 @@ setup: .venv/.installed  ## Put the environment in .venv
 demo: setup  ## Collect, convert, train, serve and evaluate a small policy on this machine (minutes)
 	$(PY) scripts/demo.py
 
-test: setup  ## Run the tests
-	$(PY) -m pytest tests
+test: setup  ## Run the tests, in two processes of one thread each
+	OMP_NUM_THREADS=1 $(PY) -m pytest tests --numprocesses 2 --dist loadfile
 
 lint: setup  ## Check style, annotations and formatting
 	$(PY) -m ruff check . && $(PY) -m ruff format --check .

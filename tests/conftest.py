@@ -72,6 +72,17 @@ def quiet_encoders():
 
 
 @pytest.fixture
+def one_thread():
+    """The order of additions depends on the number of threads; here it has to be the same in two processes."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def sim_config():
     """hardware=sim as it is shipped, with small pictures."""
     from positronic.hardware.sim.config import SimConfig

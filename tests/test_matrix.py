@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 
 import positronic
 from positronic.bake.frame_source import in_memory
@@ -13,6 +12,8 @@ from positronic.stages.preparation import prepare
 from positronic.training.checkpoints import find_checkpoint
 from positronic.training.validation import Validation
 from positronic.vendors import registry
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 CONF = Path(__file__).parents[1] / "conf"
 ALIASES = ("eepose_absolute", "joints_absolute", "from_checkpoint")
@@ -37,14 +38,6 @@ def raw(tmp_path_factory):
     folder = tmp_path_factory.mktemp("raw")
     positronic.run(positronic.compose(["stage=collect", "+debug=tiny", f"output_dir={folder}"]))
     return folder
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids="/".join)

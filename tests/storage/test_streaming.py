@@ -27,6 +27,8 @@ from positronic.training.checkpoints import find_checkpoint
 from positronic.vendors.upstream import wait_for_videos
 from tests.storage.test_stages import BAKE, PUBLISHED, TRAIN
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 LENGTH = 20  # frames of each of three episodes
 FIRST, LAST = "file-000.mp4", "file-002.mp4"
 

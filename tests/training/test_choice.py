@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-import torch
 
 import positronic
 from positronic import keys
@@ -20,6 +19,8 @@ from positronic.serving.policy import load_policy
 from positronic.stages.train import run
 from positronic.training.checkpoints import list_checkpoints
 from positronic.training.choice import TrainChoice, split
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 VERSIONS = {"commit": None, "dirty": None, "versions": {}}
 FPS, SIDE = 5, 16
@@ -160,14 +161,6 @@ def typed(tiny_act, whole):
     fixed = [f"input_path={whole.root}", f"modality.action_fps={FPS}", "modality.action_horizon_sec=0.4"]
     fixed += ["num_train_steps=4", "save_freq=2", "learning_rate=1e-3"]
     return lambda name, *more: tiny_act(name, *fixed, *more)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def rows_of(folder):

@@ -23,15 +23,6 @@ START = "torch.utils.data:DataLoader.__iter__"
 
 
 @pytest.fixture
-def _one_thread():
-    """The order of additions depends on the number of threads; here it has to be the same in two processes."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture
 def overrides(tiny_act):
     """``overrides("name", ...)``: what one types to train with two processes that decode."""
     fixed = [f"num_train_steps={STEPS}", f"save_freq={SAVE_FREQ}", "cache_gb=0", "frame_cache=none", "num_workers=2"]
@@ -63,7 +54,7 @@ def require_interrupted(done):
     assert "resume=true" in done.stdout
 
 
-@pytest.mark.usefixtures("_one_thread")
+@pytest.mark.usefixtures("one_thread")
 def test_ctrl_c_saves_the_step_and_the_run_goes_on_bit_for_bit(press, overrides, tmp_path):
     """The step under way is finished and saved; losses and weights are those of a run that nobody stopped."""
     done = press(STEP, 7, [signal.SIGINT], *overrides("cut"))
@@ -125,7 +116,7 @@ def full_disk():
     limit(False)
 
 
-@pytest.mark.usefixtures("_one_thread")
+@pytest.mark.usefixtures("one_thread")
 def test_a_disk_that_fills_during_a_save_leaves_the_checkpoint_before(full_disk, overrides, tmp_path, monkeypatch):
     """One sentence, the half of a checkpoint goes, and with room again the run goes on as if nothing had been."""
     saving = Learner.save_state

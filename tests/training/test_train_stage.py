@@ -16,6 +16,8 @@ from positronic.stages.train import run
 from positronic.training.checkpoints import find_checkpoint, list_checkpoints
 from positronic.vendors import registry
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 STEPS, SAVED_AT, KILLED_AT = 20, 10, 12
 # Runs the stage with the overrides given to it, and kills itself, as the kernel would, after a step.
 KILLED_RUN = f"""
@@ -41,15 +43,6 @@ def overrides(tiny_act):
     """``overrides("name", ...)``: what one would type after ``python run.py``."""
     fixed = ["learning_rate=1e-3", f"num_train_steps={STEPS}", f"save_freq={SAVED_AT}"]
     return lambda name, *more: tiny_act(name, *fixed, *more)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """The order of additions depends on the number of threads; here it has to be the same in two processes."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def train(overrides):
