@@ -63,6 +63,14 @@ if __name__ == "__main__":
 """
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    """Reports go to another process as UTF-8, which cannot hold everything that a test may print."""
+    report = yield
+    report.sections = [(name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections]
+    return report
+
+
 @pytest.fixture(autouse=True)
 def quiet_encoders():
     """LeRobot's writer makes FFmpeg print to stderr for the rest of the process; the next test is quiet again."""
