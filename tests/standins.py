@@ -50,7 +50,7 @@ register_modality_config(
 def write_modality(folder: Path, rep: str = "ABSOLUTE", steps: int = 16) -> Path:
     """A modality config file for codec=ee_rot6d in ``folder``."""
     folder.mkdir(exist_ok=True)
-    path = folder / "modality_of_the_test.py"
+    path = folder / f"modality_{rep.lower()}_{steps}.py"  # each its own: bytecode is told apart by whole seconds
     path.write_text(MODALITY.format(rep=rep, steps=steps))
     return path
 

@@ -203,5 +203,6 @@ def test_a_type_of_policy_brings_its_own_values():
     assert "dim_model" not in policy
     with pytest.raises(PositronicError, match=r"plays 15 steps at 15 Hz, but vendor\.policy\.horizon=8"):
         positronic.compose(["stage=train", "vendor.policy.type=diffusion", "vendor.policy.horizon=8"])
-    assert positronic.compose(["stage=train", "vendor.policy.type=xvla"]).vendor.policy == {"type": "xvla"}
+    policy = positronic.compose(["stage=train", "vendor.policy.type=xvla"]).vendor.policy
+    assert policy == {"type": "xvla", "action_mode": "auto"}
     assert positronic.compose(["stage=train"]).vendor.policy["dim_model"] == 512

@@ -181,19 +181,31 @@ class Child:
         }
         with suppress(BrokenPipeError):
             _write(self._supervisor.stdin.fileno(), json.dumps(command).encode() + b"\n")
-        said = _line(self._reply_end, START_SEC)
-        word, _, rest = said.partition(" ")
+        word, _, rest = self._first_reply().partition(" ")
         if word != "started":
             why = rest or f"the process that watches over it did not start it within {START_SEC:.0f} s"
             raise PositronicError(f"{self._command.arguments[0]} cannot be started in {self._command.folder}: {why}.")
         return int(rest)
+
+    def _first_reply(self) -> str:
+        """One line; empty if none comes in time. That of a command which is over already may lie behind it."""
+        while b"\n" not in self._replies:
+            if not connection.wait([self._reply_end], START_SEC):
+                return ""
+            more = os.read(self._reply_end, 4096)
+            if not more:
+                return ""
+            self._replies += more
+        line, _, self._replies = self._replies.partition(b"\n")
+        return line.decode().strip()
 
     def _watch(self) -> None:
         """In a thread: hand on what is printed, until the supervisor says that all have ended, or is dead."""
         output, lines = self._supervisor.stdout.fileno(), Lines()
         open_ends = {output, self._reply_end}
         try:
-            while self._reply_end in open_ends:
+            self._understand()
+            while self._reply_end in open_ends and self._code is None:
                 for end in connection.wait(open_ends):
                     if not (self._take(lines) if end == output else self._hear()):
                         open_ends.discard(end)
@@ -219,9 +231,13 @@ class Child:
         """A reply of the supervisor. Returns whether more may come."""
         said = os.read(self._reply_end, 4096)
         self._replies += said
+        self._understand()
+        return said != b""
+
+    def _understand(self) -> None:
+        """The last reply, once it is whole."""
         if self._replies.endswith(b"\n"):
             self._code = int(self._replies.removeprefix(b"ended "))
-        return said != b"" and self._code is None
 
     def _tell(self, lines: Iterable[str]) -> None:
         for line in lines:
@@ -282,19 +298,6 @@ def _write(descriptor: int, content: bytes) -> None:
     """All of it: a pipe takes a part."""
     while content:
         content = content[os.write(descriptor, content) :]
-
-
-def _line(descriptor: int, timeout_sec: float) -> str:
-    """One line; empty if none comes in time."""
-    said = b""
-    while not said.endswith(b"\n"):
-        if not connection.wait([descriptor], timeout_sec):
-            return ""
-        more = os.read(descriptor, 4096)
-        if not more:
-            return ""
-        said += more
-    return said.decode().strip()
 
 
 def _marked(mark: bytes) -> list[int]:

@@ -150,8 +150,8 @@ class UpstreamBackend:
         trainer, settings, folder = self.trainer, job.settings, experiment.folder
         scratch, done = folder / SCRATCH, start.step if start else 0
         tracker = open_tracker(job.tracker, folder, experiment.info)
-        parse = _finite(trainer.parser(settings.num_train_steps), folder)
-        reports = (tracker, job.console, parse)
+        finite = _Finite(trainer.parser(settings.num_train_steps), folder)
+        reports = (tracker, job.console, finite)
         with (
             ChildProgress(folder / METRICS_FILE, done, settings.num_train_steps, *reports) as report,
             interruptible(ENDING),
@@ -159,7 +159,7 @@ class UpstreamBackend:
         ):
             take = _Taking(trainer, experiment, Retention(settings.keep_last, settings.keep_every))
             there = [each.step for each in list_checkpoints(folder)]
-            with Takeover(lambda: trainer.checkpoints(scratch), take, there, child.ask_to_end):
+            with Takeover(lambda: finite.only(trainer.checkpoints(scratch)), take, there, child.ask_to_end):
                 ended = child.wait()
         self._require_trained(ended, job, folder)
 
@@ -261,16 +261,22 @@ def _fresh(folder: Path) -> Iterator[None]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _finite(parse: Callable[[str], Reading | None], folder: Path) -> Callable[[str], Reading | None]:
-    """As ``parse``, but a loss that is no number ends the run."""
+class _Finite:
+    """As ``parse``, but a loss that is no number ends the run, and checkpoints from there on are not worth keeping."""
 
-    def checked(line: str) -> Reading | None:
-        reading = parse(line)
+    def __init__(self, parse: Callable[[str], Reading | None], folder: Path) -> None:
+        self._parse, self._folder, self._until = parse, folder, math.inf
+
+    def __call__(self, line: str) -> Reading | None:
+        reading = self._parse(line)
         if reading is not None and not math.isfinite(reading.metrics.get("loss", 0.0)):
+            self._until = reading.step
             raise PositronicError(
-                f"The loss is {reading.metrics['loss']} at step {reading.step} ({folder}). Checkpoints before it are "
-                "kept. If the data are right, lower learning_rate or lengthen warmup_fraction."
+                f"The loss is {reading.metrics['loss']} at step {reading.step} ({self._folder}). Checkpoints before it "
+                "are kept. If the data are right, lower learning_rate or lengthen warmup_fraction."
             )
         return reading
 
-    return checked
+    def only(self, found: Found) -> Found:
+        """Those before the loss was no number."""
+        return ((step, folder) for step, folder in found if step < self._until)

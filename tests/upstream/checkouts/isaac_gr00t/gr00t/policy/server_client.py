@@ -64,7 +64,8 @@ def _require_numbers(value: Any) -> None:
 class PolicyServer:
     def __init__(self, policy: Any, host: str = "*", port: int = 5555) -> None:
         self.policy, self.running = policy, True
-        self.socket = zmq.Context().socket(zmq.REP)
+        self._context = zmq.Context()
+        self.socket = self._context.socket(zmq.REP)
         self.socket.bind(f"tcp://{host}:{port}")
         self._endpoints: dict[str, tuple[Callable[..., Any], bool]] = {
             "ping": (lambda: {"status": "ok", "message": "Server is running"}, False),
@@ -87,6 +88,7 @@ class PolicyServer:
                 print(f"Error in server: {error}\n{traceback.format_exc()}", flush=True)
                 reply = MsgSerializer.to_bytes({"error": str(error)})
             self.socket.send(reply)
+        self._context.destroy()  # waits until the last reply is sent
 
     def _answer(self, message: bytes) -> bytes:
         request = MsgSerializer.from_bytes(message)
