@@ -55,6 +55,13 @@ def write_modality(folder: Path, rep: str = "ABSOLUTE", steps: int = 16) -> Path
     return path
 
 
+def write_params(folder: Path) -> None:
+    """Weights as of orbax, as far as openpi's stand-in looks."""
+    folder.mkdir(parents=True)
+    for name in ("_METADATA", "manifest.ocdbt"):
+        (folder / name).write_bytes(b"weights")
+
+
 class Checkout:
     """A copy of a stand-in in the new folder ``root``, with an interpreter of its own in ``.venv`` that has its
     packages and this suite's libraries, but not positronic."""

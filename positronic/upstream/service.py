@@ -129,6 +129,13 @@ class Service:
                 return self._status.port
             raise self._status.error or PositronicError(f"{self._server.what} was closed.")
 
+    def left(self, port: int, timeout_sec: float) -> Status:
+        """The status as soon as nobody is ready at ``port``, or after ``timeout_sec``: that a server has ended is known
+        here a little later than to who talks with it."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._status.port != port, timeout_sec)
+            return self._status
+
     def close(self) -> None:
         """End the server; back when nobody of it is left."""
         self._closing.set()

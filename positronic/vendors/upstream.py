@@ -102,8 +102,8 @@ class Trainer(Protocol):
 
 @dataclass(frozen=True)
 class UpstreamBackend:
-    """A vendor's own repository, in an environment of its own. ``load_model``: in this process, of the checkpoints that
-    it makes. ``serve``: by a server of its own."""
+    """A vendor's own repository, in an environment of its own. ``load_model``: of the checkpoints that it makes, in
+    this process where that can be. ``serve``: by a server of its own."""
 
     trainer: Trainer
     load_model: Callable[[Path, str], ChunkModel]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
-from standins import write_modality
+from standins import Checkout, write_modality, write_params
 
 import positronic
 from positronic.stages.convert import run as run_convert
@@ -73,3 +73,38 @@ def openpi_v21(tmp_path_factory):
     what = ["vendor=openpi", "codec=ee", "dataset_format=v2.1", "modality.image_size=[32,32]"]
     run_convert(positronic.compose(["stage=convert", *where, *what]))
     return folder
+
+
+@pytest.fixture(scope="session")
+def openpi_cache(tmp_path_factory):
+    """What openpi has fetched: tokenizer and weights. Counts where OPENPI_DATA_HOME says so."""
+    folder = tmp_path_factory.mktemp("cache")
+    (folder / "big_vision").mkdir()
+    (folder / "big_vision" / "paligemma_tokenizer.model").write_bytes(b"a tokenizer")
+    write_params(folder / "openpi-assets" / "checkpoints" / "pi05_base" / "params")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def openpi_run(openpi_v21):
+    """``openpi_run(folder, checkout, *more)``: the command of a training; ``more`` replaces what it has."""
+    what = ["vendor=openpi", "codec=ee", "modality.image_size=[32,32]", "vendor.backend=upstream", "device=cpu"]
+    typed = ["stage=train", *what, "exp_name=it", "batch_size=4", "log_freq=1", f"input_path={openpi_v21}"]
+
+    def make(folder, checkout, *more):
+        where = [f"output_dir={folder}", f"vendor.repo={checkout}"]
+        names = [each.partition("=")[0] for each in more]
+        return [each for each in [*typed, *where] if each.partition("=")[0] not in names] + list(more)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def openpi_trained(openpi_run, openpi_cache, tmp_path_factory):
+    """An experiment that openpi's stand-in has trained for two steps; read it, do not write into it."""
+    folder = tmp_path_factory.mktemp("openpi_trained")
+    checkout = Checkout("openpi", folder / "openpi", "openpi")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OPENPI_DATA_HOME", str(openpi_cache))
+        run_train(positronic.compose(openpi_run(folder, checkout.root, "num_train_steps=2")))
+    return folder / "it"

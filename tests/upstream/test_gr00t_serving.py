@@ -84,11 +84,11 @@ def test_a_late_answer_is_nobodys(serve, gr00t_checkout, tmp_path):
 def test_a_server_that_ends_is_started_again(serve):
     """Who asks meanwhile is told."""
     model = serve(infer_timeout_sec=2.0)
-    first = model._service.port()
+    first = model._link.service.port()
     with Connection(first) as connection:
         connection.ask("kill")
     np.testing.assert_allclose(_until_answered(model, observation(0.3))[0, 1:], 0.3, atol=1e-6)
-    assert model._service.port() != first
+    assert model._link.service.port() != first
 
 
 def test_a_server_that_describes_another_robot_is_refused(gr00t_toy, gr00t_checkout, serve, monkeypatch):
@@ -124,6 +124,7 @@ def _until_answered(model, seen):
             return model.predict([seen])[0]
         except PositronicError as error:
             said = error
+            model._link.service.port()  # when it is ready again
     raise said
 
 

@@ -2,24 +2,18 @@
 
 import json
 import shutil
-import socket
 import subprocess
 
-import msgpack
 import pytest
-from standins import Checkout
-from websockets.sync.client import connect
+from standins import Checkout, write_params
 
 import positronic
 from positronic.errors import PositronicError
 from positronic.training.checkpoints import list_checkpoints, read_info
 from positronic.upstream.progress import Reading
-from positronic.vendors import registry
-from positronic.vendors.config import VendorConfig
-from positronic.vendors.openpi.upstream import BACKEND, LAUNCHER
+from positronic.vendors.openpi.launcher import LAUNCHER
+from positronic.vendors.openpi.upstream import BACKEND
 
-ROBOT = ["vendor=openpi", "codec=ee", "modality.image_size=[32,32]"]
-TYPED = ["stage=train", *ROBOT, "vendor.backend=upstream", "exp_name=it", "batch_size=4", "log_freq=1", "device=cpu"]
 CONFIG = "pi05_positronic_lowmem"
 
 
@@ -27,35 +21,16 @@ def run(*typed):
     return positronic.run(positronic.compose(list(typed)))
 
 
-def write_params(folder):
-    """As of orbax, as far as anybody looks."""
-    folder.mkdir(parents=True)
-    for name in ("_METADATA", "manifest.ocdbt"):
-        (folder / name).write_bytes(b"weights")
-
-
 @pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    """What openpi has fetched: tokenizer and weights."""
-    folder = tmp_path_factory.mktemp("cache")
-    (folder / "big_vision").mkdir()
-    (folder / "big_vision" / "paligemma_tokenizer.model").write_bytes(b"a tokenizer")
-    write_params(folder / "openpi-assets" / "checkpoints" / "pi05_base" / "params")
+def cache(openpi_cache):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OPENPI_DATA_HOME", str(folder))
-        yield folder
+        patch.setenv("OPENPI_DATA_HOME", str(openpi_cache))
+        yield
 
 
 @pytest.fixture(scope="module")
-def typed(openpi_v21):
-    """``typed(folder, checkout, *more)``: the command of a training into ``folder``; ``more`` replaces what it has."""
-
-    def make(folder, checkout, *more):
-        where = [f"input_path={openpi_v21}", f"output_dir={folder}", f"vendor.repo={checkout}"]
-        names = [each.partition("=")[0] for each in more]
-        return [each for each in [*TYPED, *where] if each.partition("=")[0] not in names] + list(more)
-
-    return make
+def typed(openpi_run):
+    return openpi_run
 
 
 @pytest.fixture(scope="module")
@@ -106,26 +81,6 @@ def test_the_losses_it_told_are_in_our_metrics(trained):
     assert [row["step"] for row in rows] == list(range(1, 10))
     assert rows[-1]["loss"] < rows[0]["loss"]
     assert all(row["grad_norm"] > 0 for row in rows)
-
-
-def test_a_checkpoint_is_served_by_openpi_s_own_server(trained):
-    """Not by ours; the command that it names is run, and what answers says what it is."""
-    checkpoint, checkout = list_checkpoints(trained[0])[-1].path, trained[0].parent / "openpi"
-    with pytest.raises(PositronicError, match="not served by stage=serve yet") as refused:
-        registry.load_model("openpi", checkpoint, "cpu", "upstream")
-    with pytest.raises(PositronicError, match="not served by stage=serve yet"):
-        registry.serve_upstream("openpi", checkpoint, "cpu", "upstream", config=VendorConfig())
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = str(found.getsockname()[1])
-    command = str(refused.value).splitlines()[-1].replace("8000", port).split()
-    with subprocess.Popen(command, cwd=checkout, stderr=subprocess.PIPE, text=True) as server:
-        try:
-            next(line for line in server.stderr if "server listening on" in line)
-            with connect(f"ws://127.0.0.1:{port}", compression=None) as socket_:
-                assert msgpack.unpackb(socket_.recv())["name"] == CONFIG
-        finally:
-            server.terminate()
 
 
 @pytest.mark.parametrize(

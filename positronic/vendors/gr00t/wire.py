@@ -16,15 +16,11 @@ import zmq
 
 from positronic.errors import PositronicError
 from positronic.upstream.service import LOOPBACK
+from positronic.vendors.served import PING_SEC, NoAnswerError
 
 NUMPY, NPY = "numpy", "npy"
 DIALECTS = {"__ModalityConfig__": NUMPY, "__ModalityConfig_class__": NPY}  # by the mark of a part of the config
 AS_JSON = "as_json"
-PING_SEC = 1.0
-
-
-class NoAnswerError(PositronicError):
-    """The server did not answer in time. What it may still answer is for nobody."""
 
 
 def pings(port: int) -> bool:
@@ -50,7 +46,7 @@ class Connection:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def modality(self, timeout_sec: float) -> dict[str, Any]:
+    def greet(self, timeout_sec: float) -> dict[str, Any]:
         """The server's own description: kind -> names, steps and representation of its parts.
 
         Raises PositronicError when it writes arrays in a way that is not known.

@@ -4,8 +4,8 @@ is. A script by itself, for openpi's interpreter; nothing of Positronic is impor
     python -P launch.py train <checkout> <spec.json> [options of openpi's scripts/train.py]
     python -P launch.py serve <checkout> <spec.json> [options of openpi's scripts/serve_policy.py]
 
-``spec.py`` says what a spec holds. The processes of openpi's loader import this file again, so what they need is at its
-top level. Written for openpi at 15a9616.
+A server listens at 127.0.0.1 alone. ``spec.py`` says what a spec holds. The processes of openpi's loader import this
+file again, so what they need is at its top level. Written for openpi at 15a9616.
 """
 
 import dataclasses
@@ -145,8 +145,19 @@ def register(spec: dict[str, Any]) -> None:
     )
 
 
+def serve() -> None:
+    """As openpi's own ``main``, which listens on every address of the machine."""
+    script = importlib.import_module("scripts.serve_policy")
+    sockets = importlib.import_module("openpi.serving.websocket_policy_server")
+    args = tyro.cli(script.Args)
+    policy = script.create_policy(args)
+    sockets.WebsocketPolicyServer(
+        policy=policy, host="127.0.0.1", port=args.port, metadata=policy.metadata
+    ).serve_forever()
+
+
 def main() -> None:
-    """Register, and call openpi's own ``main``."""
+    """Register, and do what openpi's own ``main`` does."""
     stage, checkout, path, *options = sys.argv[1:]
     spec = json.loads(pathlib.Path(path).read_text())
     sys.path.insert(0, checkout)  # for its scripts
@@ -157,8 +168,7 @@ def main() -> None:
     else:
         sys.argv = [stage, *options]
         logging.basicConfig(level=logging.INFO, force=True)
-        server = importlib.import_module("scripts.serve_policy")
-        server.main(tyro.cli(server.Args))
+        serve()
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ PLACES = {
     "left_wrist_0_rgb": keys.OPENPI_WRIST_IMAGE,
     "right_wrist_0_rgb": keys.OPENPI_RIGHT_WRIST_IMAGE,
 }
+ACTIONS = "actions"
 PAD_FIRST, MASK_MISSING = "pad_before_normalizing", "mask_missing_camera"
 CONVENTIONS = {PAD_FIRST: False, MASK_MISSING: True}  # openpi's; its fork by Positronic has true and false
 LENGTH, RECOMPUTES = "tokenizer_max_length", "gradient_checkpointing"
@@ -78,7 +79,7 @@ def spec(recipe: Recipe, policy: Mapping[str, Any], dtype: str) -> dict[str, Any
         "columns": {
             **{PLACES[place]: column for place, column in cameras.items()},
             keys.OPENPI_STATE: numbers.state,
-            "actions": numbers.action,
+            ACTIONS: numbers.action,
             keys.OPENPI_PROMPT: keys.OPENPI_PROMPT,
         },
         "images": {place: PLACES[place] for place in cameras},

@@ -1,4 +1,4 @@
-"""π0.5 trained by openpi itself: its ``scripts/train.py`` with a config of ours, through ``launch.py``.
+"""π0.5 trained and served by openpi itself, its own scripts with a config of ours, through ``launch.py``.
 
 Written for openpi at 15a9616. Its checkpoints are orbax's, for JAX. openpi counts steps from 0 and calls a checkpoint
 by the last one that it took: its folder N, with N + 1 updates, is our checkpoint N + 1.
@@ -12,15 +12,16 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar
 
 from positronic.codecs.build import Recipe
 from positronic.conventions import require_equal
 from positronic.errors import PositronicError
 from positronic.policies.base import HUB_NAME, base_folder, own_checkpoint
 from positronic.storage.uri import is_remote
-from positronic.training.checkpoints import PRETRAINED_MODEL, Checkpoint
+from positronic.training.checkpoints import Checkpoint
 from positronic.upstream.checkout import Checkout, Repository, Source
 from positronic.upstream.child import Command
 from positronic.upstream.environment import visible_devices
@@ -31,12 +32,13 @@ from positronic.vendors.backend import Job
 from positronic.vendors.config import VendorConfig
 from positronic.vendors.openpi.cache import BUCKET, PARAMS, TOKENIZER, params_in, require_cached
 from positronic.vendors.openpi.configs import LORA
+from positronic.vendors.openpi.launcher import ON_CPU, launched
 from positronic.vendors.openpi.norm_stats import FILE_NAME, REPO_ID, norm_stats, norm_stats_path
+from positronic.vendors.openpi.served import serve_model
 from positronic.vendors.openpi.spec import CONVENTIONS, SPEC_FILE, fields, spec
 from positronic.vendors.upstream import Fixed, UpstreamBackend
 
 VENDOR = "openpi"
-LAUNCHER = Path(__file__).with_name("launch.py")
 SETUP = (
     "git clone --recurse-submodules https://github.com/Physical-Intelligence/openpi {folder} && cd {folder} && "
     "GIT_LFS_SKIP_SMUDGE=1 uv sync"
@@ -165,11 +167,9 @@ class OpenPi:
             "seed": settings.seed,
             **{f"lr-schedule.{name}": value for name, value in _schedule(job).items()},
         }
-        values = [text for name, value in said.items() for text in (f"--{name}", str(value))]
         flags = ["--no-wandb-enabled", *(["--resume"] if any(self.checkpoints(scratch)) else [])]
-        # -P: the launcher's neighbours are no modules of openpi's
-        script = (str(checkout.python), "-P", str(LAUNCHER), "train", str(checkout.repo), str(scratch / SPEC_FILE))
-        return Command((*script, *values, *flags), scratch, _variables(settings.device, scratch))
+        arguments = launched(checkout, "train", scratch / SPEC_FILE, said)
+        return Command((*arguments, *flags), scratch, _variables(settings.device, scratch))
 
     def parser(self, total: int) -> Callable[[str], Reading | None]:
         """It tells the mean loss of the steps since the last line, and every ten seconds how far it is."""
@@ -254,10 +254,9 @@ def _schedule(job: Job) -> dict[str, Any]:
 
 
 def _variables(device: str, scratch: Path) -> dict[str, str]:
-    """On a CPU, programs from JAX's cache of compiled ones gave wrong numbers."""
     offline = {"HF_LEROBOT_HOME": str(scratch / DATA), "HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": str(scratch / ARROW)}
     if device == "cpu":
-        return offline | {"JAX_PLATFORMS": "cpu", "JAX_ENABLE_COMPILATION_CACHE": "false"}
+        return offline | ON_CPU
     memory = os.environ.get("XLA_PYTHON_CLIENT_MEM_FRACTION", FRACTION)
     return offline | visible_devices(device) | {"XLA_PYTHON_CLIENT_MEM_FRACTION": memory}
 
@@ -293,26 +292,5 @@ def _params(folder: Path, job: Job) -> Path:
     return path
 
 
-def load_model(checkpoint: Path, device: str) -> NoReturn:
-    """Raises PositronicError: its weights are JAX's."""
-    folder = checkpoint / PRETRAINED_MODEL
-    if not (folder / SPEC_FILE).is_file():
-        raise PositronicError(
-            f"{checkpoint} was trained in this process, and openpi does not read its weights. Serve it without "
-            "vendor.backend=upstream."
-        )
-    name = json.loads((folder / SPEC_FILE).read_text())["name"]
-    raise PositronicError(
-        f"{checkpoint} was trained by openpi itself; its weights, orbax's for JAX, are not served by stage=serve yet. "
-        "openpi's own server takes them, on every address of this machine and without a password. In its checkout, "
-        f"type:\n  .venv/bin/python -P {LAUNCHER} serve . {folder / SPEC_FILE} --port 8000 policy:checkpoint "
-        f"--policy.config {name} --policy.dir {folder}"
-    )
-
-
-def serve(checkpoint: Path, device: str, config: VendorConfig) -> NoReturn:
-    """As ``load_model``: a server of openpi's is not started from here yet."""
-    load_model(checkpoint, device)
-
-
-BACKEND = UpstreamBackend(OpenPi(), load_model, serve)
+SERVE = partial(serve_model, repository=OpenPi.repository)
+BACKEND = UpstreamBackend(OpenPi(), partial(SERVE, vendor=VendorConfig(name=VENDOR, backend="upstream")), SERVE)
