@@ -25,6 +25,7 @@ from positronic import keys
 from positronic.errors import PositronicError
 from positronic.serving.link import WORKER_SILENT, WorkerLink
 from positronic.serving.logs import log_to_stderr, spare_libraries
+from positronic.serving.memory import policy_memory
 from positronic.serving.policy import ServedPolicy, load_policy
 from positronic.serving.protocols import PatientWebSocket, PunctualHTTP
 from positronic.serving.session import Sessions
@@ -59,7 +60,8 @@ class _Worker(litserve.LitAPI):
         log_to_stderr()
         sys.setswitchinterval(SWITCH_SEC)
         wait_quietly()  # torch is imported when a checkpoint is loaded
-        self.scheduler = Scheduler(self.address, self._load)
+        memory = policy_memory(self.settings.device, self.settings.memory_gb)
+        self.scheduler = Scheduler(self.address, self._load, memory)
         self.scheduler.preload(self.checkpoint_id)
 
     def _load(self, checkpoint_id: str) -> ServedPolicy:

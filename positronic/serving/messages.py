@@ -21,7 +21,8 @@ Session = bytes
 
 
 class Request(bytes, Enum):
-    """OPEN: I want this checkpoint. INFER: the payload is an observation's frame. CLOSE: the client has gone."""
+    """OPEN: I want this checkpoint; the payload is how many bytes it takes at least, as digits. INFER: the payload is
+    an observation's frame. CLOSE: the client has gone."""
 
     OPEN = b"open"
     INFER = b"infer"

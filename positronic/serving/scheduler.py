@@ -22,6 +22,7 @@ import zmq
 from positronic import keys
 from positronic.commands import ActionStep
 from positronic.serving.failures import Failure, attempt
+from positronic.serving.memory import Memory
 from positronic.serving.messages import Reply, Request, Session, error_frame, ready_frame
 from positronic.serving.policy import ServedPolicy
 from positronic.serving.readers import Observed, Readers, read
@@ -40,16 +41,17 @@ NO_POLICY = "This session has no checkpoint yet: expected an observation after '
 
 
 class Scheduler:
-    """Owns the worker's end of the socket at ``address``, and the policies. ``load``: checkpoint id to policy."""
+    """Owns the worker's end of the socket at ``address``, and the policies. ``load``: checkpoint id to policy.
+    ``memory``: what there is for them."""
 
-    def __init__(self, address: str, load: Callable[[str], ServedPolicy]) -> None:
+    def __init__(self, address: str, load: Callable[[str], ServedPolicy], memory: Memory) -> None:
         self._context = zmq.Context()
         self._socket = self._bind(address)
         self._readers = Readers()
         self._poller = zmq.Poller()
         for source in (self._socket, self._readers.fileno()):
             self._poller.register(source, zmq.POLLIN)
-        self._store = PolicyStore(load, self._readers.ring)
+        self._store = PolicyStore(load, self._readers.ring, memory)
         self._peers: dict[Session, bytes] = {}
         self._seen: list[Observed] = []
         self._reading: set[Session] = set()
@@ -106,7 +108,7 @@ class Scheduler:
 
     def _take(self, session: Session, request: Request, checkpoint: str, payload: bytes) -> None:
         if request is Request.OPEN:
-            self._tell(self._store.open(session, checkpoint))
+            self._tell(self._store.open(session, checkpoint, int(payload)))
         elif request is Request.INFER:
             self._observe(session, payload)
         else:

@@ -17,7 +17,7 @@ from positronic.errors import MAX_NAME, PositronicError, clipped, did_you_mean, 
 from positronic.serving.failures import describe
 from positronic.serving.link import Mailbox, WorkerLink
 from positronic.serving.messages import Reply, Request, error_frame, refused_frame, status_frame
-from positronic.training.checkpoints import find_checkpoint
+from positronic.training.checkpoints import Checkpoint, find_checkpoint
 
 if TYPE_CHECKING:
     from positronic.storage.place import Place
@@ -110,10 +110,11 @@ class Conversation:
         self._peer, self._mailbox = peer, mailbox
         self.state = SessionState.OPENING
 
-    async def open(self, checkpoint_id: str) -> bool:
-        """Get the checkpoint. Tell the client what it waits for, then that it is ready, or why it never will be."""
+    async def open(self, checkpoint_id: str, needs: int = 0) -> bool:
+        """Get the checkpoint, which will take at least ``needs`` bytes of memory. Tell the client what it waits for,
+        then that it is ready, or why it never will be."""
         self._require(SessionState.OPENING)
-        await self._mailbox.send(Request.OPEN, checkpoint_id)
+        await self._mailbox.send(Request.OPEN, checkpoint_id, b"%d" % needs)
         reply, payload = await self._await_policy()
         if reply in (Reply.REFUSED, Reply.LOST):
             await self.refuse(payload.decode())
@@ -204,16 +205,20 @@ class Sessions:
         path, query = websocket.path_params.get(keys.QUERY_CHECKPOINT, ""), websocket.query_params.multi_items()
         try:
             wanted = wanted_checkpoint(path, query) or self._default
-            checkpoint = await asyncio.to_thread(find_checkpoint, self._checkpoints_dir, wanted)
+            checkpoint, needs = await asyncio.to_thread(self._find, wanted)
         except PositronicError as error:
             await conversation.refuse(str(error))
             return
         except OSError as error:  # the folder is gone, the bucket does not answer
             await conversation.refuse(f"The checkpoints cannot be listed: {describe(error)}")
             return
-        if await conversation.open(checkpoint.id):
+        if await conversation.open(checkpoint.id, needs):
             while True:
                 await conversation.answer()
+
+    def _find(self, wanted: str) -> tuple[Checkpoint, int]:
+        checkpoint = find_checkpoint(self._checkpoints_dir, wanted)
+        return checkpoint, checkpoint.serving_bytes()
 
 
 def wanted_checkpoint(path_id: str, query: Sequence[tuple[str, str]]) -> str:

@@ -1,8 +1,9 @@
-"""Which checkpoint is in memory, which sessions use it, and which wait for another.
+"""Which checkpoints are in memory, which sessions use them, and which wait for another.
 
-There is one checkpoint at a time. A session keeps the checkpoint that it was opened with, which stays in memory as long
-as the session lives. So nobody is ever answered by another checkpoint. Sessions on the loaded checkpoint open at once.
-When no session uses it any more, the first in the queue for another one gets that.
+A session keeps the checkpoint that it was opened with, which stays in memory as long as the session lives. So nobody is
+ever answered by another checkpoint. Sessions on a loaded checkpoint open at once. Another one is loaded beside those
+that are there if there is memory for it; those that no session uses make room, the one that was used longest ago first.
+Otherwise who asked waits until other sessions have ended. One checkpoint is loaded at a time.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ import gc
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
 from positronic import keys
-from positronic.errors import PositronicError
+from positronic.errors import PositronicError, listing
 from positronic.serving.failures import Failure, describe, failed
+from positronic.serving.memory import Memory
 from positronic.serving.messages import Session
 from positronic.serving.policy import ServedPolicy
 
@@ -52,39 +54,58 @@ class Refused:
 Event = Waiting | Opened | Refused
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """A checkpoint that somebody waits for; ``needs``: bytes of memory that it will take at least."""
+
+    checkpoint: str
+    needs: int
+
+
+@dataclass(frozen=True)
+class Resident:
+    """A policy in memory, and how many bytes it takes there."""
+
+    policy: ServedPolicy
+    takes: int
+
+
 class PolicyStore:
     """Loads checkpoints in a thread, everything else happens in the caller's. Each call returns what sessions are told.
 
     ``load``: checkpoint id to policy. ``wake``: called from the thread when a load has ended; then call ``collect``.
+    ``memory``: how much there is for policies.
     """
 
-    def __init__(self, load: Callable[[str], ServedPolicy], wake: Callable[[], None]) -> None:
-        self._load, self._wake = load, wake
-        self._loaded: tuple[str, ServedPolicy] | None = None
+    def __init__(self, load: Callable[[str], ServedPolicy], wake: Callable[[], None], memory: Memory) -> None:
+        self._load, self._wake, self._memory = load, wake, memory
+        self._residents: dict[str, Resident] = {}  # the one that was used longest ago first
         self._loading: str | None = None
-        self._ended: SimpleQueue[tuple[str, ServedPolicy | Failure]] = SimpleQueue()
-        self._holders: dict[Session, ServedPolicy] = {}
-        self._waiters: dict[Session, str] = {}
+        self._ended: SimpleQueue[tuple[str, Resident | Failure]] = SimpleQueue()
+        self._holders: dict[Session, tuple[str, ServedPolicy]] = {}
+        self._waiters: dict[Session, Wanted] = {}
         self._told: dict[Session, Waiting] = {}
 
-    def open(self, session: Session, checkpoint: str) -> list[Event]:
-        """A session asks for a checkpoint."""
-        self._waiters[session] = checkpoint
+    def open(self, session: Session, checkpoint: str, needs: int = 0) -> list[Event]:
+        """A session asks for a checkpoint, which will take at least ``needs`` bytes."""
+        self._waiters[session] = Wanted(checkpoint, needs)
         return self._advance()
 
     def close(self, session: Session) -> list[Event]:
         """A session has ended, or no longer waits."""
-        for table in (self._holders, self._waiters, self._told):
+        if session in self._holders:
+            self._use(self._holders.pop(session)[0])
+        for table in (self._waiters, self._told):
             table.pop(session, None)
         return self._advance()
 
     def policy(self, session: Session) -> ServedPolicy | None:
         """What the session holds."""
-        return self._holders.get(session)
+        return self._holders[session][1] if session in self._holders else None
 
     def preload(self, checkpoint: str) -> None:
         """Begin loading before anybody asks."""
-        self._begin(checkpoint)
+        self._begin(Wanted(checkpoint, 0), [])
 
     def collect(self) -> list[Event]:
         """Take up the loads that have finished."""
@@ -95,36 +116,83 @@ class PolicyStore:
             if isinstance(result, Failure):
                 events += self._refuse(checkpoint, result)
             else:
-                self._loaded = (checkpoint, result)
+                self._residents[checkpoint] = result
+        events += self._admit()
+        self._discard_more_than_fits()
         return events + self._advance()
 
     def _advance(self) -> list[Event]:
         opened = self._admit()
-        if self._waiters and self._loading is None and not self._holders:
-            self._begin(next(iter(self._waiters.values())))
+        if self._loading is None:
+            for wanted in self._waiters.values():
+                unused = self._that_make_room(wanted.needs)
+                if unused is not None:
+                    self._begin(wanted, self._take_out(unused))
+                    break
         return opened + self._tell_waiters()
 
     def _admit(self) -> list[Event]:
-        if self._loaded is None:
-            return []
-        checkpoint, policy = self._loaded
-        admitted = [session for session, wanted in self._waiters.items() if wanted == checkpoint]
-        for session in admitted:
-            del self._waiters[session]
-            self._told.pop(session, None)
-            self._holders[session] = policy
-        return [Opened(session, policy) for session in admitted]
+        events: list[Event] = []
+        for session, wanted in list(self._waiters.items()):
+            if wanted.checkpoint in self._residents:
+                policy = self._use(wanted.checkpoint).policy
+                del self._waiters[session]
+                self._told.pop(session, None)
+                self._holders[session] = (wanted.checkpoint, policy)
+                events.append(Opened(session, policy))
+        return events
+
+    def _use(self, checkpoint: str) -> Resident:
+        """It is the last that will have to go."""
+        self._residents[checkpoint] = resident = self._residents.pop(checkpoint)
+        return resident
+
+    def _that_make_room(self, needs: int) -> list[str] | None:
+        """Those to take out before ``needs`` bytes are loaded; None if there is no room whatever is taken out.
+
+        A checkpoint that is too large for the memory is tried when nothing else is there: it says better itself what it
+        lacks.
+        """
+        unused, total = self._unused(), self._total()
+        for count in range(len(unused) + 1):
+            gone = sum(self._residents[each].takes for each in unused[:count])
+            if count == len(self._residents) or self._memory.has_room(needs, total - gone, gone):
+                return unused[:count]
+        return None
+
+    def _discard_more_than_fits(self) -> None:
+        """One that was loaded may take more than its files. The newest stays, however large it is."""
+        closed: list[ServedPolicy] = []
+        for checkpoint in self._unused():
+            if len(self._residents) == 1 or self._memory.holds(self._total()):
+                break
+            closed += self._take_out([checkpoint])
+        if closed:
+            threading.Thread(target=_close, args=(closed,), name="unload", daemon=True).start()
+
+    def _unused(self) -> list[str]:
+        held = self._held()
+        return [checkpoint for checkpoint in self._residents if checkpoint not in held]
+
+    def _total(self) -> int:
+        return sum(each.takes for each in self._residents.values())
+
+    def _take_out(self, checkpoints: Sequence[str]) -> list[ServedPolicy]:
+        return [self._residents.pop(each).policy for each in checkpoints]
+
+    def _held(self) -> set[str]:
+        return {checkpoint for checkpoint, _ in self._holders.values()}
 
     def _refuse(self, checkpoint: str, failure: Failure) -> list[Event]:
         reason = f"Checkpoint {checkpoint} cannot be loaded: {failure.reason}"
-        refused = [session for session, wanted in self._waiters.items() if wanted == checkpoint]
+        refused = [session for session, wanted in self._waiters.items() if wanted.checkpoint == checkpoint]
         for session in refused:
             del self._waiters[session]
             self._told.pop(session, None)
         return [Refused(session, reason) for session in refused]
 
     def _tell_waiters(self) -> list[Event]:
-        news = [self._waiting(session, wanted) for session, wanted in self._waiters.items()]
+        news = [self._waiting(session, wanted.checkpoint) for session, wanted in self._waiters.items()]
         news = [event for event in news if self._told.get(event.session) != event]
         self._told |= {event.session: event for event in news}
         return list(news)
@@ -136,22 +204,22 @@ class PolicyStore:
             return Waiting(
                 session, keys.STATUS_WAITING, f"Checkpoint {wanted} waits until checkpoint {self._loading} is loaded"
             )
-        busy = self._loaded[0] if self._loaded else "another"
-        message = f"Checkpoint {wanted} waits until the sessions with checkpoint {busy} have ended"
+        busy = listing(sorted(self._held()))
+        message = f"Checkpoint {wanted} waits for memory, until the sessions with checkpoint {busy} have ended"
         return Waiting(session, keys.STATUS_WAITING, message)
 
-    def _begin(self, checkpoint: str) -> None:
-        if self._loaded is not None:
-            self._loaded[1].model.close()
-        self._loaded = None
-        self._loading = checkpoint
-        threading.Thread(target=self._run, args=(checkpoint,), name=f"load-{checkpoint}", daemon=True).start()
+    def _begin(self, wanted: Wanted, unused: list[ServedPolicy]) -> None:
+        self._loading = wanted.checkpoint
+        name = f"load-{wanted.checkpoint}"
+        threading.Thread(target=self._run, args=(wanted, unused), name=name, daemon=True).start()
 
-    def _run(self, checkpoint: str) -> None:
-        gc.collect()  # the evicted model's memory, before its successor asks for as much
-        start_sec = time.monotonic()
+    def _run(self, wanted: Wanted, unused: list[ServedPolicy]) -> None:
+        checkpoint, start_sec = wanted.checkpoint, time.monotonic()
         try:
-            result: ServedPolicy | Failure = self._load(checkpoint)
+            _close(unused)  # their memory, before their successor asks for as much
+            before = self._memory.in_use()
+            policy = self._load(checkpoint)
+            result: Resident | Failure = Resident(policy, max(wanted.needs, self._memory.in_use() - before))
             logger.info("Checkpoint %s is loaded (%.1f s)", checkpoint, time.monotonic() - start_sec)
         except BaseException as error:  # a thread that ended in another way would leave its sessions waiting for ever
             ours = isinstance(error, PositronicError)
@@ -162,8 +230,17 @@ class PolicyStore:
         self._ended.put((checkpoint, result))
         self._wake()
 
-    def _next_ended(self) -> tuple[str, ServedPolicy | Failure] | None:
+    def _next_ended(self) -> tuple[str, Resident | Failure] | None:
         try:
             return self._ended.get_nowait()
         except Empty:
             return None
+
+
+def _close(policies: list[ServedPolicy]) -> None:
+    """End them, and forget them: nothing keeps their memory."""
+    if not policies:
+        return
+    while policies:
+        policies.pop().model.close()
+    gc.collect()

@@ -76,6 +76,14 @@ class Checkpoint:
         """``positronic.json``. Raises PositronicError when it is unreadable or of a newer format."""
         return read_info(self.place)
 
+    def serving_bytes(self) -> int:
+        """How large the files are that serving needs; 0 where ``positronic.json`` does not say it."""
+        try:
+            files = self.info().get(FILES, {})
+            return sum(int(size) for name, (_, size) in files.items() if not name.startswith(f"{TRAINING_STATE}/"))
+        except (PositronicError, AttributeError, TypeError, ValueError):  # who loads it says what is wrong
+            return 0
+
     def require_intact(self, with_state: bool = True) -> None:
         """Read every file; ``with_state``: also what only resuming needs. Those of older versions are not known.
 

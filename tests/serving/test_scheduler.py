@@ -1,4 +1,5 @@
 import gc
+import math
 import queue
 import sys
 import tempfile
@@ -14,6 +15,7 @@ from toy_server import make_recipe, observation
 from toy_vendor import CHUNK, ToyModel
 
 from positronic.errors import PositronicError
+from positronic.serving.memory import Memory, policy_memory
 from positronic.serving.messages import Reply, Request, status_frame
 from positronic.serving.policy import ServedPolicy
 from positronic.serving.scheduler import Scheduler, answer_frames, device_is_lost
@@ -25,21 +27,35 @@ def toy_policy():
     return ServedPolicy(make_recipe(), ToyModel(), {})
 
 
-class Loads:
-    """Loads that end when a test says so, in the store's own threads."""
+NO_LIMIT = Memory(None, lambda: math.inf, lambda: 0)
 
-    def __init__(self):
+
+class Loads:
+    """Loads that end when a test says so, in the store's own threads. ``limit``: bytes for all policies; ``takes``:
+    what a load takes by measurement."""
+
+    def __init__(self, limit=None, takes=0):
         self.asked = queue.Queue()
-        self.doors = {name: threading.Event() for name in "ABC"}
+        self.doors = {name: threading.Event() for name in "ABCDE"}
         self.ended = queue.Queue()
-        self.store = PolicyStore(self.load, lambda: self.ended.put(None))
+        self.closed = queue.Queue()
+        self.in_use, self.takes = 0, takes
+        self.store = PolicyStore(self.load, lambda: self.ended.put(None), Memory(limit, lambda: 0, lambda: self.in_use))
 
     def load(self, name):
         self.asked.put(name)
         self.doors[name].wait(10)
         if name == "C":
             raise PositronicError("C is damaged.")
-        return toy_policy()
+        self.in_use += self.takes
+        policy = toy_policy()
+        policy.model.close = lambda: self.closed.put(name)
+        return policy
+
+    def loaded(self, session, name, needs=0):
+        """A session that opens after a load."""
+        assert told(self.store.open(session, name, needs)) == [(session, "loading")]
+        assert told(self.finish(name))[0] == (session, "Opened")
 
     def finish(self, name):
         """Let a load end; what its end makes the store tell."""
@@ -64,17 +80,83 @@ def test_sessions_of_one_checkpoint_share_one_load():
 
 
 def test_another_checkpoint_waits_until_no_session_holds_the_loaded_one():
-    """A session keeps its policy while it lives; then the next is loaded, and a late-comer waits for that."""
-    loads = Loads()
-    loads.store.open(b"1", "A")
-    loads.finish("A")
-    assert told(loads.store.open(b"2", "B")) == [(b"2", "waiting")]
+    """Where there is room for one: a session keeps its policy while it lives, then the next is loaded, and a late-comer
+    waits for that."""
+    loads = Loads(limit=1)
+    loads.loaded(b"1", "A", 1)
+    assert told(loads.store.open(b"2", "B", 1)) == [(b"2", "waiting")]
     assert told(loads.store.open(b"3", "A")) == [(b"3", "Opened")]
     assert told(loads.store.close(b"1")) == []
     assert loads.store.policy(b"3") is not None
     assert told(loads.store.close(b"3")) == [(b"2", "loading")]
-    assert told(loads.store.open(b"4", "A")) == [(b"4", "waiting")]
+    assert told(loads.store.open(b"4", "A", 1)) == [(b"4", "waiting")]
     assert told(loads.finish("B")) == [(b"2", "Opened"), (b"4", "waiting")]
+    assert loads.closed.get(timeout=10) == "A"
+
+
+def test_checkpoints_that_fit_are_there_side_by_side():
+    """Each session is answered by its own, and one that is asked for again opens at once."""
+    loads = Loads(limit=2)
+    loads.loaded(b"1", "A", 1)
+    loads.loaded(b"2", "B", 1)
+    assert loads.store.policy(b"1") is not loads.store.policy(b"2")
+    for session, checkpoint in ((b"1", "B"), (b"2", "A")):
+        loads.store.close(session)
+        assert told(loads.store.open(session, checkpoint, 1)) == [(session, "Opened")]
+    assert [loads.asked.get(), loads.asked.get(), loads.asked.empty()] == ["A", "B", True]
+
+
+def test_the_one_that_was_used_longest_ago_makes_room():
+    """And no more than must: A was opened first, and was in use last."""
+    loads = Loads(limit=3)
+    for session, checkpoint in ((b"1", "A"), (b"2", "B"), (b"3", "D")):
+        loads.loaded(session, checkpoint, 1)
+    for session in (b"2", b"3", b"1"):
+        loads.store.close(session)
+    loads.loaded(b"4", "E", 1)
+    assert loads.closed.get(timeout=10) == "B"
+    for session, checkpoint in ((b"5", "A"), (b"6", "D")):
+        assert told(loads.store.open(session, checkpoint, 1)) == [(session, "Opened")]
+    assert loads.closed.empty()
+
+
+def test_one_that_takes_more_than_its_files_is_counted_as_it_is():
+    """What no session uses goes once the load has shown it; what is used stays."""
+    loads = Loads(limit=10, takes=6)
+    loads.loaded(b"1", "A", 1)
+    loads.store.close(b"1")
+    loads.loaded(b"2", "B", 1)
+    assert loads.closed.get(timeout=10) == "A"
+    assert told(loads.store.open(b"3", "D", 5)) == [(b"3", "waiting")]
+    loads.store.close(b"3")
+    assert told(loads.store.open(b"4", "D", 4)) == [(b"4", "loading")]
+
+
+def test_one_that_is_too_large_is_tried_alone():
+    """It says better itself what it lacks."""
+    loads = Loads(limit=1)
+    loads.loaded(b"1", "A", 1)
+    assert told(loads.store.open(b"2", "B", 5)) == [(b"2", "waiting")]
+    assert told(loads.store.close(b"1")) == [(b"2", "loading")]
+    assert told(loads.finish("B")) == [(b"2", "Opened")]
+
+
+def test_who_fits_does_not_wait_for_who_does_not():
+    """Its load begins though the other came first."""
+    loads = Loads(limit=3)
+    loads.loaded(b"1", "A", 2)
+    assert told(loads.store.open(b"2", "B", 2)) == [(b"2", "waiting")]
+    assert told(loads.store.open(b"3", "D", 1))[0] == (b"2", "waiting")
+    assert told(loads.finish("D"))[0] == (b"3", "Opened")
+
+
+def test_without_a_limit_what_is_free_decides():
+    """A part of it, so that a forward pass has some."""
+    free = 100
+    memory = Memory(None, lambda: free, lambda: 0)
+    assert (memory.has_room(80, 1000, 0), memory.has_room(81, 0, 0), memory.has_room(81, 0, 2)) == (True, False, True)
+    measured = policy_memory("cpu", None)
+    assert 0 < measured.in_use() < measured.free()
 
 
 def test_a_client_that_leaves_while_waiting_is_forgotten():
@@ -151,7 +233,7 @@ def test_an_observation_before_ready_is_refused():
     """There is no policy to ask."""
     with tempfile.TemporaryDirectory() as folder, zmq.Context() as context:  # a socket's path must be short
         address = f"ipc://{folder}/worker"
-        scheduler = Scheduler(address, lambda checkpoint: toy_policy())
+        scheduler = Scheduler(address, lambda checkpoint: toy_policy(), NO_LIMIT)
         with context.socket(zmq.DEALER) as client:
             client.connect(address)
             client.send_multipart([b"1", Request.INFER, b"", serialise(observation())])
@@ -293,7 +375,7 @@ def test_a_hundred_thousand_keys_cost_no_search():
 def test_system_exit_while_loading_is_a_refusal():
     """A loader that calls sys.exit leaves nobody waiting."""
     ended = threading.Event()
-    store = PolicyStore(sys.exit, ended.set)
+    store = PolicyStore(sys.exit, ended.set, NO_LIMIT)
     store.open(b"1", "A")
     assert ended.wait(10)
     (refused,) = store.collect()
