@@ -410,6 +410,19 @@ def test_a_base_whose_backbone_s_config_is_damaged_is_refused(base, dataset, dam
         trained(dataset, "ee_rot6d_joints", base=base, toy=False)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("{}", r"expected .*\bpatch_size=16.*found .*\bpatch_size=14"), ("{", "cannot be read"), ("[]", "cannot be read")],
+)
+def test_a_base_whose_pictures_would_be_cut_otherwise_is_refused(base, dataset, text, said):
+    """The file says how; an empty one leaves it to defaults, which are of another network."""
+    (base / BACKBONE / "preprocessor_config.json").write_text(text)
+    with pytest.raises(
+        PositronicError, match=rf"vendor\.base={base / BACKBONE}.*{said}.*Fetch them again: hf download"
+    ):
+        trained(dataset, "ee_rot6d_joints", base=base, toy=False)
+
+
 def test_a_base_of_another_kind_is_refused(dataset, tmp_path):
     """An empty folder, and one with another library's config."""
     for found in ("no", "another"):

@@ -7,10 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from positronic.errors import PositronicError
+from positronic.errors import PositronicError, listing
 from positronic.vendors.gr00t.network import BACKBONE, COSMOS
 
+PATCH_SIZES = {
+    "patch_size": "patch_size",
+    "merge_size": "spatial_merge_size",
+    "temporal_patch_size": "temporal_patch_size",
+}
 WEIGHTS_SUFFIXES = (".safetensors", ".bin", ".pt", ".gguf")
+PICTURES_FILE = "preprocessor_config.json"
+AGAIN = f"Fetch them again: hf download {COSMOS} --exclude '*.safetensors' --local-dir {BACKBONE}."
 NOTHING_SAID = [{"role": "user", "content": [{"type": "text", "text": ""}]}]
 
 
@@ -52,7 +59,7 @@ def processors(config: Any, folder: Path) -> tuple[Any, Any]:
     from lerobot.policies.groot.processor_groot import make_groot_pre_post_processors
 
     before, after = make_groot_pre_post_processors(config)
-    encode = next(step for step in before.steps if hasattr(step, "model_name"))
+    encode = _encode_step(before)
     encode.model_name = str(folder / BACKBONE)
     try:
         if not encode.proc.chat_template:  # it is read at the first use
@@ -60,7 +67,27 @@ def processors(config: Any, folder: Path) -> tuple[Any, Any]:
         encode.proc.apply_chat_template(NOTHING_SAID, tokenize=False)
     except Exception as error:  # what transformers raises depends on what is wrong with which of its files
         raise PositronicError(
-            f"{folder / BACKBONE}: tokenizer and processors of GR00T's backbone cannot be read ({error}). Fetch them "
-            f"again: hf download {COSMOS} --exclude '*.safetensors' --local-dir {BACKBONE}."
+            f"{folder / BACKBONE}: tokenizer and processors of GR00T's backbone cannot be read ({error}). {AGAIN}"
         ) from None
     return before, after
+
+
+def require_patches(before: Any, vision: Any, folder: Path) -> None:
+    """Raise PositronicError when the preprocessor cuts pictures into other patches than ``vision``, the config of the
+    backbone's eyes, says: transformers has defaults for what its file in ``folder`` lacks."""
+    cuts = _encode_step(before).proc.image_processor
+    found = {name: getattr(cuts, name) for name in PATCH_SIZES}
+    expected = {name: getattr(vision, of_vision) for name, of_vision in PATCH_SIZES.items()}
+    if found != expected:
+        raise PositronicError(
+            f"{folder / BACKBONE / PICTURES_FILE}: expected {_values(expected)}, as the backbone reads pictures; found "
+            f"{_values(found)}, which are defaults if the file says nothing. {AGAIN}"
+        )
+
+
+def _encode_step(before: Any) -> Any:
+    return next(step for step in before.steps if hasattr(step, "model_name"))
+
+
+def _values(sizes: Mapping[str, int]) -> str:
+    return listing(f"{name}={size}" for name, size in sizes.items())

@@ -34,7 +34,7 @@ from positronic.training.config import RANDOM
 from positronic.training.device import autocast, resolve_device
 from positronic.training.trainable import PolicySpec
 from positronic.vendors.gr00t import network, rows, sidecars, toy
-from positronic.vendors.gr00t.backbone import WEIGHTS_SUFFIXES, copy_backbone, processors
+from positronic.vendors.gr00t.backbone import WEIGHTS_SUFFIXES, copy_backbone, processors, require_patches
 from positronic.vendors.gr00t.parts import action_parts, state_columns
 from positronic.vendors.gr00t.settled import POLICY_TYPE, require_trainable
 from positronic.vendors.native import NativeBackend
@@ -131,7 +131,9 @@ def _build(recipe: Recipe, policy: Mapping[str, Any], folder: Path, device: str,
     config.use_bf16 = precision == "bf16"  # lerobot's own autocast, inside of ours
     config.max_state_dim, config.max_action_dim = inside["max_state_dim"], inside["max_action_dim"]
     before, after = processors(config, folder)
-    module = network.policy_around(config, network.build(inside, folder, filled)).to(device)
+    built = network.build(inside, folder, filled)
+    require_patches(before, network.vision_of(built), folder)
+    module = network.policy_around(config, built).to(device)
     return Parts(config, module, before, after, steps_of(recipe), reads_task=True)
 
 

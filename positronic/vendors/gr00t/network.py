@@ -71,6 +71,11 @@ def build(config: Mapping[str, Any], folder: Path, filled: bool = True) -> nn.Mo
     return network
 
 
+def vision_of(network: nn.Module) -> Any:
+    """The config of the backbone's part that sees pictures."""
+    return network.backbone.model.config.vision_config
+
+
 def _require_backbone(folder: Path) -> None:
     """Raise PositronicError when the backbone's config in ``folder``, which says its sizes, cannot be read."""
     from transformers import AutoConfig
