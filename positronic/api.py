@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from positronic.recording.recorder import Recorder
     from positronic.rollout.policies import LocalPolicy
     from positronic.stages.collect import Collect, Collected
+    from positronic.stages.compare import Compare, Compared
     from positronic.stages.convert import Baked, Convert
     from positronic.stages.import_ import Import, Imported
     from positronic.stages.infer import Evaluated, Infer
@@ -43,6 +44,8 @@ def run(config: Stats) -> Measured: ...
 def run(config: Train) -> Trained: ...
 @overload
 def run(config: Infer) -> Evaluated: ...
+@overload
+def run(config: Compare) -> Compared: ...
 @overload
 def run(config: Parts) -> Any: ...
 def run(config: Parts) -> Any:

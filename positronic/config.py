@@ -231,8 +231,10 @@ def _plain(node: Any) -> Any:
     return schema(**plain | {name: _local(plain[name]) for name in paths if name in plain})
 
 
-def _local(path: str | None) -> str | None:
+def _local[T: (str, list[str], None)](path: T) -> T:
     """No shell expands ``output_dir=~/x``. ``file:///x`` is ``/x``."""
+    if isinstance(path, list):
+        return [_local(each) for each in path]
     return path if path is None else os.path.expanduser(path.removeprefix(LOCAL_SCHEME))
 
 

@@ -23,6 +23,7 @@ from positronic.hardware.sim.config import SimConfig
 from positronic.rollout.config import LocalPolicyConfig, RemotePolicyConfig, ScriptedPolicyConfig
 from positronic.stages.base import Parts
 from positronic.stages.collect import Collect
+from positronic.stages.compare import Compare
 from positronic.stages.convert import Convert
 from positronic.stages.import_ import Import
 from positronic.stages.infer import Infer
@@ -39,6 +40,7 @@ STAGES: dict[str, type[Parts]] = {
     "train": Train,
     "serve": Serve,
     "infer": Infer,
+    "compare": Compare,
 }
 SCHEMAS: dict[str, type] = {
     **{f"stage/{name}": schema for name, schema in STAGES.items()},

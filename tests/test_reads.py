@@ -14,7 +14,7 @@ from positronic.errors import PositronicError
 from positronic.schemas import STAGES, fields_of, module_of, own_parameters, parameters, raw_values
 
 PACKAGE = Path(positronic.__file__).parent
-NEEDED = {"serve": ["checkpoints_dir=x"], "import": ["source=hdf5", "path=x"]}
+NEEDED = {"serve": ["checkpoints_dir=x"], "import": ["source=hdf5", "path=x"], "compare": ["rollouts=[x,y]"]}
 # Parts whose choice decides which keys there are: each choice is walked too.
 VARIANTS = {
     "infer": (

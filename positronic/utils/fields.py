@@ -83,6 +83,17 @@ def path(default: Any, **company: Any) -> Any:
     return _field(default, Rule(_is_path, "a local path, or s3://<bucket>/<folder>", remark=_about_path), **metadata)
 
 
+def paths(least: int, what: str) -> dict[str, Any]:
+    """Metadata of a list of folders, at least ``least``, each once; each as of ``path``."""
+    rule = Rule(
+        _is_path,
+        f"{least} or more {what}: [first,second]",
+        together=lambda values: len(values) >= least and len(values) == len(set(values)),
+        remark=_about_path,
+    )
+    return {IS_PATH: True, RULE: rule}
+
+
 def name(default: Any, what: str = "a name") -> Any:
     """A name, which becomes a part of a path and must not lead elsewhere. A comma would be a list meant for a sweep."""
     expected = f"{what} without commas, '..', a slash at an end or control characters"

@@ -5,41 +5,17 @@ import json
 import re
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from PIL import Image
+from rollout_reports import episode, rollouts
 
 from positronic import keys
-from positronic.hardware.sim.scoring import SCORES
 from positronic.rollout.page import page_html
 from positronic.rollout.plot import plot_png
 from positronic.rollout.publish import closing_words, publish
-from positronic.rollout.report import Rollouts, headline, report
-from positronic.rollout.results import EpisodeResult
+from positronic.rollout.report import headline, report
 
 PNG = b"\x89PNG"
-
-
-def episode(root, index, outcome, **values):
-    path = root / f"000000000000/{index:012d}"
-    success_sec = 1.5 if outcome == "success" else None
-    series = {keys.SCORE: [(0.0, 0.0), (1.0, 0.5), (2.0, 1.0 if success_sec else 0.25)]}
-    fields = {"duration_sec": 2.0, "success_sec": success_sec, "latencies_ms": [10.0, 30.0], "metrics": series}
-    return EpisodeResult(index, 1000 + index, outcome, str(path), "Stack.", **{**fields, **values})
-
-
-def rollouts(root, *outcomes, **values):
-    results = [episode(root, index, outcome) for index, outcome in enumerate(outcomes)]
-    fields = {
-        "planned": len(results),
-        "robot": "sim",
-        "task": "Stack.",
-        "config": {},
-        "provenance": {},
-        "wall_sec": 3.0,
-        "scores": SCORES,
-    }
-    return Rollouts(root, results, policy={keys.META_TYPE: "act", "size": np.float32(2)}, **{**fields, **values})
 
 
 def replayed(root):

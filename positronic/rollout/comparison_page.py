@@ -1,0 +1,100 @@
+"""comparison.html: a comparison as one file that a browser opens without a server."""
+
+from __future__ import annotations
+
+import html
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from string import Template
+
+from positronic.rollout.comparison import Comparison, Evaluation, advice, sentence
+from positronic.rollout.document import capitalised, document, outcome, picture, tile, video
+
+BODY = Template("""<p class="task">$task</p>
+$sentences
+<div class="numbers">$numbers</div>
+<h2>All seeds</h2>
+$plot
+$videos
+<h2>Seeds that went differently</h2>
+<div class="wide"><table>$seeds</table></div>""")
+
+
+def comparison_html(comparison: Comparison, plot_png: bytes, root: Path) -> str:
+    """The page, to lie in ``root``. Recordings of evaluations on this machine are linked, and their videos are inside
+    it."""
+    said = [capitalised(sentence(comparison, other)) for other in comparison.others]
+    more = advice(comparison)
+    body = BODY.substitute(
+        task=html.escape(f"{comparison.first.report['task']} · {comparison.first.report['robot']}"),
+        sentences="".join(f"<p>{html.escape(each)}.</p>" for each in [*said, *([more] if more else [])]),
+        numbers="".join(_tiles(comparison)),
+        plot=picture(plot_png, "; ".join(said)),
+        videos=_videos(comparison, root),
+        seeds=_seeds(comparison, root),
+    )
+    return document(f"{' beside '.join(each.name for each in comparison.evaluations)}", body)
+
+
+def _tiles(comparison: Comparison) -> Iterator[str]:
+    n = len(comparison.seeds)
+    for each in comparison.evaluations:
+        low, high = comparison.interval(each)
+        interval = f"95 % interval {100 * low:.0f}-{100 * high:.0f} %"
+        yield tile(f"{comparison.successes(each)}/{n}", f"{each.name} ({each.policy}), {interval}")
+    for each in comparison.evaluations:
+        times, latency = each.report["success_sec"], each.report["inference_latency_ms"]
+        if times and latency:
+            yield tile(f"{times['p50']:.2f} s", f"{each.name}: median time to success; answers in {latency['p50']} ms")
+
+
+def _videos(comparison: Comparison, root: Path) -> str:
+    """Side by side, of the seeds that went differently and of which every evaluation has one."""
+    rows = []
+    for seed in comparison.differing:
+        films = [_film(each, seed) for each in comparison.evaluations]
+        if all(films):
+            figures = [
+                video(film, _link(film, root), f"{html.escape(each.name)}, seed {seed}, {_outcome(each, seed)}")
+                for each, film in zip(comparison.evaluations, films, strict=True)
+            ]
+            rows.append(f'<div class="videos">{"".join(figures)}</div>')
+    return f"<h2>The same seed, side by side</h2>{''.join(rows)}" if rows else ""
+
+
+def _seeds(comparison: Comparison, root: Path) -> str:
+    heads = ["seed", *(each.name for each in comparison.evaluations)]
+    rows = ["".join(f"<th>{html.escape(head)}</th>" for head in heads)]
+    for seed in comparison.differing:
+        cells = [str(seed), *(_linked(each, seed, root) for each in comparison.evaluations)]
+        rows.append("".join(f"<td>{cell}</td>" for cell in cells))
+    if len(rows) == 1:
+        return "<tr><td>None: all did the same at every seed.</td></tr>"
+    return "".join(f"<tr>{row}</tr>" for row in rows)
+
+
+def _linked(evaluation: Evaluation, seed: int, root: Path) -> str:
+    """How the episode ended, and its recording."""
+    said, local = _outcome(evaluation, seed), evaluation.place.local
+    if local is None:
+        return said
+    path = local / evaluation.episodes[seed]["path"]
+    return f'<a href="{html.escape(_link(path, root))}">{said}</a>'
+
+
+def _outcome(evaluation: Evaluation, seed: int) -> str:
+    episode = evaluation.episodes[seed]
+    return outcome(episode["outcome"], episode["reason"])
+
+
+def _film(evaluation: Evaluation, seed: int) -> Path | None:
+    """The video that the evaluation has of this seed, if it is on this machine."""
+    name, local = evaluation.report["videos"].get(str(evaluation.episodes[seed]["id"])), evaluation.place.local
+    if name is None or local is None or not (local / name).is_file():
+        return None
+    return local / name
+
+
+def _link(path: Path, root: Path) -> str:
+    return Path(os.path.relpath(path.resolve(), root.resolve())).as_posix()

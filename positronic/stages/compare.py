@@ -1,0 +1,83 @@
+"""stage=compare: is one policy better than another? Evaluations on the same seeds, held against the first of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+from omegaconf import MISSING
+
+from positronic.stages.base import Parts
+from positronic.utils.fields import path, paths
+from positronic.utils.html import as_html
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+    from positronic.rollout.comparison import Comparison
+
+NUMBERS_FILE, PAGE_FILE, PLOT_FILE = "comparison.json", "comparison.html", "comparison.png"
+
+
+@dataclass
+class Compare(Parts):
+    """Is one policy better than another? Evaluations on the same seeds, held against the first of them.
+
+    rollouts: folders that stage=infer has written, [first,second,...]; the others are compared with the first
+    output_dir: folder for the page; null is <paths.root>/comparisons/<first>_and_<second>...
+    """
+
+    uses: ClassVar[tuple[str, ...]] = ("storage",)
+    null_takes: ClassVar[Mapping[str, str]] = {"output_dir": "paths.root"}
+
+    rollouts: list[str] = field(default=MISSING, metadata=paths(2, "folders that stage=infer has written"))
+    output_dir: str | None = path(None)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The result of stage=compare. ``path``: of comparison.html, .json and .png, a folder or a URI. ``comparison``:
+    rates, differences and seeds."""
+
+    path: str
+    comparison: Comparison
+
+    def __rich__(self) -> Group:
+        return self.comparison.__rich__()
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
+
+
+def run(config: Compare) -> Compared:
+    """Compare, print the result, and write the page. Raises PositronicError when the evaluations cannot be compared."""
+    from rich.console import Console
+
+    from positronic.rollout.comparison import compare, comparison_dict
+    from positronic.rollout.comparison_page import comparison_html
+    from positronic.rollout.comparison_plot import comparison_png
+    from positronic.storage import join
+    from positronic.storage.folder import folder
+    from positronic.storage.outgoing import local_output
+    from positronic.utils.files import replace_bytes, replace_text
+
+    comparison = compare([folder(each, config.storage) for each in config.rollouts])
+    place = config.output_dir or _named_after(comparison, config)
+    with local_output(place, config.storage, PAGE_FILE) as root:
+        root.mkdir(parents=True, exist_ok=True)
+        replace_text(root / NUMBERS_FILE, json.dumps(comparison_dict(comparison), indent=1) + "\n")
+        plot = comparison_png(comparison)
+        replace_bytes(root / PLOT_FILE, plot)
+        replace_text(root / PAGE_FILE, comparison_html(comparison, plot, root))
+    Console().print(comparison.__rich__(), highlight=False)
+    print(f"  page:     {join(place, PAGE_FILE)}\n  numbers:  {join(place, NUMBERS_FILE)}")
+    print("  next:     open the page in a browser")
+    return Compared(place, comparison)
+
+
+def _named_after(comparison: Comparison, config: Compare) -> str:
+    """Where the page goes if no folder is typed: the same evaluations have the same place."""
+    names = [each.name.replace("/", "_") for each in comparison.evaluations]
+    return f"{config.paths.root}/comparisons/{'_and_'.join(names)}"

@@ -1,0 +1,160 @@
+"""Two policies on the same seeds."""
+
+import json
+
+import numpy as np
+import pytest
+from rollout_reports import rollouts
+
+import positronic
+from positronic.errors import PositronicError
+from positronic.rollout.comparison import compare, sentence
+from positronic.rollout.pairs import Pairs, holm, mcnemar, paired_interval, seeds_to_decide
+from positronic.rollout.report import write_json
+from positronic.storage.place import LocalFolder
+
+
+def evaluated(folder, *outcomes, **values):
+    """A folder with the report of an evaluation, whose first seed is 1000."""
+    folder.mkdir(parents=True)
+    write_json(rollouts(folder, *outcomes, **values), folder / "report.json")
+    return folder
+
+
+def pairs(first, second):
+    return Pairs(dict(enumerate(map(bool, first))), dict(enumerate(map(bool, second))))
+
+
+def test_only_seeds_that_tell_them_apart_count():
+    """McNemar's exact p is the binomial's; 0 of 6 against 6 of 6 is 2 / 2^6."""
+    apart = pairs([1, 1, 1, 0, 0, 0, 0, 0, 0, 0], [1, 1, 1, 0, 1, 1, 1, 1, 1, 1])
+    assert (apart.first_alone, apart.second_alone, apart.both) == ([], [4, 5, 6, 7, 8, 9], 3)
+    assert (apart.difference, apart.p_value) == (0.6, 2 / 2**6)
+    assert (mcnemar(0, 0), mcnemar(3, 3), mcnemar(1, 2)) == (1.0, 1.0, 1.0)
+
+
+def test_an_interval_mirrors_when_the_two_change_places():
+    low, high = paired_interval(70, 12, 5, 100)
+    assert low < 0.07 < high
+    assert paired_interval(70, 5, 12, 100) == pytest.approx((-high, -low))
+
+
+@pytest.mark.parametrize("both", [0, 50, 100])
+def test_policies_that_never_differ_may_differ_elsewhere(both):
+    """The interval holds 0 and has a width."""
+    low, high = paired_interval(both, 0, 0, 100)
+    assert -0.05 < low <= 0 <= high < 0.05
+    assert high > low
+
+
+@pytest.mark.parametrize(("rates", "n"), [((0.95, 0.85), 100), ((0.5, 0.5), 30), ((0.9, 0.7), 60)])
+def test_an_interval_holds_the_truth_19_times_of_20(rates, n):
+    """Over 4000 pairs of evaluations whose scenes are easy or hard for both."""
+    numbers = np.random.default_rng(0)
+    ease = numbers.uniform(size=(4000, n))
+    own = numbers.uniform(size=(2, 4000, n))
+    shared = numbers.uniform(size=(4000, n)) < 0.5
+    a, b = (np.where(shared, ease, own[k]) < rates[k] for k in (0, 1))
+    held = 0
+    for one, two in zip(a, b, strict=True):
+        low, high = paired_interval(int((one & two).sum()), int((one & ~two).sum()), int((two & ~one).sum()), n)
+        held += low <= rates[0] - rates[1] <= high
+    assert 0.93 <= held / 4000 <= 0.99
+
+
+def test_several_comparisons_find_less_by_chance():
+    """Holm: the smallest counts three times, the next twice, and none less than one before."""
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.6, 0.5]) == [1.0, 1.0]
+
+
+def test_so_many_seeds_as_are_advised_find_the_difference():
+    """4 times of 5, for 90 % against 80 % of which nothing is shared."""
+    needed = seeds_to_decide(pairs([1] * 9 + [0], [1] * 8 + [0, 1]))
+    assert needed is None
+    seen = pairs([1] * 90 + [0] * 10, [1] * 72 + [0] * 18 + [1] * 8 + [0] * 2)
+    count = seeds_to_decide(seen)
+    numbers = np.random.default_rng(0)
+    drawn = numbers.choice(4, size=(2000, count), p=[0.72, 0.18, 0.08, 0.02])
+    found = [mcnemar(int((each == 1).sum()), int((each == 2).sum())) < 0.05 for each in drawn]
+    assert 0.74 < np.mean(found) < 0.86
+
+
+def test_the_better_one_is_said_with_how_sure_that_is(tmp_path):
+    better = evaluated(tmp_path / "b", *["success"] * 20)
+    worse = evaluated(tmp_path / "a", *["success"] * 10, *["timeout"] * 10)
+    comparison = compare([LocalFolder(worse), LocalFolder(better)])
+    said = sentence(comparison, comparison.others[0])
+    assert said.startswith("b 20/20, a 10/20: b is better by 50 points (95 % interval 2")
+    assert comparison.differing == list(range(1010, 1020))
+    other_way = compare([LocalFolder(better), LocalFolder(worse)])
+    assert sentence(other_way, other_way.others[0]).startswith("a 10/20, b 20/20: b is better by 50 points (95 % int")
+
+
+def test_what_is_not_shown_is_said_so(tmp_path):
+    """One seed of three proves nothing; an aborted episode does not count."""
+    one = evaluated(tmp_path / "one", "success", "success", "timeout", "success")
+    two = evaluated(tmp_path / "two", "success", "timeout", "timeout", "aborted")
+    comparison = compare([LocalFolder(one), LocalFolder(two)])
+    assert (len(comparison.seeds), comparison.left_out) == (3, 1)
+    assert "no difference is shown (-33.3 points" in sentence(comparison, comparison.others[0])
+
+
+def test_the_stage_writes_page_picture_and_numbers(tmp_path, capsys):
+    """From three evaluations whose folders have the same last name; the same command may be given again."""
+    outcomes = (["success"] * 8, ["timeout"] * 8, ["success", "timeout"] * 4)
+    folders = [evaluated(tmp_path / name / "act", *each) for name, each in zip("abc", outcomes, strict=True)]
+    typed = ["stage=compare", f"rollouts=[{','.join(map(str, folders))}]", f"paths.root={tmp_path}"]
+    for _ in range(2):
+        result = positronic.run(positronic.compose(typed))
+    assert result.path == f"{tmp_path}/comparisons/a_act_and_b_act_and_c_act"
+    shown = capsys.readouterr().out
+    assert "a/act is better by 100 points" in shown
+    facts = json.loads((tmp_path / "comparisons/a_act_and_b_act_and_c_act/comparison.json").read_text())
+    assert [each["decided"] for each in facts["against_first"]] == [True, False]
+    assert facts["against_first"][0]["only_first"] == list(range(1000, 1008))
+    page = (tmp_path / "comparisons/a_act_and_b_act_and_c_act/comparison.html").read_text()
+    assert "../../a/act/000000000000/000000000000" in page
+    assert "data:image/png;base64," in page
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"task": "Unstack."}, r"(?s)task: .*Stack\..*Unstack\."),
+        ({"config": {"driver": {"simulation_time": 5.0}}}, r"(?s)driver\.simulation_time: .*5\.0"),
+        ({"config": {"hardware": {"scoring": {"xy": 0.1}}}}, r"(?s)hardware\.scoring\.xy"),
+    ],
+)
+def test_other_conditions_are_refused_with_both_sides(tmp_path, values, said):
+    """A success there means something else."""
+    one, two = evaluated(tmp_path / "one", "success"), evaluated(tmp_path / "two", "success", **values)
+    with pytest.raises(PositronicError, match=said):
+        compare([LocalFolder(one), LocalFolder(two)])
+
+
+def test_what_cannot_be_compared_is_told(tmp_path):
+    """No report, a damaged one, the same folder twice, no common seed."""
+    one = evaluated(tmp_path / "one", "success")
+    with pytest.raises(PositronicError, match=r"nothing holds no report\.json.*stage=infer"):
+        compare([LocalFolder(one), LocalFolder(tmp_path / "nothing")])
+    damaged = tmp_path / "damaged"
+    damaged.mkdir()
+    for text in ("{", "[]", '{"format": 1}'):
+        (damaged / "report.json").write_text(text)
+        with pytest.raises(PositronicError, match="damaged"):
+            compare([LocalFolder(one), LocalFolder(damaged)])
+    with pytest.raises(PositronicError, match="are the same"):
+        compare([LocalFolder(one), LocalFolder(one)])
+    report = json.loads((one / "report.json").read_text())
+    report["episodes"][0]["seed"] = 7
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "report.json").write_text(json.dumps(report))
+    with pytest.raises(PositronicError, match="No seed was played by all: .*1000 to 1000; .*7 to 7"):
+        compare([LocalFolder(one), LocalFolder(other)])
+
+
+def test_one_folder_is_nothing_to_compare():
+    with pytest.raises(PositronicError, match="2 or more folders"):
+        positronic.compose(["stage=compare", "rollouts=[data/rollouts/a]"])
