@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 from positronic.bake.reader import BakedDataset
 from positronic.codecs.build import Recipe
 from positronic.codecs.config import CodecConfig, ModalityConfig
-from positronic.config import check, compose, composed_from, disk_in_a_sentence, read_embodiment, stage_of
+from positronic.config import check, compose, composed_from, disk_in_a_sentence, read_embodiment, run_typed
 from positronic.embodiments.embodiment import Embodiment
 from positronic.errors import PositronicError, did_you_mean, listing
 from positronic.schemas import fields_of
@@ -63,8 +63,9 @@ def run(config: Parts) -> Any:
         )
     check(config)
     _refuse_what_needs_a_process(config)
-    with interruptible(), without_main(), disk_in_a_sentence(), in_python(composed_from(config)):
-        return stage_of(config)(config)
+    composed = composed_from(config)
+    with interruptible(), without_main(), disk_in_a_sentence(), in_python(composed):
+        return run_typed(config, composed)
 
 
 def record(

@@ -32,9 +32,11 @@ from positronic.errors import PositronicError, did_you_mean, listing
 from positronic.reads import check_references
 from positronic.refusals import unknown_key
 from positronic.schemas import SCHEMAS, STAGES, fields_of, module_of
+from positronic.stages import convert
 from positronic.stages.base import Parts
+from positronic.stages.first import missing_dataset
 from positronic.storage.uri import LOCAL_SCHEME
-from positronic.utils.command_line import Composed
+from positronic.utils.command_line import Composed, own_files, spelt
 from positronic.utils.disk import refused_by_disk
 from positronic.utils.fields import IS_PATH
 from positronic.utils.files import numbered, replace_text
@@ -139,14 +141,30 @@ def run_stage(cfg: DictConfig) -> None:
     try:
         with interruptible(), disk_in_a_sentence():
             _hide_secrets(hydra, config)
-            _write_provenance(folder, config, OmegaConf.to_container(hydra.overrides.task, resolve=False))
+            overrides = OmegaConf.to_container(hydra.overrides.task, resolve=False)
+            _write_provenance(folder, config, overrides)
             with _profiled(folder) if config.profile else nullcontext():
-                stage_of(config)(config)
+                run_typed(config, Composed(tuple(overrides), own[1] if (own := own_files()) else None))
     except KeyboardInterrupt:
         print(f"Interrupted: stage={config.stage}.", file=sys.stderr)
         raise SystemExit(INTERRUPTED) from None
     except PositronicError as error:
         raise _refused(hydra, error) from None
+
+
+def run_typed(config: Parts, composed: Composed) -> Any:
+    """Run the config's stage, and before it the one that makes what is missing.
+
+    ``composed``: what ``config`` was composed from. Raises PositronicError for everything that a user can mend.
+    """
+    missing = missing_dataset(config, composed)
+    if missing is not None:
+        print(f"There is no dataset at {config.input_path} yet: {config.dataset.path} is baked first.", flush=True)
+        try:
+            convert.bake(compose(missing, composed.conf_dir))
+        except PositronicError as error:
+            raise PositronicError(f"{error}\nThat was to make the dataset:\n  {spelt(missing)}") from error
+    return stage_of(config)(config)
 
 
 def stage_of(config: Parts) -> Callable[[Parts], Any]:

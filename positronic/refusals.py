@@ -24,6 +24,7 @@ from yaml import YAMLError
 from positronic.errors import PositronicError, did_you_mean, listing
 from positronic.schemas import HYDRA_TEXTS, SCHEMAS, STAGES, fields_of, own_parameters, parameters
 from positronic.training.config import OptimizerConfig
+from positronic.vendors import registry
 
 SAID_BY_DATASET = ("dataset", "vendor", "codec", "modality", "dataset_format")
 PRESETS = ("experiment", "debug", "cluster")
@@ -94,7 +95,8 @@ def check_typed(typed: Mapping[str, str]) -> None:
             raise PositronicError(f"'{key}' is called {_either(names)} here. Type {names[0]}={value}.")
         if key in OLD_NAMES:
             raise PositronicError(f"'{key}' is called '{OLD_NAMES[key]}' here. Type {OLD_NAMES[key]}={value}.")
-        if stage == "stats" and "input_path" in typed and key.split(".")[0] in SAID_BY_DATASET:
+        said_twice = stage == "stats" and "input_path" in typed and key.split(".")[0] in SAID_BY_DATASET
+        if said_twice and not (key.startswith("vendor") and typed.get("vendor.backend") == registry.UPSTREAM):
             raise PositronicError(
                 f"'{key}' and 'input_path' both say which dataset: the one at {typed['input_path']} knows what it was "
                 f"baked with. Leave out {key}=, or input_path= to take the dataset that {key}= stands for."

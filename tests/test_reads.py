@@ -24,10 +24,14 @@ VARIANTS = {
     ),
     "train": (["tracker=wandb"],),
     "convert": (["vendor=openpi"], ["vendor=gr00t"], ["append=true"]),
-    "stats": (["report=true"],),
+    "stats": (["report=true"], ["vendor=openpi", "vendor.backend=upstream"]),
 }
 VENDORS = ("vendors/gr00t", "vendors/lerobot", "vendors/openpi")
-BY_NAME = {"train": VENDORS, "convert": VENDORS}  # folders whose modules a stage imports by a dotted name
+BY_NAME = {
+    "train": VENDORS,
+    "convert": VENDORS,
+    "stats": VENDORS,
+}  # folders whose modules a stage imports by a dotted name
 WALKS = [(stage, ()) for stage in STAGES] + [(s, tuple(more)) for s, mores in VARIANTS.items() for more in mores]
 
 

@@ -68,6 +68,13 @@ class Baked:
 
 
 def run(config: Convert) -> Baked:
+    """``bake``, and say what to type next."""
+    baked = bake(config)
+    print(next_line_for(config.output_dir, config.vendor.name, config.codec.name))
+    return baked
+
+
+def bake(config: Convert) -> Baked:
     """Bake ``config.dataset`` into ``config.output_dir``, with a progress bar and a table at the end.
 
     Raises PositronicError for what cannot be baked, and for a bad episode unless it is to be skipped; then there is no
@@ -75,7 +82,8 @@ def run(config: Convert) -> Baked:
     """
     from rich.console import Console
 
-    from positronic.bake.convert import BakeOptions, bake
+    from positronic.bake.convert import BakeOptions
+    from positronic.bake.convert import bake as bake_episodes
     from positronic.bake.progress import Bar
     from positronic.bake.robot import cameras_left_out, recorded_embodiment, says_robot
     from positronic.codecs.build import build
@@ -118,10 +126,9 @@ def run(config: Convert) -> Baked:
     )
     with local_output(config.output_dir, config.storage, keys.MANIFEST_FILE) as output, Bar(console) as progress:
         extra = companions(config.vendor.name, recipe, config.dataset_format)
-        report = bake(dataset, recipe, output, options, provenance(), progress, extra)
+        report = bake_episodes(dataset, recipe, output, options, provenance(), progress, extra)
     report = replace(report, output=config.output_dir)
     Console().print(report)
-    print(next_line_for(config.output_dir, config.vendor.name, config.codec.name))
     return Baked(config.output_dir, report)
 
 

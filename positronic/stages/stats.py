@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from positronic import keys
 from positronic.errors import PositronicError, listing
 from positronic.stages.base import DATASET_FORMAT, Parts
 from positronic.utils.fields import one_of, path
 from positronic.utils.html import as_html
+from positronic.vendors import registry
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from positronic.bake.inspection import Inspection
     from positronic.bake.manifest import Manifest
+    from positronic.vendors.registry import Comparison
 
 
 @dataclass
 class Stats(Parts):
-    """What is in a baked dataset.
+    """What is in a baked dataset. With ``vendor=openpi vendor.backend=upstream``, its statistics beside openpi's own.
 
     input_path: the baked dataset; it says itself what it was baked with
     dataset_format: part of the default input_path
@@ -30,6 +33,8 @@ class Stats(Parts):
     """
 
     uses: ClassVar[tuple[str, ...]] = ("storage",)
+    compares: ClassVar[tuple[str, ...]] = ("vendor.backend", "vendor.repo", "vendor.python")
+    silent: ClassVar[Mapping[str, tuple[Any, ...]]] = {"vendor.backend": (registry.NATIVE,)}
 
     input_path: str = path("${paths.root}/baked/${dataset.name}/${vendor.name}/${codec.name}/${dataset_format}")
     dataset_format: str = one_of(keys.FORMAT_V30, keys.FORMAT_V21, default=DATASET_FORMAT)
@@ -43,20 +48,24 @@ class Measured:
 
     ``changed``: names of the files of statistics that were written. With ``report=true`` nothing is, and
     ``inspection`` holds every dimension with what looks wrong; ``picture``: where the histograms are, if they were
-    drawn.
+    drawn. ``comparison``: the dataset's statistics beside those of the vendor's own code, which is asked with
+    ``vendor.backend=upstream``; then nothing is written either.
     """
 
     path: str
     changed: tuple[str, ...] = ()
     inspection: Inspection | None = None
     picture: Path | None = None
+    comparison: Comparison | None = None
 
     def __rich__(self) -> RenderableType:
-        """The table of the report, or which files were written."""
+        """The table of the report or the comparison, or which files were written."""
         from rich.text import Text
 
         from positronic.bake.inspection_table import inspection_table
 
+        if self.comparison is not None:
+            return self.comparison.__rich__()
         if self.inspection is not None:
             return inspection_table(self.inspection, self.path)
         return Text(f"{self.path}: {f'{listing(self.changed)} written' if self.changed else 'nothing was different'}.")
@@ -66,8 +75,30 @@ class Measured:
 
 
 def run(config: Stats) -> Measured:
-    """Write the statistics again, or report. Raises PositronicError if the input is not a complete dataset of ours."""
-    return _report(config) if config.report else _recompute(config)
+    """Write the statistics again, compare them with the vendor's own, or report.
+
+    Raises PositronicError if the input is not a complete dataset of ours.
+    """
+    if config.report:
+        return _report(config)
+    if _asks_vendor(config):
+        return _compare(config)
+    return _recompute(config)
+
+
+def _asks_vendor(config: Stats) -> bool:
+    """Whether the vendor's own code is to be asked. It is, too, what the default ``input_path`` is baked for."""
+    from positronic.utils.command_line import was_typed
+
+    vendor, able = config.vendor, [name for name, each in registry.VENDORS.items() if each.comparison is not None]
+    if vendor.backend != registry.UPSTREAM or vendor.name in able:
+        return vendor.backend == registry.UPSTREAM
+    if was_typed("input_path") or vendor.repo is not None or vendor.python is not None:
+        raise PositronicError(
+            f"vendor.backend=upstream: {vendor.name}'s own code has no statistics to compare with, only that of "
+            f"vendor={listing(able)}. Leave it out to compute the dataset's files again."
+        )
+    return False
 
 
 def _recompute(config: Stats) -> Measured:
@@ -80,7 +111,6 @@ def _recompute(config: Stats) -> Measured:
     from positronic.bake.whole import record_again, require_unchanged, require_whole
     from positronic.storage import is_remote, local_path
     from positronic.utils.files import replace_text
-    from positronic.vendors import registry
 
     if is_remote(config.input_path):
         raise PositronicError(
@@ -104,6 +134,33 @@ def _recompute(config: Stats) -> Measured:
     record_again(root, manifest, anew)
     _say_next(config, manifest)
     return Measured(config.input_path, tuple(written))
+
+
+def _compare(config: Stats) -> Measured:
+    """Have the vendor's own code compute its statistics, and print both."""
+    from rich.console import Console
+
+    from positronic.bake.manifest import read_manifest
+    from positronic.bake.whole import require_unchanged, require_whole
+    from positronic.storage.folder import local_input
+    from positronic.utils.command_line import instead
+
+    console = Console()
+    with local_input(config.input_path, config.storage, keys.MANIFEST_FILE) as root:
+        manifest = read_manifest(root)
+        if (manifest.vendor, manifest.dataset_format) != (config.vendor.name, keys.FORMAT_V21):
+            convert = instead("convert", {"vendor": config.vendor.name}, {"dataset_format": keys.FORMAT_V21})
+            raise PositronicError(
+                f"{config.input_path} was baked for {manifest.vendor} in format {manifest.dataset_format}; "
+                f"{config.vendor.name}'s own code reads one that was baked for it in {keys.FORMAT_V21}. Make it with:"
+                f"\n  {convert}"
+            )
+        derived = [keys.STATS_FILE, *registry.companions(manifest.vendor, manifest.load_recipe(), keys.FORMAT_V21)]
+        require_unchanged(root, manifest, require_whole(root, manifest, anew=derived), anew=derived)
+        told = registry.compare_statistics(root, config.input_path, manifest, config.vendor, console)
+    console.print(told)
+    _say_next(config, manifest)
+    return Measured(config.input_path, comparison=told)
 
 
 def _report(config: Stats) -> Measured:

@@ -141,6 +141,14 @@ def run(config: Train) -> Trained:
         return _run(config, place, foreign.recipe, foreign)
 
 
+def bake_values(config: Train) -> dict[str, str]:
+    """What stage=convert must be told to make the dataset of ``config`` where it is looked for."""
+    from positronic.vendors.registry import UPSTREAM
+
+    read_by_vendor = {"dataset_format": keys.FORMAT_V21} if config.vendor.backend == UPSTREAM else {}
+    return {"output_dir": config.input_path} | read_by_vendor
+
+
 def _run(config: Train, place: str | Path, recipe: Recipe, foreign: Declared | None = None) -> Trained:
     from positronic.stages.preparation import prepare, source_of
     from positronic.storage.outgoing import synced_output
@@ -217,7 +225,7 @@ def _recipe(config: Train) -> Recipe:
 
     path = "<raw dataset>" if config.dataset.path == MISSING else config.dataset.path
     values = {"vendor": config.vendor.name, "codec": config.codec.name, "dataset.path": path}
-    convert = instead("convert", values, {"output_dir": config.input_path})
+    convert = instead("convert", values, bake_values(config))
     needs, hint = keys.MANIFEST_FILE, f"Make it with:\n  {convert}"
     with local_input(config.input_path, config.storage, needs, lambda name: name == needs, hint) as root:
         manifest = find_manifest(root, convert)

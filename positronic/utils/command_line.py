@@ -15,7 +15,9 @@ SCRIPT = "run.py"
 RUN = f"python {SCRIPT}"
 # Overrides that mean the same to every stage.
 SHARED = ("+experiment", "+debug", "vendor", "codec", "embodiment", "dataset", "modality", "paths")
-NOT_SHARED = ("vendor.policy", "vendor.backend")  # these count for training only
+NOT_SHARED = "vendor."  # its values count for training only
+BACKEND = "vendor.backend"  # this one in a bake too: it says which format is trained on
+REACHED_BY = "storage"  # the same to every stage as well
 # Overrides that say where data lie, which a command that names a folder leaves out.
 PLACES = ("dataset", "paths")
 OWN_FILES, OWN_FILES_SHORT = "--config-dir", "-cd"
@@ -45,8 +47,8 @@ def in_python(composed: Composed) -> Iterator[None]:
 
 def again(*more: str) -> str:
     """The command of this process with ``more`` overrides. If it is not known what was typed, only the additions."""
-    keys = {_key(each) for each in more}
-    typed = [each for each in _typed() if _key(each) not in keys]
+    keys = {key_of(each) for each in more}
+    typed = [each for each in _typed() if key_of(each) not in keys]
     return _spelt([*typed, *more] if typed and not _changed() else ["...", *more])
 
 
@@ -58,7 +60,18 @@ def command(stage: str, last: Mapping[str, str]) -> str:
 def instead(stage: str, values: Mapping[str, str], last: Mapping[str, str]) -> str:
     """The command of another stage: the typed overrides that mean the same there, or ``values`` if there are none; then
     ``last``. Own config files are named again."""
-    return _command(stage, [*filter(_is_shared, _typed()), *_unknown()], values, last)
+    return _command(stage, [*filter(is_shared, _typed()), *_unknown()], values, last)
+
+
+def overrides_for(stage: str, typed: Sequence[str], last: Mapping[str, str]) -> list[str]:
+    """Overrides of another stage: those of ``typed`` that mean the same there, then ``last``."""
+    shared = [each for each in typed if is_shared(each) or key_of(each).partition(".")[0] == REACHED_BY]
+    return [f"stage={stage}", *shared, *(f"{name}={value}" for name, value in last.items())]
+
+
+def spelt(overrides: Sequence[str]) -> str:
+    """The command of these overrides, and of own config files."""
+    return _spelt(overrides, own_files())
 
 
 def next_line(stage: str, last: Mapping[str, str], values: Mapping[str, str] | None = None) -> str:
@@ -66,13 +79,14 @@ def next_line(stage: str, last: Mapping[str, str], values: Mapping[str, str] | N
 
     With ``values`` it keeps the typed overrides that mean the same there; if there are none, it takes ``values``.
     """
-    shared = [each for each in _typed() if _is_shared(each) and _key(each).partition(".")[0] not in PLACES]
+    shared = [each for each in _typed() if is_shared(each) and key_of(each).partition(".")[0] not in PLACES]
+    shared += [each for each in _typed() if key_of(each) == BACKEND and stage == "train"]
     return f"  next:    {_command(stage, [*shared, *_unknown(PLACES)] if values else [], values or {}, last)}"
 
 
 def was_typed(key: str) -> bool:
     """Whether ``key=...`` was typed for ``run.py`` or given to ``compose``; False where it cannot be known."""
-    return any(_key(argument).lstrip("+") == key for argument in _typed())
+    return any(key_of(argument).lstrip("+") == key for argument in _typed())
 
 
 def own_files() -> list[str]:
@@ -102,12 +116,14 @@ def _spelt(arguments: Sequence[str], flags: Sequence[str] = ()) -> str:
     return f"positronic.run(positronic.compose([{items}]{own}))"
 
 
-def _key(override: str) -> str:
+def key_of(override: str) -> str:
+    """What it sets: ``vendor.base`` of ``vendor.base=x``."""
     return override.partition("=")[0]
 
 
-def _is_shared(override: str) -> bool:
-    key = _key(override)
+def is_shared(override: str) -> bool:
+    """Whether it means the same to every stage."""
+    key = key_of(override)
     return key.partition(".")[0] in SHARED and not key.startswith(NOT_SHARED)
 
 

@@ -122,6 +122,10 @@ class Backend(Protocol):
     check_policy: Callable[[Recipe, Mapping[str, Any]], None]
     """Raises PositronicError when the vendor cannot train this recipe, or does not take these fields of a policy."""
 
+    def require_installed(self, vendor: VendorConfig) -> None:
+        """Raise PositronicError when what trains its policies is not there."""
+        ...
+
     def train(self, job: Job) -> None:
         """Train into ``job.folder``, from its last checkpoint on when it is resumed.
 

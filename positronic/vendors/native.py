@@ -18,6 +18,7 @@ from positronic.training.preflight import Preflight, measure
 from positronic.training.state import seed_everything
 from positronic.training.trainable import PolicySpec, Trainable, TrainableFactory
 from positronic.vendors.backend import Job
+from positronic.vendors.config import VendorConfig
 from positronic.vendors.model import ChunkModel
 
 
@@ -28,6 +29,9 @@ class NativeBackend:
     check_policy: Callable[[Recipe, Mapping[str, Any]], None]
     make_trainable: TrainableFactory
     load_model: Callable[[Path, str], ChunkModel]
+
+    def require_installed(self, vendor: VendorConfig) -> None:
+        """It is this process."""
 
     def train(self, job: Job) -> None:
         """Train in our loop: a run that is resumed goes on exactly."""

@@ -6,12 +6,15 @@ import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from positronic.errors import PositronicError, did_you_mean, listing
 
 if TYPE_CHECKING:  # what imports torch, numpy, pyarrow
+    from rich.console import Console, RenderableType
+
     from positronic.bake.companions import Companion
+    from positronic.bake.manifest import Manifest
     from positronic.codecs.build import Recipe
     from positronic.vendors.backend import Backend
     from positronic.vendors.config import VendorConfig
@@ -20,15 +23,25 @@ if TYPE_CHECKING:  # what imports torch, numpy, pyarrow
 NATIVE, UPSTREAM = "native", "upstream"
 
 
+class Comparison(Protocol):
+    """A dataset's statistics beside those of the vendor's own code."""
+
+    def __rich__(self) -> RenderableType:
+        """Both, number by number, and why they differ."""
+        ...
+
+
 @dataclass(frozen=True)
 class Vendor:
     """The modules of a vendor. ``light`` has ``require_trainable``, and ``require_horizon`` where its models have a
     longest chunk; it imports nothing heavy. ``backends``: name -> module with ``BACKEND``. ``own_files`` has
-    ``companions``, light enough for a bake; None: the vendor has no files of its own."""
+    ``companions``, light enough for a bake; None: the vendor has no files of its own. ``comparison`` has ``compare``,
+    which asks the vendor's own code for its statistics; None: it has none."""
 
     light: str
     backends: Mapping[str, str]
     own_files: str | None = None
+    comparison: str | None = None
 
 
 VENDORS = {
@@ -45,6 +58,7 @@ VENDORS = {
         light="positronic.vendors.openpi.configs",
         backends={NATIVE: "positronic.vendors.openpi.native", UPSTREAM: "positronic.vendors.openpi.upstream"},
         own_files="positronic.vendors.openpi.norm_stats",
+        comparison="positronic.vendors.openpi.comparison",
     ),
 }
 
@@ -59,6 +73,16 @@ def companions(vendor: str, recipe: Recipe, dataset_format: str) -> dict[str, Co
     if vendor not in VENDORS or VENDORS[vendor].own_files is None:
         return {}
     return importlib.import_module(VENDORS[vendor].own_files).companions(recipe, dataset_format)
+
+
+def compare_statistics(
+    root: Path, place: str, manifest: Manifest, vendor: VendorConfig, console: Console
+) -> Comparison:
+    """The statistics of the dataset in ``root``, which people call ``place``, beside those of the vendor's own code.
+
+    Nothing is written into it. Raises PositronicError for what the vendor's code lacks, and when it fails.
+    """
+    return importlib.import_module(VENDORS[vendor.name].comparison).compare(root, place, manifest, vendor, console)
 
 
 def require_trainable(vendor: str, policy: Mapping[str, Any], modality: Any) -> None:

@@ -120,6 +120,10 @@ class UpstreamBackend:
             "vendor.backend=native beside it, or leave it out."
         )
 
+    def require_installed(self, vendor: VendorConfig) -> None:
+        """Raise PositronicError for a checkout or interpreter that is missing, with the command that helps."""
+        find_checkout(self.trainer.repository, vendor.repo, vendor.python)
+
     def train(self, job: Job) -> None:
         """Run the vendor's training. A run that is resumed goes on from its last checkpoint, but not exactly: the
         vendor's code draws its samples anew.

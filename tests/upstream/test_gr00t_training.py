@@ -1,16 +1,19 @@
 """GR00T trained by Isaac-GR00T's own code, through a checkout that stands in for it, with the commands of a user."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from standins import Checkout
 
 import positronic
+from positronic.bake.manifest import read_manifest
 from positronic.errors import PositronicError
 from positronic.training.checkpoints import list_checkpoints, read_info
 from positronic.vendors import registry
 
+RAW = Path(__file__).parents[1] / "data" / "raw_v1"
 ROBOT = ["vendor=gr00t", "codec=ee_rot6d", "modality.image_size=[32,32]"]
 TYPED = ["stage=train", *ROBOT, "vendor.backend=upstream", "exp_name=it", "batch_size=4"]
 
@@ -148,3 +151,13 @@ def test_a_missing_checkout_is_told_with_the_command_that_makes_it(typed, tmp_pa
     """Nothing is written."""
     with pytest.raises(PositronicError, match=r"(?s)Isaac-GR00T.*git clone"):
         run(*typed(tmp_path, tmp_path / "nowhere"), "num_train_steps=3")
+
+
+def test_a_dataset_that_is_missing_is_baked_in_the_format_that_it_reads(gr00t_checkout, typed, tmp_path, capsys):
+    """From the recording that was typed, with the values of this run."""
+    command = [each for each in typed(tmp_path, gr00t_checkout.root) if not each.startswith("input_path")]
+    recorded = ["dataset=local", f"dataset.path={RAW}", f"paths.root={tmp_path}", "num_train_steps=1"]
+    assert run(*command, *recorded).step == 1
+    assert f"{RAW} is baked first." in capsys.readouterr().out
+    manifest = read_manifest(tmp_path / "baked" / "raw_v1" / "gr00t" / "ee_rot6d" / "v2.1")
+    assert (manifest.dataset_format, manifest.load_recipe().modality_config.image_size) == ("v2.1", [32, 32])

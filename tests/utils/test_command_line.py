@@ -88,3 +88,12 @@ def test_in_python_dots_stand_for_what_is_not_known():
         assert instead("stats", {}, {}) == 'positronic.run(positronic.compose(["stage=stats", "codec=ee"]))'
     with in_python(Composed((), changed=frozenset(["codec"]))):
         assert instead("stats", {}, {}) == 'positronic.run(positronic.compose(["stage=stats", ...]))'
+
+
+def test_of_a_vendor_s_values_none_is_for_another_stage(typed):
+    """But a dataset that was baked for the vendor's own code is trained by that."""
+    typed("stage=convert", "vendor=gr00t", "vendor.backend=upstream", "vendor.repo=x")
+    assert instead("convert", {}, {}) == "python run.py stage=convert vendor=gr00t"
+    assert next_line("train", {"input_path": "b"}, {"vendor": "x"}) == (
+        "  next:    python run.py stage=train vendor=gr00t vendor.backend=upstream input_path=b"
+    )

@@ -1,6 +1,7 @@
-"""Runs openpi's own training or its server with a config of ours, which is registered in memory: a checkout stays as it
-is. A script by itself, for openpi's interpreter; nothing of Positronic is imported:
+"""Runs openpi's own statistics, training or server with a config of ours, which is registered in memory: a checkout
+stays as it is. A script by itself, for openpi's interpreter; nothing of Positronic is imported:
 
+    python -P launch.py stats <checkout> <spec.json>
     python -P launch.py train <checkout> <spec.json> [options of openpi's scripts/train.py]
     python -P launch.py serve <checkout> <spec.json> [options of openpi's scripts/serve_policy.py]
 
@@ -126,7 +127,7 @@ class Data(_config.DataConfigFactory):
 
 def register(spec: dict[str, Any]) -> None:
     """Put the config of ``spec`` among openpi's own, for the process's life. A server says the spec to who connects."""
-    run = spec.get("run")
+    run, stats = spec.get("run"), spec.get("stats")
     model = pi0_config.Pi0Config(pi05=True, **spec["model"])
     of_run: dict[str, Any] = {"policy_metadata": spec}
     if run is not None:
@@ -135,6 +136,8 @@ def register(spec: dict[str, Any]) -> None:
             "optimizer": _optimizer.AdamW(**run["optimizer"]),
             "ema_decay": run["ema_decay"],
         }
+    if stats is not None:
+        of_run = {name: stats[name] for name in ("batch_size", "num_workers", "assets_base_dir")}
     _config._CONFIGS_DICT[spec["name"]] = _config.TrainConfig(
         name=spec["name"],
         model=model,
@@ -165,6 +168,8 @@ def main() -> None:
     if stage == "train":
         sys.argv = [stage, spec["name"], *options]
         importlib.import_module("scripts.train").main(_config.cli())
+    elif stage == "stats":
+        importlib.import_module("scripts.compute_norm_stats").main(spec["name"])
     else:
         sys.argv = [stage, *options]
         logging.basicConfig(level=logging.INFO, force=True)

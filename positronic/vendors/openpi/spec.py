@@ -13,6 +13,7 @@ A spec is JSON, for ``launch.py``:
     mask_missing  whether the place of a camera that is not there is masked, as openpi does
     model         fields of openpi's Pi0Config
     run           of a training only: weights, optimizer, ema_decay
+    stats         of statistics only: batch_size, num_workers, assets_base_dir
 
 Padding and mask are values because openpi and Positronic's fork of it differ in both, and a checkpoint that was trained
 with one convention is wrong under the other.

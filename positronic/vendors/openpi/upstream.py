@@ -169,7 +169,7 @@ class OpenPi:
         }
         flags = ["--no-wandb-enabled", *(["--resume"] if any(self.checkpoints(scratch)) else [])]
         arguments = launched(checkout, "train", scratch / SPEC_FILE, said)
-        return Command((*arguments, *flags), scratch, _variables(settings.device, scratch))
+        return Command((*arguments, *flags), scratch, variables(settings.device, scratch))
 
     def parser(self, total: int) -> Callable[[str], Reading | None]:
         """It tells the mean loss of the steps since the last line, and every ten seconds how far it is."""
@@ -253,7 +253,8 @@ def _schedule(job: Job) -> dict[str, Any]:
     }
 
 
-def _variables(device: str, scratch: Path) -> dict[str, str]:
+def variables(device: str, scratch: Path) -> dict[str, str]:
+    """The environment of a child that reads the dataset in ``scratch``."""
     offline = {"HF_LEROBOT_HOME": str(scratch / DATA), "HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": str(scratch / ARROW)}
     if device == "cpu":
         return offline | ON_CPU

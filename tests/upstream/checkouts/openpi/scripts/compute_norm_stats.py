@@ -1,5 +1,7 @@
 """``python scripts/compute_norm_stats.py --config-name C [--max-frames N]``."""
 
+import sys
+
 import numpy as np
 import openpi.shared.normalize as normalize
 import openpi.training.config as _config
@@ -25,15 +27,17 @@ def main(config_name: str, max_frames: int | None = None) -> None:
     steps = [*data_config.repack_transforms.inputs, *data_config.data_transforms.inputs, RemoveStrings()]
     dataset = _data_loader.TransformedDataset(dataset, steps)
     is_cut = max_frames is not None and max_frames < len(dataset)
+    batches = (max_frames if is_cut else len(dataset)) // config.batch_size
     loader = _data_loader.TorchDataLoader(
         dataset,
         config.batch_size,
         num_workers=config.num_workers,
         shuffle=is_cut,
-        num_batches=(max_frames if is_cut else len(dataset)) // config.batch_size,
+        num_batches=batches,
     )
     stats = {name: normalize.RunningStats() for name in ("state", "actions")}
-    for batch in loader:
+    for done, batch in enumerate(loader, 1):
+        sys.stderr.write(f"\rComputing stats: {done * 100 // batches:3d}%|███ | {done}/{batches} [00:01<00:01]")
         for name, each in stats.items():
             each.update(batch[name])
     path = config.assets_dirs / data_config.repo_id
