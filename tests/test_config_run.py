@@ -135,6 +135,7 @@ def test_flags_may_stand_between_overrides(run_py, trained, tmp_path):
     folder = tmp_path / "more" / "dataset"
     folder.mkdir(parents=True)
     (folder / "mine.yaml").write_text("defaults:\n  - local\n  - _self_\n\npath: /mine\n")
+    (tmp_path / "data/baked/mine/lerobot/ee/v3.0/meta").mkdir(parents=True)  # else it would be baked first
     assert run_py("stage=train", "--config-dir", "more", "dataset=mine", "-r", "seed=3")[0] == 0
     assert (trained[0].seed, trained[0].input_path) == (3, "data/baked/mine/lerobot/ee/v3.0")
     assert composition._flags_last(["--info", "defaults", "a=1", "-m", "b=2"]) == [

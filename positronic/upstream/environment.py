@@ -37,6 +37,11 @@ def visible_devices(device: str) -> dict[str, str]:
     return {CUDA_DEVICES: ours[int(number)] if int(number) < len(ours) else number}
 
 
+def one_visible_device(device: str) -> dict[str, str]:
+    """The same for code that would spread over every GPU which it sees: of ``cuda`` the first one."""
+    return visible_devices("cuda:0" if device == "cuda" else device)
+
+
 def _starts_as_ours(name: str) -> bool:
     return name.startswith(OURS_BY_START)
 

@@ -59,6 +59,21 @@ SYMPTOMS = (
         "Make them with stage=stats.",
     ),
     Symptom(
+        r"libtorchcodec",
+        "torchcodec finds no libraries of FFmpeg.",
+        "Install FFmpeg 4 to 7 (`apt install ffmpeg`), or name the folder of its libraries in LD_LIBRARY_PATH.",
+    ),
+    Symptom(
+        r"(?i)unrecognized (?:options|arguments)|required options",
+        "This version of the vendor's code takes other options than the one that this was written for.",
+        "Check out the commit that docs/upstream.md names.",
+    ),
+    Symptom(
+        r"LocalEntryNotFoundError|couldn't connect to 'https://huggingface|OfflineModeIsEnabled",
+        "The Hugging Face hub cannot be reached, and its cache on this machine lacks something.",
+        "Fetch it once where there is a network, `hf download <name>`, or bring that cache (HF_HOME).",
+    ),
+    Symptom(
         r"tokenizer\.model|paligemma_tokenizer|(?i:can't load tokenizer)",
         "The tokenizer's file is missing, and could not be fetched.",
         "Put it into the cache of the vendor's code once, on a machine with a network.",

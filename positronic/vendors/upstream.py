@@ -187,9 +187,10 @@ class UpstreamBackend:
     def _require_possible(self, job: Job) -> None:
         name, sides, found = self.trainer.repository.name, job.sides, job.sides.training.manifest.dataset_format
         if found != keys.FORMAT_V21:
+            chosen = {"vendor": job.vendor.name, "codec": job.recipe.codec.name}
             raise PositronicError(
                 f"{name} reads datasets of format {keys.FORMAT_V21}, and {job.input_path} is in {found}. Make "
-                f"another:\n  {instead('convert', {'vendor.backend': job.vendor.backend}, {})}"
+                f"another:\n  {instead('convert', chosen, {'dataset_format': keys.FORMAT_V21})}"
             )
         if sides.held_out is not None or sides.said:
             raise PositronicError(

@@ -23,6 +23,10 @@ def ended(tmp_path):
         ("OSError: [Errno 28] No space left on device", "output_dir="),
         ("ModuleNotFoundError: No module named 'flash_attn'", "vendor.python="),
         ("ValueError: Normalization stats not found. Make sure to run", "stage=stats"),
+        ("RuntimeError: Could not load libtorchcodec. Likely causes:", "LD_LIBRARY_PATH"),
+        ("OSError: We couldn't connect to 'https://huggingface.co' to load the files", "hf download"),
+        ("huggingface_hub.errors.LocalEntryNotFoundError: Cannot find the requested files", "hf download"),
+        ("Unrecognized options: --tune-vlln", "Check out the commit"),
         ("FileNotFoundError: /cache/big_vision/paligemma_tokenizer.model", "Put it into the cache"),
     ],
 )

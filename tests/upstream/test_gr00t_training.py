@@ -1,6 +1,7 @@
 """GR00T trained by Isaac-GR00T's own code, through a checkout that stands in for it, with the commands of a user."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -126,6 +127,8 @@ def test_what_does_not_reach_it_is_refused(gr00t_checkout, typed, tmp_path, more
         ({"kill_in_checkpoint": 6}, r"-9|SIGKILL|killed", ["000003"]),
         ({"nan_at_step": 4}, "The loss is nan", ["000003"]),
         ({"gated": True}, "(?i)licence", []),
+        ({"disk_full_in_checkpoint": 6}, r"The disk is full.*output_dir=", ["000003"]),
+        ({"missing_module": "of_another_time"}, r"vendor.python=", []),
     ],
 )
 def test_a_failure_is_explained_and_whole_checkpoints_stay(gr00t_checkout, typed, tmp_path, told, said, kept):
@@ -145,6 +148,20 @@ def test_the_format_follows_the_backend():
         dataset = ["dataset=local", "dataset.path=x"]
         config = positronic.compose([f"stage={stage}", "vendor=gr00t", "vendor.backend=upstream", *dataset])
         assert getattr(config, key).endswith("/v2.1")
+
+
+def test_what_another_run_left_in_the_dataset_is_not_taken(gr00t_checkout, gr00t_v21, typed, tmp_path):
+    """Isaac-GR00T would never compute such statistics again, and these are of one step. The dataset is only read."""
+    dataset = Path(shutil.copytree(gr00t_v21, tmp_path / "dataset"))
+    stale = {"ee_pose": {name: [[0.0] * 9] for name in ("min", "max", "mean", "std", "q01", "q99")}}
+    (dataset / "meta" / "relative_stats.json").write_text(json.dumps(stale))
+    before = {path: path.read_bytes() for path in dataset.rglob("*") if path.is_file()}
+    (dataset / "meta").chmod(0o555)
+    command = [each for each in typed(tmp_path, gr00t_checkout.root) if not each.startswith("input_path")]
+    run(*command, f"input_path={dataset}", "modality.relative_actions=true", "num_train_steps=1")
+    assert {path: path.read_bytes() for path in dataset.rglob("*") if path.is_file()} == before
+    statistics = json.loads((list_checkpoints(tmp_path / "it")[-1].pretrained_model / "statistics.json").read_text())
+    assert np.shape(statistics["new_embodiment"]["relative_action"]["ee_pose"]["q01"]) == (16, 9)
 
 
 def test_a_missing_checkout_is_told_with_the_command_that_makes_it(typed, tmp_path):

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 from standins import Checkout, write_params
@@ -10,10 +12,14 @@ from standins import Checkout, write_params
 import positronic
 from positronic.errors import PositronicError
 from positronic.training.checkpoints import list_checkpoints, read_info
+from positronic.upstream.failures import find_symptom
 from positronic.upstream.progress import Reading
 from positronic.vendors.openpi.launcher import LAUNCHER
 from positronic.vendors.openpi.upstream import BACKEND
 
+RAW = Path(__file__).parents[1] / "data" / "raw_v1"
+ROBOT = ["vendor=openpi", "codec=ee", "modality.image_size=[32,32]"]
+TYPED = ["stage=train", *ROBOT, "vendor.backend=upstream", "exp_name=it", "batch_size=4", "log_freq=1", "device=cpu"]
 CONFIG = "pi05_positronic_lowmem"
 
 
@@ -38,7 +44,7 @@ def trained(typed, tmp_path_factory):
     """Six steps, saved at multiples of three, then three more."""
     folder = tmp_path_factory.mktemp("upstream")
     checkout = Checkout("openpi", folder / "openpi", "openpi")
-    command = typed(folder, checkout.root, "save_freq=3")
+    command = typed(folder, checkout.root, "save_freq=3", "tracker=wandb", "tracker.mode=offline")
     run(*command, "num_train_steps=6")
     first = {each.id: (each.path / "positronic.json").read_bytes() for each in list_checkpoints(folder / "it")}
     run(*command, "num_train_steps=9", "resume=true")
@@ -83,6 +89,12 @@ def test_the_losses_it_told_are_in_our_metrics(trained):
     assert all(row["grad_norm"] > 0 for row in rows)
 
 
+def test_weights_and_biases_is_ours(trained):
+    """openpi's own is off: it would need an account of its own, and a file of an earlier run to resume."""
+    assert list((trained[0] / "wandb").glob("offline-run-*"))
+    assert "--no-wandb-enabled" in (trained[0] / "upstream.log").read_text()
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [
@@ -109,6 +121,13 @@ def test_what_does_not_reach_it_is_refused(openpi_checkout, typed, tmp_path, mon
     assert not (tmp_path / "it" / "config.json").exists()
 
 
+def test_a_dataset_in_another_format_is_refused_with_the_command_that_makes_one(openpi_checkout, typed, tmp_path):
+    """openpi's lerobot would take it for missing, and ask the hub."""
+    run("stage=convert", *ROBOT, "dataset=local", f"dataset.path={RAW}", f"output_dir={tmp_path / 'v3'}", "fps=2")
+    with pytest.raises(PositronicError, match=r"(?s)is in v3.0\. Make another:.*vendor=openpi.*dataset_format=v2.1"):
+        run(*typed(tmp_path, openpi_checkout.root, "num_train_steps=3", f"input_path={tmp_path / 'v3'}"))
+
+
 def test_a_missing_tokenizer_is_told_at_once(openpi_checkout, typed, tmp_path, monkeypatch):
     """openpi would try for half a minute to fetch it."""
     monkeypatch.setenv("OPENPI_DATA_HOME", str(tmp_path / "empty"))
@@ -122,15 +141,38 @@ def test_a_missing_tokenizer_is_told_at_once(openpi_checkout, typed, tmp_path, m
         ({"crash_at_step": 5}, r"exited unexpectedly at step 5", ["000004"]),
         ({"out_of_memory_at_step": 2}, "batch_size=<fewer>", []),
         ({"kill_in_checkpoint": 5}, r"SIGKILL", ["000004"]),
+        ({"nan_at_step": 4}, "The loss is nan", ["000004"]),
+        ({"disk_full_in_checkpoint": 5}, r"The disk is full.*output_dir=", ["000004"]),
+        ({"missing_module": "of_another_time"}, r"vendor.python=", []),
     ],
 )
 def test_a_failure_is_explained_and_whole_checkpoints_stay(openpi_checkout, typed, tmp_path, told, said, kept):
-    """A checkpoint that was being written is none."""
+    """A checkpoint that was being written is none. What openpi leaves of a failed start is in nobody's way."""
     openpi_checkout.tell(**told)
+    command = typed(tmp_path, openpi_checkout.root, "save_freq=3", "num_train_steps=6")
     with pytest.raises(PositronicError, match=said):
-        run(*typed(tmp_path, openpi_checkout.root, "save_freq=3", "num_train_steps=6"))
+        run(*command)
     assert [each.id for each in list_checkpoints(tmp_path / "it")] == kept
     assert not (tmp_path / "it" / "upstream").exists()
+    openpi_checkout.tell(**dict.fromkeys(told))
+    assert run(*command, *(["resume=true"] if kept else [])).step == 6
+
+
+def test_a_batch_that_does_not_fit_on_every_gpu_is_explained():
+    """JAX takes all that it sees; openpi says so when it has loaded."""
+    said = ["ValueError: Batch size 5 must be divisible by the number of devices 2."]
+    assert "device=cuda:0" in find_symptom(said, BACKEND.trainer.symptoms).remedy
+
+
+def test_a_signal_ends_it_and_the_same_command_goes_on(openpi_checkout, typed, tmp_path, press):
+    """As a cluster sends it before it takes a machine away."""
+    command = typed(tmp_path, openpi_checkout.root, "save_freq=3", "num_train_steps=6")
+    openpi_checkout.tell(pause_at_step=[5, tmp_path / "never"])
+    done = press("positronic.training.retention:Retention.prune", 1, [signal.SIGUSR2], *command)
+    assert (done.returncode, "Traceback" in done.stderr) == (130, False), done.stderr
+    assert "The last checkpoint is 000004. To continue, type:" in " ".join(done.stdout.split())
+    openpi_checkout.tell(pause_at_step=None)
+    assert run(*command, "resume=true").step == 6
 
 
 def test_no_worker_outlives_us(openpi_checkout, typed, tmp_path, kill):

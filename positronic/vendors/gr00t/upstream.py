@@ -16,20 +16,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+
 from positronic.codecs.build import Recipe
 from positronic.errors import PositronicError, listing
 from positronic.policies.config import described
 from positronic.training.checkpoints import Checkpoint
 from positronic.upstream.checkout import Checkout, Repository
 from positronic.upstream.child import Command
-from positronic.upstream.environment import visible_devices
+from positronic.upstream.environment import one_visible_device
 from positronic.upstream.failures import Symptom
 from positronic.upstream.progress import Reading
 from positronic.upstream.takeover import Found, link_or_copy
 from positronic.vendors.backend import Job
 from positronic.vendors.gr00t import native, network
 from positronic.vendors.gr00t.backbone import copy_backbone
-from positronic.vendors.gr00t.modality import RELATIVE_FILE
+from positronic.vendors.gr00t.modality import RELATIVE_FILE, companions
 from positronic.vendors.gr00t.modality_file import STEM, TAG, modality_file
 from positronic.vendors.gr00t.network import BACKBONE
 from positronic.vendors.gr00t.served import SERVER, serve_model
@@ -45,6 +47,7 @@ WEIGHTS = "model*.safetensors*"  # at real size in several files, with an index
 STATE = ("optimizer.pt", "scheduler.pt", "trainer_state.json", LAST_WRITTEN)
 RANDOM_STATES = "rng_state*.pth"
 OUT, DATASET = "out", "dataset"  # in the scratch folder
+WRITABLE = 0o755
 KEPT_THERE = 2  # checkpoints that Isaac-GR00T keeps: the one that is read while the next is written
 FLAGS = ("tune_llm", "tune_visual", "tune_projector", "tune_diffusion_model")
 # What its command line does not take of a policy, and the values that it trains with.
@@ -104,7 +107,14 @@ class Isaac:
         return described(native.config_of(recipe, policy, "cpu"))
 
     def require_possible(self, job: Job, checkout: Checkout, start: Checkpoint | None) -> None:
-        """It looks at everything itself when it starts."""
+        """It looks at everything else itself when it starts."""
+        dataset, steps = job.sides.training, job.recipe.modality_config.action_chunk
+        longest = int(np.max(dataset.ends - dataset.starts))
+        if longest < steps:
+            raise PositronicError(
+                f"{job.input_path}: its longest episode has {longest} frames, and Isaac-GR00T learns from whole chunks "
+                f"of {steps} steps alone. Bake it for shorter ones, modality.action_chunk=<{longest} or fewer>."
+            )
 
     def base(self, job: Job) -> AbstractContextManager[Path]:
         """In the layout that is trained in this process too."""
@@ -114,7 +124,9 @@ class Isaac:
         """The modality config, tokenizer and processors for serving, and a dataset into which it may write."""
         (scratch / f"{STEM}.py").write_text(modality_file(job.recipe))
         copy_backbone(base, network.read_config(base), scratch)
-        _writable(job.sides.training.root, scratch / DATASET)
+        dataset = job.sides.training
+        own = companions(dataset.manifest.load_recipe(), dataset.manifest.dataset_format)
+        _writable(dataset.root, scratch / DATASET, RELATIVE_FILE in own)
 
     def command(self, job: Job, checkout: Checkout, base: Path, scratch: Path) -> Command:
         """With absolute paths: it runs in its checkout."""
@@ -138,7 +150,7 @@ class Isaac:
         flags = [f"--{'' if policy[name] else 'no-'}{name.replace('_', '-')}" for name in FLAGS]
         values = [text for name, value in said.items() for text in (f"--{name}", str(value))]
         script = (str(checkout.python), str(LAUNCH))
-        return Command((*script, *values, *flags), checkout.repo, visible_devices(settings.device))
+        return Command((*script, *values, *flags), checkout.repo, one_visible_device(settings.device))
 
     def parser(self, total: int) -> Callable[[str], Reading | None]:
         """Its bar tells steps; a dictionary the loss, every ten steps, without saying of which."""
@@ -191,16 +203,18 @@ class _Lines:
         return Reading(min(told, self._total), numbers)
 
 
-def _writable(dataset: Path, folder: Path) -> None:
-    """The dataset at another place: Isaac-GR00T writes ``meta/relative_stats.json`` into it."""
+def _writable(dataset: Path, folder: Path, has_relative: bool) -> None:
+    """The dataset at another place: Isaac-GR00T writes ``meta/relative_stats.json`` into it. It never computes again
+    what is in that file, so one that the bake has not written is left behind: it may be of another chunk."""
     folder.mkdir(parents=True)
     for path in dataset.iterdir():
         if path.name == "meta":
-            shutil.copytree(path, folder / path.name)
+            meta = shutil.copytree(path, folder / path.name, copy_function=shutil.copyfile)
+            meta.chmod(WRITABLE)  # a shared dataset's may not be
         else:
             (folder / path.name).symlink_to(path.absolute())
     relative = folder / RELATIVE_FILE
-    if not relative.exists():
+    if not has_relative:
         relative.write_text("{}\n")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from positronic.errors import PositronicError, listing
 
 BUCKET = "gs://"
+CACHE = "OPENPI_DATA_HOME"  # the variable that says where it is
 TOKENIZER = "gs://big_vision/paligemma_tokenizer.model"
 PARAMS, WRITTEN = "params", "_METADATA"  # a folder of weights, and a file that orbax puts into each
 FETCH = 'from openpi.shared.download import maybe_download; maybe_download("{uri}", gs={{"token": "anon"}})'
@@ -15,7 +16,7 @@ FETCH = 'from openpi.shared.download import maybe_download; maybe_download("{uri
 
 def cached(uri: str) -> Path:
     """Where openpi looks for ``gs://<bucket>/<path>`` before it fetches it."""
-    home = Path(os.environ.get("OPENPI_DATA_HOME") or "~/.cache/openpi").expanduser().absolute()
+    home = Path(os.environ.get(CACHE) or "~/.cache/openpi").expanduser().absolute()
     return home / uri.removeprefix(BUCKET).strip("/")
 
 

@@ -28,9 +28,10 @@ from positronic.upstream.failures import failure
 from positronic.vendors.config import VendorConfig
 from positronic.vendors.openpi.cache import TOKENIZER, require_cached
 from positronic.vendors.openpi.configs import POLICY_TYPE
+from positronic.vendors.openpi.launcher import launched
 from positronic.vendors.openpi.norm_stats import FILE_NAME, REPO_ID, WRITTEN, norm_stats, norm_stats_path
 from positronic.vendors.openpi.spec import SPEC_FILE, fields, spec
-from positronic.vendors.openpi.upstream import DATA, LAUNCHER, OpenPi, variables
+from positronic.vendors.openpi.upstream import DATA, OpenPi, variables
 
 BATCH, WORKERS = 32, 2  # openpi's own; a smaller dataset is one batch
 OUT, LOG = "out", "upstream.log"  # in the scratch folder
@@ -131,8 +132,8 @@ def _command(checkout: Checkout, recipe: Recipe, root: Path, scratch: Path, batc
     of_stats = {"batch_size": batch, "num_workers": WORKERS, "assets_base_dir": str(scratch / OUT)}
     told = spec(recipe, fields(recipe, {"type": POLICY_TYPE}), "float32") | {"stats": of_stats}
     (scratch / SPEC_FILE).write_text(json.dumps(told, indent=2) + "\n")
-    script = (str(checkout.python), "-P", str(LAUNCHER), "stats", str(checkout.repo), str(scratch / SPEC_FILE))
-    return Command(script, scratch, variables("cpu", scratch))  # a GPU would only be taken from others
+    arguments = launched(checkout, "stats", scratch / SPEC_FILE, {})
+    return Command(arguments, scratch, variables("cpu", scratch))  # a GPU would only be taken from others
 
 
 @contextmanager

@@ -30,7 +30,7 @@ from positronic.upstream.progress import Reading
 from positronic.upstream.takeover import Found, link_or_copy, link_or_copy_tree
 from positronic.vendors.backend import Job
 from positronic.vendors.config import VendorConfig
-from positronic.vendors.openpi.cache import BUCKET, PARAMS, TOKENIZER, params_in, require_cached
+from positronic.vendors.openpi.cache import BUCKET, CACHE, PARAMS, TOKENIZER, params_in, require_cached
 from positronic.vendors.openpi.configs import LORA
 from positronic.vendors.openpi.launcher import ON_CPU, launched
 from positronic.vendors.openpi.norm_stats import FILE_NAME, REPO_ID, norm_stats, norm_stats_path
@@ -255,7 +255,13 @@ def _schedule(job: Job) -> dict[str, Any]:
 
 def variables(device: str, scratch: Path) -> dict[str, str]:
     """The environment of a child that reads the dataset in ``scratch``."""
-    offline = {"HF_LEROBOT_HOME": str(scratch / DATA), "HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": str(scratch / ARROW)}
+    # its working directory is another than ours, of which a relative path is meant
+    kept = {CACHE: os.path.abspath(os.path.expanduser(os.environ[CACHE]))} if os.environ.get(CACHE) else {}
+    offline = kept | {
+        "HF_LEROBOT_HOME": str(scratch / DATA),
+        "HF_HUB_OFFLINE": "1",
+        "HF_DATASETS_CACHE": str(scratch / ARROW),
+    }
     if device == "cpu":
         return offline | ON_CPU
     memory = os.environ.get("XLA_PYTHON_CLIENT_MEM_FRACTION", FRACTION)
