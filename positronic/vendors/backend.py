@@ -105,8 +105,9 @@ class Job:
             raise
         except Exception as error:
             by_memory = (self.settings.batch_size, self.settings.precision)
-            refused = refused_by_disk(error) or refused_by_memory(error, *by_memory)
-            if refused is None and not isinstance(error, StreamError | ChildError):
+            says_all = isinstance(error, ChildError)  # what it means as well, and where its log is
+            refused = None if says_all else refused_by_disk(error) or refused_by_memory(error, *by_memory)
+            if refused is None and not (says_all or isinstance(error, StreamError)):
                 raise
             stopped_there = f"Training into {self.folder} stopped. {self._kept()} {to_continue}"
             raise PositronicError(f"{refused or error}\n{stopped_there}") from error
