@@ -186,6 +186,11 @@ class UpstreamBackend:
 
     def _require_possible(self, job: Job) -> None:
         name, sides, found = self.trainer.repository.name, job.sides, job.sides.training.manifest.dataset_format
+        if sides.training.manifest.reader.get("layout") == keys.LAYOUT_LEROBOT:
+            raise PositronicError(
+                f"{name} knows nothing of a mapping, by which {job.input_path} would be trained on as it is. Import it "
+                "(stage=import source=lerobot) and convert that, or take vendor.backend=native."
+            )
         if found != keys.FORMAT_V21:
             chosen = {"vendor": job.vendor.name, "codec": job.recipe.codec.name}
             raise PositronicError(

@@ -12,7 +12,9 @@ import positronic
 from positronic.bake.manifest import read_manifest
 from positronic.errors import PositronicError
 from positronic.training.checkpoints import list_checkpoints, read_info
+from positronic.upstream.failures import find_symptom
 from positronic.vendors import registry
+from positronic.vendors.gr00t.upstream import BACKEND
 
 RAW = Path(__file__).parents[1] / "data" / "raw_v1"
 ROBOT = ["vendor=gr00t", "codec=ee_rot6d", "modality.image_size=[32,32]"]
@@ -21,6 +23,10 @@ TYPED = ["stage=train", *ROBOT, "vendor.backend=upstream", "exp_name=it", "batch
 
 def run(*typed):
     return positronic.run(positronic.compose(list(typed)))
+
+
+def without(command, name):
+    return [each for each in command if not each.startswith(name)]
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +156,20 @@ def test_the_format_follows_the_backend():
         assert getattr(config, key).endswith("/v2.1")
 
 
+def test_episodes_that_are_shorter_than_a_chunk_are_refused_before_anything_is_loaded(gr00t_checkout, typed, tmp_path):
+    """Isaac-GR00T would find no sample, after minutes."""
+    where = ["dataset=local", f"dataset.path={RAW}", f"output_dir={tmp_path / 'short'}"]
+    run("stage=convert", *ROBOT, *where, "dataset_format=v2.1", "fps=3", "num_workers=1")
+    with pytest.raises(PositronicError, match="longest episode has 12 frames, .* whole chunks of 16 steps"):
+        run(*without(typed(tmp_path, gr00t_checkout.root), "input_path"), f"input_path={tmp_path / 'short'}")
+
+
+def test_a_gpu_that_is_too_old_is_explained():
+    """What transformers says in its first seconds."""
+    said = ["ValueError: --tf32 requires Ampere or a newer GPU arch, cuda>=11 and torch>=1.7"]
+    assert "Ampere generation or later" in find_symptom(said, BACKEND.trainer.symptoms).remedy
+
+
 def test_what_another_run_left_in_the_dataset_is_not_taken(gr00t_checkout, gr00t_v21, typed, tmp_path):
     """Isaac-GR00T would never compute such statistics again, and these are of one step. The dataset is only read."""
     dataset = Path(shutil.copytree(gr00t_v21, tmp_path / "dataset"))
@@ -157,7 +177,7 @@ def test_what_another_run_left_in_the_dataset_is_not_taken(gr00t_checkout, gr00t
     (dataset / "meta" / "relative_stats.json").write_text(json.dumps(stale))
     before = {path: path.read_bytes() for path in dataset.rglob("*") if path.is_file()}
     (dataset / "meta").chmod(0o555)
-    command = [each for each in typed(tmp_path, gr00t_checkout.root) if not each.startswith("input_path")]
+    command = without(typed(tmp_path, gr00t_checkout.root), "input_path")
     run(*command, f"input_path={dataset}", "modality.relative_actions=true", "num_train_steps=1")
     assert {path: path.read_bytes() for path in dataset.rglob("*") if path.is_file()} == before
     statistics = json.loads((list_checkpoints(tmp_path / "it")[-1].pretrained_model / "statistics.json").read_text())
@@ -172,7 +192,7 @@ def test_a_missing_checkout_is_told_with_the_command_that_makes_it(typed, tmp_pa
 
 def test_a_dataset_that_is_missing_is_baked_in_the_format_that_it_reads(gr00t_checkout, typed, tmp_path, capsys):
     """From the recording that was typed, with the values of this run."""
-    command = [each for each in typed(tmp_path, gr00t_checkout.root) if not each.startswith("input_path")]
+    command = without(typed(tmp_path, gr00t_checkout.root), "input_path")
     recorded = ["dataset=local", f"dataset.path={RAW}", f"paths.root={tmp_path}", "num_train_steps=1"]
     assert run(*command, *recorded).step == 1
     assert f"{RAW} is baked first." in capsys.readouterr().out

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from lerobot_writer import write_v2
 from standins import Checkout, write_params
 
 import positronic
@@ -126,6 +127,15 @@ def test_a_dataset_in_another_format_is_refused_with_the_command_that_makes_one(
     run("stage=convert", *ROBOT, "dataset=local", f"dataset.path={RAW}", f"output_dir={tmp_path / 'v3'}", "fps=2")
     with pytest.raises(PositronicError, match=r"(?s)is in v3.0\. Make another:.*vendor=openpi.*dataset_format=v2.1"):
         run(*typed(tmp_path, openpi_checkout.root, "num_train_steps=3", f"input_path={tmp_path / 'v3'}"))
+
+
+def test_a_dataset_from_elsewhere_is_not_trained_on_as_it_is(openpi_checkout, tmp_path):
+    """It is in format v2.1 too, but its degrees and percents are known to our mapping alone."""
+    data = ["dataset=lerobot", f"dataset.path={write_v2(tmp_path / 'so100', lengths=(12, 9))}", "dataset.agree=true"]
+    what = ["vendor=openpi", "vendor.backend=upstream", "codec=joints_cmd", "embodiment=so101", "device=cpu"]
+    where = [f"output_dir={tmp_path}", f"vendor.repo={openpi_checkout.root}"]
+    with pytest.raises(PositronicError, match=r"openpi knows nothing of a mapping.*stage=import source=lerobot"):
+        run("stage=train", *what, *data, *where)
 
 
 def test_a_missing_tokenizer_is_told_at_once(openpi_checkout, typed, tmp_path, monkeypatch):
