@@ -43,8 +43,8 @@ class RemotePolicyConfig(PolicyConfig):
 class LocalPolicyConfig(PolicyConfig):
     """A checkpoint loaded in this process.
 
-    checkpoints_dir: an experiment's folder, the one that holds checkpoints/
-    checkpoint: id of a checkpoint; null takes the latest
+    checkpoints_dir: an experiment's folder, the one that holds checkpoints/, or a folder of experiments
+    checkpoint: id of a checkpoint, or <experiment>/<id>; null takes the latest
     device: of torch; auto takes a GPU when there is one
     storage: how to reach a checkpoints_dir that is a URI
     """

@@ -26,12 +26,12 @@ from positronic.errors import PositronicError
 from positronic.serving.link import WORKER_SILENT, WorkerLink
 from positronic.serving.logs import log_to_stderr, spare_libraries
 from positronic.serving.memory import policy_memory
+from positronic.serving.offer import offered
 from positronic.serving.policy import ServedPolicy, load_policy
 from positronic.serving.protocols import PatientWebSocket, PunctualHTTP
 from positronic.serving.session import Sessions
 from positronic.serving.settings import ServerSettings
 from positronic.serving.token import TokenGuard
-from positronic.training.checkpoints import list_checkpoints
 from positronic.utils.processes import die_with_parent
 from positronic.utils.serialization import MAX_FRAME_BYTES
 from positronic.utils.threads import wait_quietly
@@ -191,7 +191,7 @@ def _add_routes(server: litserve.LitServer, settings: ServerSettings, checkpoint
     sessions = Sessions(link, settings.checkpoints_dir, checkpoint_id, settings.max_sessions)
 
     def models() -> dict[str, list[str]]:
-        return {keys.MODELS: [checkpoint.id for checkpoint in list_checkpoints(settings.checkpoints_dir)]}
+        return {keys.MODELS: [checkpoint.id for checkpoint in offered(settings.checkpoints_dir)]}
 
     server.app.add_api_route(keys.ROUTE_MODELS, models, methods=["GET"])
     server.app.add_api_websocket_route(keys.ROUTE_SESSION, sessions.serve)

@@ -19,7 +19,8 @@ from positronic.embodiments.embodiment import Embodiment
 from positronic.errors import PositronicError
 from positronic.serving.failures import Failure, attempt
 from positronic.serving.meta import session_meta
-from positronic.training.checkpoints import Checkpoint, find_checkpoint, trained_recipe
+from positronic.serving.offer import find_offered
+from positronic.training.checkpoints import Checkpoint, trained_recipe
 from positronic.utils.locks import Held
 from positronic.vendors import registry
 from positronic.vendors.model import ChunkModel
@@ -159,12 +160,13 @@ def load_policy(
     typed: Typed | None = None,
     load: LoadModel | None = None,
 ) -> ServedPolicy:
-    """The policy of a checkpoint (None: the latest) of the experiment in ``checkpoints_dir``, on a torch device.
+    """The policy of a checkpoint (None: the latest) of the experiment in ``checkpoints_dir``, or of one of the
+    experiments there, on a torch device.
 
     ``load``: what builds the model, by default the vendors' registry. Raises PositronicError when there is no such
     checkpoint or it is damaged, ConventionError when it disagrees with what was typed.
     """
-    checkpoint = find_checkpoint(checkpoints_dir, checkpoint_id)
+    checkpoint = find_offered(checkpoints_dir, checkpoint_id)
     held = checkpoint.hold()
     recipe, vendor, backend = read_checkpoint(checkpoint, typed)
     checkpoint.require_intact(with_state=False)

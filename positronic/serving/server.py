@@ -9,10 +9,10 @@ import tempfile
 from positronic.errors import PositronicError
 from positronic.serving.banner import print_banner
 from positronic.serving.lifetime import end_children, end_on_signals
+from positronic.serving.offer import find_offered
 from positronic.serving.policy import read_checkpoint
 from positronic.serving.settings import ServerSettings
 from positronic.serving.token import check_token
-from positronic.training.checkpoints import find_checkpoint
 
 LOOPBACK = "127.0.0.1"
 FIRST_PORT = 1024  # LitServe takes no privileged ones
@@ -23,7 +23,7 @@ def serve(settings: ServerSettings) -> None:
 
     Raises PositronicError when there is no such checkpoint, it disagrees with what was typed, or the port is unusable.
     """
-    checkpoint = find_checkpoint(settings.checkpoints_dir, settings.checkpoint)
+    checkpoint = find_offered(settings.checkpoints_dir, settings.checkpoint)
     recipe, vendor, _ = read_checkpoint(checkpoint, settings.typed)
     token = None if settings.token is None else check_token(settings.token)
     host = LOOPBACK if settings.host == "localhost" else settings.host  # LitServe takes addresses alone

@@ -17,7 +17,8 @@ from positronic.errors import MAX_NAME, PositronicError, clipped, did_you_mean, 
 from positronic.serving.failures import describe
 from positronic.serving.link import Mailbox, WorkerLink
 from positronic.serving.messages import Reply, Request, error_frame, refused_frame, status_frame
-from positronic.training.checkpoints import Checkpoint, find_checkpoint
+from positronic.serving.offer import find_offered
+from positronic.training.checkpoints import Checkpoint
 
 if TYPE_CHECKING:
     from positronic.storage.place import Place
@@ -217,7 +218,7 @@ class Sessions:
                 await conversation.answer()
 
     def _find(self, wanted: str) -> tuple[Checkpoint, int]:
-        checkpoint = find_checkpoint(self._checkpoints_dir, wanted)
+        checkpoint = find_offered(self._checkpoints_dir, wanted)
         return checkpoint, checkpoint.serving_bytes()
 
 

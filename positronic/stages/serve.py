@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class Serve(Parts):
     """Checkpoints behind the inference API.
 
-    checkpoints_dir: an experiment's folder, the one that holds checkpoints/
-    checkpoint: id of the checkpoint that is served by default; null takes the latest
+    checkpoints_dir: an experiment's folder, the one that holds checkpoints/, or a folder of experiments
+    checkpoint: id of the checkpoint that is served by default, or <experiment>/<id>; null takes the latest
     """
 
     uses: ClassVar[tuple[str, ...]] = ("server", "storage")

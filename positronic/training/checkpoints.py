@@ -115,7 +115,7 @@ def read_info(checkpoint: Path | Place) -> dict[str, Any]:
 
     Raises PositronicError when ``positronic.json`` is missing, unreadable or of a newer format.
     """
-    path, content = f"{checkpoint}/{keys.CHECKPOINT_FILE}", _place(checkpoint).read_bytes(keys.CHECKPOINT_FILE)
+    path, content = f"{checkpoint}/{keys.CHECKPOINT_FILE}", place_of(checkpoint).read_bytes(keys.CHECKPOINT_FILE)
     if content is None:
         raise PositronicError(
             f"{checkpoint} is not a checkpoint of Positronic: it has no {keys.CHECKPOINT_FILE}. "
@@ -124,7 +124,7 @@ def read_info(checkpoint: Path | Place) -> dict[str, Any]:
     try:
         info = json.loads(content)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise _damaged(_place(checkpoint), keys.CHECKPOINT_FILE, f"expected JSON, found: {error}") from None
+        raise _damaged(place_of(checkpoint), keys.CHECKPOINT_FILE, f"expected JSON, found: {error}") from None
     if not isinstance(info, dict) or info.get("format") != FORMAT:
         found = info.get("format") if isinstance(info, dict) else type(info).__name__
         raise PositronicError(f"{path}: expected checkpoint format {FORMAT}, found {found!r}. Update Positronic.")
@@ -143,7 +143,7 @@ def trained_recipe(info: Mapping[str, Any]) -> Recipe:
 
 def list_checkpoints(experiment_dir: str | Path | Place) -> list[Checkpoint]:
     """The whole checkpoints of an experiment, smallest step first; empty when there are none."""
-    folder = _place(experiment_dir) / CHECKPOINTS
+    folder = place_of(experiment_dir) / CHECKPOINTS
     names = folder.folders_with(keys.CHECKPOINT_FILE)  # which is written last
     found = [Checkpoint(name, int(name), folder / name) for name in names if name.isdecimal()]
     return sorted(found, key=lambda checkpoint: checkpoint.step)
@@ -154,7 +154,7 @@ def find_checkpoint(experiment_dir: str | Path | Place, checkpoint_id: str | int
 
     Raises PositronicError, listing those that exist, when there is none.
     """
-    folder = _place(experiment_dir)
+    folder = place_of(experiment_dir)
     checkpoints = list_checkpoints(folder)
     if not checkpoints:
         raise PositronicError(_none_in(folder) if folder.local is None else _none_there(folder.local))
@@ -169,7 +169,8 @@ def find_checkpoint(experiment_dir: str | Path | Place, checkpoint_id: str | int
     raise PositronicError(f"No checkpoint '{said}' in {folder / CHECKPOINTS}. There are: {there}.")
 
 
-def _place(folder: str | Path | Place) -> Place:
+def place_of(folder: str | Path | Place) -> Place:
+    """A folder by its path or URI."""
     if isinstance(folder, str) and is_remote(folder):
         from positronic.storage.folder import RemoteFolder
 

@@ -259,11 +259,12 @@ def test_a_slow_load_reports_and_both_checkpoints_answer_side_by_side(port, expe
 
 def test_clients_that_vanish_leave_nothing_behind(port, experiment):
     """While loading, while waiting, after sending an observation: the next checkpoint can be loaded."""
-    loading, waiting = dial(port, "/50"), dial(port, "/70")
-    with loading, waiting:
-        assert (receive(loading)["status"], receive(waiting)["status"]) == ("loading", "waiting")
-        for websocket in (loading, waiting):
-            websocket.socket.shutdown(2)  # no goodbye
+    with dial(port, "/50") as loading:
+        assert receive(loading)["status"] == "loading"
+        with dial(port, "/70") as waiting:
+            assert receive(waiting)["status"] == "waiting"
+            for websocket in (loading, waiting):
+                websocket.socket.shutdown(2)  # no goodbye
     let_go(experiment, 50)
     with dial(port, "/20") as websocket:
         first_ready(websocket)
