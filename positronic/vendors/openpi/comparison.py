@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 import shutil
 import tempfile
@@ -37,11 +36,12 @@ BATCH, WORKERS = 32, 2  # openpi's own; a smaller dataset is one batch
 OUT, LOG = "out", "upstream.log"  # in the scratch folder
 BAR = re.compile(r"\b(\d+)/(\d+) \[")  # of tqdm, over batches
 PARTS = ("state", "actions")  # of norm_stats.json
+EPSILON = 1e-6  # that openpi adds to the span when it normalises
 
 
 class Difference(NamedTuple):
     """``name``: of the dimension. ``ours``, ``theirs``: mean, std, q01, q99. ``share``: the largest difference of these
-    four, of q99 - q01; infinite where the dimension is constant and they differ."""
+    four as a share of what openpi divides by, q99 - q01 and a little more."""
 
     part: str
     name: str
@@ -50,14 +50,8 @@ class Difference(NamedTuple):
 
     @property
     def share(self) -> float:
-        difference = float(np.max(np.abs(np.subtract(self.ours, self.theirs))))
-        span = self.ours[3] - self.ours[2]
-        return difference / span if span else float("inf") if difference else 0.0
-
-    @property
-    def told(self) -> str:
-        """The share for people."""
-        return f"{self.share:.2%}" if math.isfinite(self.share) else "∞"
+        difference = np.max(np.abs(np.subtract(self.ours, self.theirs)))
+        return float(difference / (self.ours[3] - self.ours[2] + EPSILON))
 
 
 @dataclass(frozen=True)
@@ -82,14 +76,14 @@ class Comparison:
             column.justify = "right"
         for each in self.differences:
             pairs = [f"{ours:.4f}\n{theirs:.4f}" for ours, theirs in zip(each.ours, each.theirs, strict=True)]
-            table.add_row(f"{each.part}\n{each.name}", *pairs, each.told)
+            table.add_row(f"{each.part}\n{each.name}", *pairs, f"{each.share:.2%}")
         return Group(table, *map(Text, self.lines()))
 
     def lines(self) -> list[str]:
         """What the table comes to, and why numbers differ."""
         most = max(self.differences, key=lambda each: each.share)
         where = f"{most.part} {most.name}"
-        lines = [f"Computed by {self.source}. The largest difference is {most.told} of q99 - q01 ({where})."]
+        lines = [f"Computed by {self.source}. The largest difference is {most.share:.2%} of q99 - q01 ({where})."]
         if self.dropped:
             lines.append(
                 f"openpi's script takes whole batches of {self.batch} alone: it left out the last {self.dropped} of "
