@@ -40,6 +40,7 @@ ONLY_FOR_VENDOR = {
     "vendor.toy": ("gr00t", "openpi"),
     "vendor.mask_padding": ("openpi",),
     "modality.relative_actions": ("gr00t",),
+    "vendor.config_name": ("openpi",),
     "modality.config_name": ("openpi",),
     "modality.action_chunk": ("gr00t", "openpi"),
 }

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 RULE = "rule"
@@ -77,10 +78,13 @@ def above(low: float, high: float | None = None, *, default: Any, **company: Any
     return _field(default, rule, **_with(company))
 
 
-def path(default: Any, **company: Any) -> Any:
-    """A folder or file: a local path, ``file:///`` or ``s3://``. ``~/`` is the home folder."""
+def path(default: Any, also: str | None = None, **company: Any) -> Any:
+    """A folder or file: a local path, ``file:///`` or ``s3://``. ``~/`` is the home folder. ``also``: the beginning of
+    addresses of another kind, ``gs://``."""
     metadata = {IS_PATH: True, **_with(company)}
-    return _field(default, Rule(_is_path, "a local path, or s3://<bucket>/<folder>", remark=_about_path), **metadata)
+    expected = "a local path, or s3://<bucket>/<folder>"
+    rule = Rule(partial(_is_path, also=also), f"{expected} or {also}..." if also else expected, remark=_about_path)
+    return _field(default, rule, **metadata)
 
 
 def paths(least: int, what: str) -> dict[str, Any]:
@@ -149,7 +153,9 @@ def _field(default: Any, rule: Rule, **metadata: Any) -> Any:
     return dataclasses.field(default=default, metadata={RULE: rule, **metadata})
 
 
-def _is_path(text: str) -> bool:
+def _is_path(text: str, also: str | None = None) -> bool:
+    if also is not None and text.startswith(also):
+        return len(text) > len(also)
     plain = bool(text.strip()) and "\0" not in text and text not in NO_PATHS
     return plain and (SCHEME.match(text) is None or READ_SCHEMES.fullmatch(text) is not None)
 

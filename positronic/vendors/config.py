@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from positronic.training.config import RANDOM, OptimizerConfig
-from positronic.utils.fields import above, one_of, path
+from positronic.utils.fields import above, one_of, path, some
 
 DAY_SEC = 86_400
 
@@ -23,6 +23,7 @@ class VendorConfig:
     python: the interpreter of its environment; null is .venv/bin/python in it
     ready_timeout_sec: how long its server may take to load
     infer_timeout_sec: how long its server may take to answer
+    config_name: openpi's own config of a checkpoint that it published; null is modality.config_name
     base: pretrained weights to start from: a folder, s3://..., a name on the Hugging Face hub, or random; openpi's own
         code takes gs://... too
     toy: build the same code at a size for trying things out, which learns nothing of use
@@ -38,6 +39,7 @@ class VendorConfig:
     python: str | None = path(None, backend="upstream")
     ready_timeout_sec: float = above(0, DAY_SEC, default=300.0, backend="upstream")
     infer_timeout_sec: float = above(0, DAY_SEC, default=15.0, backend="upstream")
+    config_name: str | None = some(None, "the name of a config of openpi's", backend="upstream")
     base: str = RANDOM
     toy: bool = False
     optimizer: OptimizerConfig | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ if TYPE_CHECKING:  # what imports torch, numpy, pyarrow
     from positronic.bake.companions import Companion
     from positronic.bake.manifest import Manifest
     from positronic.codecs.build import Recipe
+    from positronic.storage.place import Place
     from positronic.vendors.backend import Backend
     from positronic.vendors.config import VendorConfig
     from positronic.vendors.model import ChunkModel
@@ -36,12 +38,14 @@ class Vendor:
     """The modules of a vendor. ``light`` has ``require_trainable``, and ``require_horizon`` where its models have a
     longest chunk; it imports nothing heavy. ``backends``: name -> module with ``BACKEND``. ``own_files`` has
     ``companions``, light enough for a bake; None: the vendor has no files of its own. ``comparison`` has ``compare``,
-    which asks the vendor's own code for its statistics; None: it has none."""
+    which asks the vendor's own code for its statistics; None: it has none. ``pretrained`` has ``find`` and ``place``,
+    for checkpoints that the vendor published; None: they cannot be served as they are."""
 
     light: str
     backends: Mapping[str, str]
     own_files: str | None = None
     comparison: str | None = None
+    pretrained: str | None = None
 
 
 VENDORS = {
@@ -59,6 +63,7 @@ VENDORS = {
         backends={NATIVE: "positronic.vendors.openpi.native", UPSTREAM: "positronic.vendors.openpi.upstream"},
         own_files="positronic.vendors.openpi.norm_stats",
         comparison="positronic.vendors.openpi.comparison",
+        pretrained="positronic.vendors.openpi.pretrained",
     ),
 }
 
@@ -132,3 +137,30 @@ def serve_upstream(vendor: str, checkpoint: Path, device: str, backend: str, *, 
     Raises PositronicError for a vendor without one, and when its server does not start.
     """
     return backend_of(vendor, UPSTREAM).serve(Path(checkpoint), device, config)
+
+
+def find_pretrained(checkpoints_dir: str, config: VendorConfig) -> tuple[str, Path] | None:
+    """Vendor and folder of a checkpoint that a vendor published; None for what else may be there.
+
+    Raises PositronicError for one that has to be fetched first.
+    """
+    for name, vendor in VENDORS.items():
+        if vendor.pretrained is not None:
+            folder = importlib.import_module(vendor.pretrained).find(checkpoints_dir, config)
+            if folder is not None:
+                return name, folder
+    return None
+
+
+def place_pretrained(said: str, folder: Path, recipe: Recipe, vendor: str) -> Place:
+    """Its folder as an experiment, of which ``recipe`` is what was typed. Raises PositronicError for a codec that is
+    not for such checkpoints."""
+    return importlib.import_module(VENDORS[vendor].pretrained).place(said, folder, recipe, vendor, UPSTREAM)
+
+
+def serve_pretrained(
+    vendor: str, folder: Path, device: str, backend: str, *, config: VendorConfig, info: str
+) -> ChunkModel:
+    """The model behind a server of the vendor's own code. ``info``: JSON, what ``positronic.json`` would hold."""
+    module = importlib.import_module(VENDORS[vendor].backends[UPSTREAM])
+    return module.SERVE_PRETRAINED(folder, device, config, json.loads(info))

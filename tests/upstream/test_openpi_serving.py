@@ -1,22 +1,29 @@
 """π0.5 served by openpi's own server, through a checkout that stands in for it, on its wire."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
-from shell import ROOT, Shell, play
+from shell import ROOT, Shell, free_port, play
 
+import positronic
 from positronic import keys
+from positronic.client.client import InferenceClient
 from positronic.codecs.build import Recipe
 from positronic.errors import PositronicError
+from positronic.serving.policy import load_policy
+from positronic.stages.serve import what
 from positronic.training.checkpoints import list_checkpoints, read_info, trained_recipe
 from positronic.vendors import registry
 from positronic.vendors.config import VendorConfig
-from positronic.vendors.openpi.served import Contract, WarmUp
+from positronic.vendors.openpi.contract import trained_contract
+from positronic.vendors.openpi.served import WarmUp
 from positronic.vendors.openpi.wire import reason
 
 RAW = ROOT / "tests" / "data" / "raw_v1"
 STEPS = 50
+SPLIT_IMAGES = ("observation/wrist_image_left", "observation/exterior_image_1_left")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -134,7 +141,7 @@ def test_what_is_of_another_training_is_refused_with_both_sides(serve, openpi_tr
     policy = info["training"]["policy"] | {"chunk_size": 8, "mask_missing_camera": False}
     told = r"(?s)mask_missing: the checkpoint's recipe has False; openpi's server has True.*horizon: .* 8; .* 50"
     with pytest.raises(PositronicError, match=told):
-        WarmUp(Contract(trained_recipe(info), policy))(port)
+        WarmUp(trained_contract(trained_recipe(info), policy))(port)
     names = {"config_name": "pi05_positronic"}
     monkeypatch.setattr(Recipe, "from_dict", lambda said, *more: whole(said | {"modality": said["modality"] | names}))
     with pytest.raises(PositronicError, match=r"name: the checkpoint's recipe has pi05_positronic; .*openpi.json has "):
@@ -197,3 +204,88 @@ def test_it_is_served_and_played_by_the_commands_of_a_user(openpi_trained, openp
     folder.mkdir()
     rollout = play(Shell(folder), f"python run.py stage=serve checkpoints_dir={openpi_trained}", RAW)
     assert keys.TARGET_GRIP in rollout.signals
+
+
+@pytest.fixture
+def published(openpi_trained, openpi_cache, tmp_path):
+    """A checkpoint as openpi publishes them, in its cache: weights, and statistics by robot."""
+    bucket = openpi_cache / "openpi-assets" / "checkpoints"
+    folder, trained = bucket / "pi05_droid", list_checkpoints(openpi_trained)[-1].pretrained_model
+    shutil.copytree(trained / "params", folder / "params")
+    shutil.copytree(trained / "assets" / "lerobot", folder / "assets" / "droid")
+    yield folder
+    shutil.rmtree(folder)
+
+
+DROID = "vendor=openpi vendor.backend=upstream codec=droid"
+
+
+def test_a_published_checkpoint_of_droid_is_served_by_the_command_of_a_user(published, openpi_checkout, tmp_path):
+    """From openpi's cache, by its own config: 8 of 15 steps, which are parts of 0.2 rad."""
+    folder, port = tmp_path / "work", free_port()
+    folder.mkdir()
+    where = f"checkpoints_dir=gs://openpi-assets/checkpoints/pi05_droid server.host=127.0.0.1 server.port={port}"
+    seen = {keys.JOINT_POSITION: np.full(7, 0.5), keys.GRIP: 0.0, keys.TASK: "Pick it up."}
+    seen |= {name: np.zeros((48, 64, 3), np.uint8) for name in (keys.IMAGE_WRIST, keys.IMAGE_EXTERIOR)}
+    with (
+        Shell(folder).started(f"python run.py stage=serve {where} {DROID}"),
+        InferenceClient("127.0.0.1", port).session() as session,
+    ):
+        steps = session.infer(seen)
+    assert [step.timestamp for step in steps] == [k / 15 for k in range(8)]
+    assert all(np.abs(step.command.velocities).max() <= 0.2 for step in steps)
+
+
+def droid(published, checkout, *more):
+    """What stage=serve would serve."""
+    typed = ["stage=serve", f"checkpoints_dir={published}", *DROID.split(), f"vendor.repo={checkout.root}", *more]
+    return what(positronic.compose(typed))
+
+
+def test_droid_s_chunks_are_those_of_openpi_s_config(published, openpi_checkout):
+    """Split keys of the state; 15 steps from the 1st to the 99th percentile, not relative to the state."""
+    place, load = droid(published, openpi_checkout)
+    policy = load_policy(place, device="cpu", load=load)
+    try:
+        seen = {name: np.zeros((224, 224, 3), np.uint8) for name in SPLIT_IMAGES}
+        seen |= {"observation/joint_position": np.full(7, 0.5, np.float32), keys.OPENPI_PROMPT: "Pick it up."}
+        (chunk,) = policy.model.predict([seen | {"observation/gripper_position": np.zeros(1, np.float32)}])
+        stats = json.loads((published / "assets/droid/norm_stats.json").read_text())["norm_stats"]["actions"]
+        assert chunk.shape == (15, 8)
+        np.testing.assert_allclose(chunk[-1], stats["q99"][:8], atol=1e-5)
+        steps = policy.recipe.codec.decode(chunk)
+        assert len(steps) == 8
+        np.testing.assert_allclose(steps[0].command.velocities, np.clip(stats["q01"][:7], -1, 1) * 0.2, atol=1e-5)
+        with pytest.raises(PositronicError, match=r"joint_position': expected float32 \(7,\), found float32 \(8,\)"):
+            policy.model.predict([seen | {"observation/joint_position": np.zeros(8, np.float32)}])
+    finally:
+        policy.model.close()
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["codec=ee"], "codec=ee is for what was trained from here. Type codec=droid"),
+        (["vendor.backend=native"], "Type it as well: vendor=openpi vendor.backend=upstream codec=droid"),
+        (["checkpoints_dir=gs://openpi-assets/checkpoints/pi0_droid"], "(?s)is not in openpi's cache.*maybe_download"),
+    ],
+)
+def test_what_a_published_checkpoint_lacks_must_be_typed(published, openpi_checkout, more, said):
+    names = [each.partition("=")[0] for each in more]
+    typed = ["stage=serve", f"checkpoints_dir={published}", *DROID.split()]
+    typed = [each for each in typed if each.partition("=")[0] not in names]
+    with pytest.raises(PositronicError, match=said):
+        what(positronic.compose([*typed, *more]))
+
+
+def test_another_config_than_the_checkout_s_is_refused(published, openpi_checkout):
+    """In openpi's words."""
+    place, load = droid(published, openpi_checkout, "vendor.config_name=pi05_droit")
+    with pytest.raises(PositronicError, match="Config 'pi05_droit' not found. Did you mean 'pi05_droid'"):
+        load_policy(place, device="cpu", load=load)
+
+
+def test_a_config_is_not_typed_for_a_checkpoint_of_ours(openpi_trained):
+    typed = ["stage=serve", f"checkpoints_dir={openpi_trained}", "vendor=openpi", "vendor.backend=upstream"]
+    with pytest.raises(PositronicError, match="says itself how it was trained: leave it out"):
+        what(positronic.compose([*typed, "vendor.config_name=pi05_droid"]))

@@ -9,8 +9,10 @@ from positronic.errors import PositronicError, listing
 
 BUCKET = "gs://"
 CACHE = "OPENPI_DATA_HOME"  # the variable that says where it is
+CHECKOUT = "../openpi"  # where openpi is looked for
 TOKENIZER = "gs://big_vision/paligemma_tokenizer.model"
 PARAMS, WRITTEN = "params", "_METADATA"  # a folder of weights, and a file that orbax puts into each
+ASSETS = "assets"  # beside it: statistics, by robot
 FETCH = 'from openpi.shared.download import maybe_download; maybe_download("{uri}", gs={{"token": "anon"}})'
 
 

@@ -5,8 +5,9 @@ stays as it is. A script by itself, for openpi's interpreter; nothing of Positro
     python -P launch.py train <checkout> <spec.json> [options of openpi's scripts/train.py]
     python -P launch.py serve <checkout> <spec.json> [options of openpi's scripts/serve_policy.py]
 
-A server listens at 127.0.0.1 alone. ``spec.py`` says what a spec holds. The processes of openpi's loader import this
-file again, so what they need is at its top level. Written for openpi at 15a9616.
+A server listens at 127.0.0.1 alone. With ``own`` for a spec, it takes a config of the checkout's own. ``spec.py`` says
+what a spec holds. The processes of openpi's loader import this file again, so what they need is at its top level.
+Written for openpi at 15a9616.
 """
 
 import dataclasses
@@ -154,17 +155,17 @@ def serve() -> None:
     sockets = importlib.import_module("openpi.serving.websocket_policy_server")
     args = tyro.cli(script.Args)
     policy = script.create_policy(args)
-    sockets.WebsocketPolicyServer(
-        policy=policy, host="127.0.0.1", port=args.port, metadata=policy.metadata
-    ).serve_forever()
+    metadata = {"name": args.policy.config, **(policy.metadata or {})}
+    sockets.WebsocketPolicyServer(policy=policy, host="127.0.0.1", port=args.port, metadata=metadata).serve_forever()
 
 
 def main() -> None:
     """Register, and do what openpi's own ``main`` does."""
     stage, checkout, path, *options = sys.argv[1:]
-    spec = json.loads(pathlib.Path(path).read_text())
+    spec = None if path == "own" else json.loads(pathlib.Path(path).read_text())
     sys.path.insert(0, checkout)  # for its scripts
-    register(spec)
+    if spec is not None:
+        register(spec)
     if stage == "train":
         sys.argv = [stage, spec["name"], *options]
         importlib.import_module("scripts.train").main(_config.cli())

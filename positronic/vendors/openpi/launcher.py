@@ -13,8 +13,13 @@ LAUNCHER = Path(__file__).with_name("launch.py")
 ON_CPU = {"JAX_PLATFORMS": "cpu", "JAX_ENABLE_COMPILATION_CACHE": "false"}
 
 
-def launched(checkout: Checkout, stage: str, spec: Path, options: Mapping[str, Any]) -> tuple[str, ...]:
-    """Program and arguments of a stage; ``options``: of openpi's own script, without their two dashes."""
+OWN = "own"
+
+
+def launched(checkout: Checkout, stage: str, spec: Path | None, options: Mapping[str, Any]) -> tuple[str, ...]:
+    """Program and arguments of a stage. ``spec``: None for a config of the checkout's own. ``options``: of openpi's own
+    script, without their two dashes."""
     values = [text for name, value in options.items() for text in (f"--{name}", str(value))]
     # -P: the launcher's neighbours are no modules of openpi's
-    return (str(checkout.python), "-P", str(LAUNCHER), stage, str(checkout.repo), str(spec.absolute()), *values)
+    what = OWN if spec is None else str(spec.absolute())
+    return (str(checkout.python), "-P", str(LAUNCHER), stage, str(checkout.repo), what, *values)

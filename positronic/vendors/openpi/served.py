@@ -10,11 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from positronic import keys
-from positronic.codecs.build import Recipe
-from positronic.codecs.modality import Column
-from positronic.conventions import require_equal
-from positronic.errors import PositronicError
+from positronic.errors import PositronicError, listing
 from positronic.training.checkpoints import PRETRAINED_MODEL, read_info, trained_recipe
 from positronic.training.device import resolve_device
 from positronic.upstream.checkout import Checkout, Repository, find_checkout
@@ -22,19 +18,20 @@ from positronic.upstream.child import Command
 from positronic.upstream.environment import visible_devices
 from positronic.upstream.service import Server, Service
 from positronic.vendors.config import VendorConfig
-from positronic.vendors.openpi.cache import TOKENIZER, require_cached
+from positronic.vendors.openpi.cache import ASSETS, PARAMS, TOKENIZER, WRITTEN, require_cached
+from positronic.vendors.openpi.contract import Contract, pretrained_contract, trained_contract
 from positronic.vendors.openpi.launcher import ON_CPU, launched
-from positronic.vendors.openpi.spec import ACTIONS, SPEC_FILE, spec
+from positronic.vendors.openpi.norm_stats import FILE_NAME
+from positronic.vendors.openpi.spec import SPEC_FILE
 from positronic.vendors.openpi.wire import WHAT, Connection
-from positronic.vendors.served import PING_SEC, ClosedError, Link, NoAnswerError, checked, new_log
+from positronic.vendors.served import PING_SEC, ClosedError, Link, NoAnswerError, new_log
 
 LOG = "openpi_server.log"
-DTYPE = "dtype"  # of the model's calculations: the server's own affair
 
 
 def serve_model(checkpoint: Path, device: str, vendor: VendorConfig, repository: Repository) -> ServedByOpenPi:
-    """Start the server, and wait until it is ready: it has described itself as the recipe does, and has answered an
-    observation, for which it compiles its programs.
+    """Start the server of a checkpoint of ours that openpi trained, and wait until it is ready: it has described itself
+    as the recipe does, and has answered an observation, for which it compiles its programs.
 
     Raises PositronicError for a checkout or a tokenizer that is missing, a checkpoint that openpi did not train, and
     when the server does not become ready or describes something else.
@@ -45,12 +42,32 @@ def serve_model(checkpoint: Path, device: str, vendor: VendorConfig, repository:
             f"{checkpoint} was trained in this process, and openpi does not read its weights. Serve it without "
             "vendor.backend=upstream."
         )
+    contract = trained_contract(trained_recipe(info), info["training"]["policy"])
+    contract.require_same(str(folder / SPEC_FILE), json.loads((folder / SPEC_FILE).read_text()))
+    return _served(folder, folder / SPEC_FILE, device, vendor, repository, contract)
+
+
+def serve_pretrained(
+    folder: Path, device: str, vendor: VendorConfig, info: Mapping[str, Any], repository: Repository
+) -> ServedByOpenPi:
+    """The same of a checkpoint of openpi's own, by the config of its that ``vendor.config_name`` names, or else the
+    modality. ``info``: what ``positronic.json`` would hold."""
+    for wanted in (f"{PARAMS}/{WRITTEN}", f"{ASSETS}/*/{FILE_NAME}"):
+        if not list(folder.glob(wanted)):
+            found = listing(sorted(path.name for path in folder.iterdir()))
+            raise PositronicError(f"{folder}: expected {wanted}, as in a checkpoint of openpi's, found: {found}.")
+    recipe = trained_recipe(info)
+    contract = pretrained_contract(recipe, vendor.config_name or recipe.modality_config.config_name)
+    return _served(folder, None, device, vendor, repository, contract)
+
+
+def _served(
+    folder: Path, spec: Path | None, device: str, vendor: VendorConfig, repository: Repository, contract: Contract
+) -> ServedByOpenPi:
     checkout = find_checkout(repository, vendor.repo, vendor.python)
     require_cached(TOKENIZER, "The tokenizer of π0.5 is missing", str(checkout.python))
-    contract = Contract(trained_recipe(info), info["training"]["policy"])
-    contract.require_same(str(folder / SPEC_FILE), json.loads((folder / SPEC_FILE).read_text()))
     log = new_log(LOG)
-    what = (checkout, folder.absolute(), contract.name, resolve_device(device), log.parent)
+    what = (checkout, folder.absolute(), spec, contract.name, resolve_device(device), log.parent)
     server = Server(WHAT, lambda port: _command(*what, port), WarmUp(contract), log, vendor.ready_timeout_sec)
     model = ServedByOpenPi(Link(WHAT, Service(server), Connection, vendor.infer_timeout_sec, log), contract)
     try:
@@ -61,56 +78,15 @@ def serve_model(checkpoint: Path, device: str, vendor: VendorConfig, repository:
     return model
 
 
-def _command(checkout: Checkout, folder: Path, name: str, device: str, scratch: Path, port: int) -> Command:
+def _command(
+    checkout: Checkout, folder: Path, spec: Path | None, name: str, device: str, scratch: Path, port: int
+) -> Command:
     """It runs in ``scratch``, where its own defaults would write. JAX takes no memory in advance: a GPU may hold more
     models."""
     options = ("policy:checkpoint", "--policy.config", name, "--policy.dir", str(folder))
     on_gpu = {**visible_devices(device), "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-    arguments = launched(checkout, "serve", folder / SPEC_FILE, {"port": port})
+    arguments = launched(checkout, "serve", spec, {"port": port})
     return Command((*arguments, *options), scratch, on_gpu if device.startswith("cuda") else ON_CPU)
-
-
-class Contract:
-    """What a server is asked, and must answer, by the recipe of a checkpoint.
-
-    ``policy``: every field that it was trained with.
-    """
-
-    def __init__(self, recipe: Recipe, policy: Mapping[str, Any]) -> None:
-        self._modality, self._steps = recipe.modality, recipe.modality_config.action_chunk
-        self._spec = json.loads(json.dumps(spec(recipe, policy, "")))
-        columns = {column.name: column for column in recipe.modality.observation_columns}
-        self._columns = {
-            name: columns[column] for name, column in self._spec["columns"].items() if column in columns
-        }  # by openpi's names
-
-    @property
-    def name(self) -> str:
-        """Of the config."""
-        return self._spec["name"]
-
-    def require_same(self, whose: str, said: Mapping[str, Any]) -> None:
-        """Raise ConventionError, both sides printed, unless the spec ``said`` is that of the recipe."""
-        hint = "They are of two trainings: serve the checkpoint as it was trained."
-        require_equal("the checkpoint's recipe", _told(self._spec), whose, _told(said), hint)
-
-    def observation(self, seen: Mapping[str, Any]) -> dict[str, Any]:
-        """The modality's columns and the task, by openpi's names.
-
-        Raises PositronicError for what openpi would take without a word: another shape or type, and what is no number.
-        """
-        asked = {name: _checked(column, seen.get(column.name)) for name, column in self._columns.items()}
-        return asked | {keys.OPENPI_PROMPT: str(seen[self._modality.task_key])}
-
-    def chunk(self, answer: Mapping[str, Any]) -> NDArray[np.float32]:
-        """(H, A). Raises PositronicError for another shape, and what is no number."""
-        shape = (self._steps, self._spec["action_size"])
-        return checked(answer.get(ACTIONS), shape, WHAT, ACTIONS)
-
-    def nothing_seen(self) -> dict[str, Any]:
-        """Black pictures, and a state of zeros."""
-        seen = {column.name: np.zeros(column.shape, column.dtype) for column in self._columns.values()}
-        return self.observation(seen | {self._modality.task_key: "warm up"})
 
 
 class WarmUp:
@@ -179,21 +155,3 @@ class ServedByOpenPi:
     def end(self) -> None:
         """End the server."""
         self._link.end()
-
-
-def _checked(column: Column, value: Any) -> NDArray[Any]:
-    """Of the column's shape and type, and finite."""
-    if not isinstance(value, np.ndarray) or (value.shape, str(value.dtype)) != (column.shape, column.dtype):
-        found = f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
-        raise PositronicError(f"'{column.name}': expected {column.dtype} {column.shape}, found {found}.")
-    if not column.is_image and not np.isfinite(value).all():
-        raise PositronicError(f"'{column.name}': expected finite numbers, found {value.tolist()}.")
-    return value
-
-
-def _told(described: Mapping[str, Any]) -> dict[str, str]:
-    """What must agree, for people."""
-    model = described.get("model")
-    flat = {name: value for name, value in described.items() if name != "model"}
-    flat |= {f"model.{name}": value for name, value in (model if isinstance(model, Mapping) else {}).items()}
-    return {name: str(value) for name, value in flat.items() if name != f"model.{DTYPE}"}

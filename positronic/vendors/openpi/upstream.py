@@ -30,11 +30,20 @@ from positronic.upstream.progress import Reading
 from positronic.upstream.takeover import Found, link_or_copy, link_or_copy_tree
 from positronic.vendors.backend import Job
 from positronic.vendors.config import VendorConfig
-from positronic.vendors.openpi.cache import BUCKET, CACHE, PARAMS, TOKENIZER, params_in, require_cached
+from positronic.vendors.openpi.cache import (
+    ASSETS,
+    BUCKET,
+    CACHE,
+    CHECKOUT,
+    PARAMS,
+    TOKENIZER,
+    params_in,
+    require_cached,
+)
 from positronic.vendors.openpi.configs import LORA
 from positronic.vendors.openpi.launcher import ON_CPU, launched
 from positronic.vendors.openpi.norm_stats import FILE_NAME, REPO_ID, norm_stats, norm_stats_path
-from positronic.vendors.openpi.served import serve_model
+from positronic.vendors.openpi.served import serve_model, serve_pretrained
 from positronic.vendors.openpi.spec import CONVENTIONS, SPEC_FILE, fields, spec
 from positronic.vendors.upstream import Fixed, UpstreamBackend
 
@@ -43,7 +52,7 @@ SETUP = (
     "git clone --recurse-submodules https://github.com/Physical-Intelligence/openpi {folder} && cd {folder} && "
     "GIT_LFS_SKIP_SMUDGE=1 uv sync"
 )
-DATA, ASSETS, OUT, ARROW, RUN = "data", "assets", "out", "arrow", "run"  # in the scratch folder; RUN: its experiment
+DATA, OUT, ARROW, RUN = "data", "out", "arrow", "run"  # in the scratch folder; RUN: its experiment
 STATE, METADATA = "train_state", "_CHECKPOINT_METADATA"  # of a checkpoint
 PEAK = 2.5e-5  # openpi's own learning rate
 FRACTION = "0.9"  # of a GPU's memory that JAX takes, as openpi advises for training
@@ -69,7 +78,7 @@ class OpenPi:
 
     repository: ClassVar[Repository] = Repository(
         name="openpi",
-        folder="../openpi",
+        folder=CHECKOUT,
         markers=("scripts/train.py", "scripts/serve_policy.py", "src/openpi/training/config.py"),
         modules=("openpi", "jax", "flax", "lerobot", "tyro"),
         packages=("openpi", "jax", "flax", "orbax-checkpoint", "lerobot"),
@@ -301,3 +310,4 @@ def _params(folder: Path, job: Job) -> Path:
 
 SERVE = partial(serve_model, repository=OpenPi.repository)
 BACKEND = UpstreamBackend(OpenPi(), partial(SERVE, vendor=VendorConfig(name=VENDOR, backend="upstream")), SERVE)
+SERVE_PRETRAINED = partial(serve_pretrained, repository=OpenPi.repository)
