@@ -1,5 +1,6 @@
 """Nothing here reaches the network or a display."""
 
+import json
 import os
 import select
 import signal
@@ -21,46 +22,9 @@ os.environ.setdefault("WANDB_MODE", "offline")
 ROOT = Path(__file__).parents[1]
 HARDWARE = ROOT / "conf" / "hardware"
 
-# ``run.py`` with a function that sends signals to the whole process group, as a terminal does, when it is called for
-# the n-th time, before it does its work. SIGKILL is for the process alone, which says what its descendants are.
-PRESSED = """
-import importlib, os, runpy, signal, sys
-
-def family(pid):
-    with open(f"/proc/{pid}/task/{pid}/children") as file:
-        children = [int(child) for child in file.read().split()]
-    return [each for child in children for each in (child, *family(child))]
-
-def send(number):
-    if number == signal.SIGKILL:
-        print("family:", *family(os.getpid()), file=sys.stderr, flush=True)
-        os.kill(os.getpid(), number)
-    os.killpg(0, number)
-
-def patch(owner, name, call, numbers):
-    original, calls = getattr(owner, name), []
-    def wrapped(*arguments, **named):
-        calls.append(1)
-        if len(calls) == call:
-            for number in numbers:
-                send(number)
-        return original(*arguments, **named)
-    setattr(owner, name, wrapped)
-
-if __name__ == "__main__":
-    run, where, call, numbers, *overrides = sys.argv[1:]
-    module, _, names = where.partition(":")
-    owner = importlib.import_module(module)
-    *outer, name = names.split(".")
-    for each in outer:
-        owner = getattr(owner, each)
-    for number in (signal.SIGINT, signal.SIGHUP):  # a background job and nohup are deaf to them
-        signal.signal(number, signal.SIG_DFL)
-    patch(owner, name, int(call), [int(number) for number in numbers.split(",")])
-    sys.argv = [run, *overrides]
-    sys.path.insert(0, os.path.dirname(run))
-    runpy.run_path(run, run_name="__main__")
-"""
+ALONE = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+PYTHON = [sys.executable, "-P"]  # the folder of tests has names of libraries in it
+PRESSED = Path(__file__).parent / "pressed.py"
 
 
 @pytest.hookimpl(wrapper=True)
@@ -137,13 +101,10 @@ def press(tmp_path):
     whole process group as the function is called for that time."""
 
     def run(where, call, numbers, *overrides):
-        script = tmp_path / "pressed.py"
-        script.write_text(PRESSED)
-        typed = [str(ROOT / "run.py"), where, str(call), ",".join(str(int(number)) for number in numbers), *overrides]
         return subprocess.run(
-            [sys.executable, str(script), *typed],
+            [*PYTHON, str(PRESSED), *typed_there(where, call, numbers, *overrides)],
             cwd=tmp_path,
-            env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+            env=os.environ | ALONE,
             capture_output=True,
             text=True,
             start_new_session=True,
@@ -161,9 +122,48 @@ def kill(press, ends):
     def run(where, call, *overrides):
         done = press(where, call, [signal.SIGKILL], *overrides)  # back when the last one has closed its output
         assert done.returncode == -signal.SIGKILL, done.stderr
-        (line,) = (line for line in done.stderr.splitlines() if line.startswith("family:"))
-        pids = [int(pid) for pid in line.split()[1:]]
-        assert all(ends(pid) for pid in pids)
-        return len(pids)
+        return started_and_ended(done.stderr, ends)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def warm():
+    """``warm(request)``: a process that has imported all that training needs runs a request, and says how it ended."""
+    command = [*PYTHON, str(PRESSED), "warm"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=os.environ | ALONE, **pipes) as process:
+
+        def ask(request):
+            process.stdin.write(json.dumps(request) + "\n")
+            process.stdin.flush()
+            return json.loads(process.stdout.readline())
+
+        yield ask
+        process.stdin.close()
+
+
+@pytest.fixture
+def kill_soon(warm, ends, tmp_path):
+    """As ``kill``, without the seconds in which a process imports its libraries: for runs of training."""
+
+    def run(where, call, *overrides):
+        output = tmp_path / "killed.txt"
+        typed = typed_there(where, call, [signal.SIGKILL], *overrides)
+        code = warm({"typed": typed, "folder": str(tmp_path), "output": str(output)})
+        assert code == -signal.SIGKILL, output.read_text()
+        return started_and_ended(output.read_text(), ends)
+
+    return run
+
+
+def typed_there(where, call, numbers, *overrides):
+    return [str(ROOT / "run.py"), where, str(call), ",".join(str(int(number)) for number in numbers), *overrides]
+
+
+def started_and_ended(said, ends):
+    """How many processes one that was killed had started, when they have ended too. ``said``: what it printed."""
+    (line,) = (line for line in said.splitlines() if line.startswith("family:"))
+    pids = [int(pid) for pid in line.split()[1:]]
+    assert all(ends(pid) for pid in pids)
+    return len(pids)

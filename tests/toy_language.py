@@ -97,7 +97,7 @@ def pi0(folder: Path, side: int) -> dict:
 
 def small(policy: dict):
     """Inside, π0, whose sizes cannot be typed, is built as a toy."""
-    if policy["type"] != "pi0":
+    if policy.get("type") != "pi0":
         return nullcontext()
     return built_at(Toy(vocabulary=64), "lerobot.policies.pi0.modeling_pi0")
 

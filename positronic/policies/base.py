@@ -72,8 +72,7 @@ def _from_hub(name: str) -> Path:
         reason = str(error).strip().partition("\n")[0]
         raise PositronicError(
             f"vendor.base={name}: the weights could not be fetched from the Hugging Face hub ({reason}). Fetch them "
-            f"where there is a network (hf download {name}) and type vendor.base=<that folder>, or start from "
-            f"untrained weights: vendor.base={RANDOM}."
+            f"where there is a network (hf download {name}) and type vendor.base=<that folder>."
         ) from None
 
 

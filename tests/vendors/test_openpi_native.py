@@ -278,6 +278,12 @@ def test_a_tokenizer_that_cannot_be_fetched_names_the_files_to_bring(dataset):
         native.make_trainable(spec(dataset, toy=False))
 
 
+def test_a_base_is_looked_at_before_all_else(dataset, tmp_path):
+    """Before a tokenizer is fetched for it, and a network of billions is built."""
+    with pytest.raises(PositronicError, match=r"vendor\.base=.*: there is no model\.safetensors"):
+        native.make_trainable(spec(dataset, toy=False, base=tmp_path))
+
+
 def test_sizes_at_real_size():
     """As counted of openpi: 3353 M parameters, of which LoRA trains adapters, vision and the layers around actions."""
     config = library.config_class("pi05")(device="cpu")

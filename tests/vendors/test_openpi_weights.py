@@ -9,7 +9,7 @@ from torch import nn
 
 from positronic.errors import PositronicError
 from positronic.vendors.openpi.lora import Adapted
-from positronic.vendors.openpi.weights import EMBEDDING, TIED, UNUSED, load_base
+from positronic.vendors.openpi.weights import EMBEDDING, TIED, UNUSED, load_base, require_base
 
 
 class Small(nn.Module):
@@ -95,21 +95,25 @@ def test_other_weights_are_refused(base, change, said):
         load_base(Small(), base(found))
 
 
-def test_a_file_that_is_missing_or_cut_is_refused(base):
-    """Nothing is trained from random weights instead."""
+@pytest.mark.parametrize("look", [require_base, lambda folder: load_base(Small(), folder)], ids=["before", "after"])
+def test_a_file_that_is_missing_or_cut_is_refused(base, look):
+    """Before a network of billions is built; nothing is trained from random weights instead."""
     folder = base(tensors())
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-3])
     with pytest.raises(PositronicError, match=r"vendor.base: .*model.safetensors cannot be read .*Fetch it again"):
-        load_base(Small(), folder)
+        look(folder)
     path.unlink()
     with pytest.raises(PositronicError, match=r"vendor.base=.*: there is no model.safetensors"):
-        load_base(Small(), folder)
+        look(folder)
 
 
 def test_another_policy_is_refused(base):
+    """By its config, or by its weights."""
     with pytest.raises(PositronicError, match="holds a policy of type act, and vendor=openpi trains pi05"):
-        load_base(Small(), base(tensors(), {"type": "act"}))
+        require_base(base(tensors(), {"type": "act"}))
+    with pytest.raises(PositronicError, match=f"missing: {EMBEDDING}; unknown: model.head. "):
+        require_base(base({"model.head": torch.zeros(1)}, {"model_type": "another"}))
 
 
 def test_new_adapters_stay_as_they_begin(base):

@@ -74,6 +74,8 @@ def check_policy(recipe: Recipe, policy: Mapping[str, Any]) -> None:
 def make_trainable(spec: PolicySpec) -> PolicyTrainable:
     """A new policy. Raises PositronicError when ``spec.policy`` is not what lerobot's config class takes."""
     config, recipe = config_of(spec.recipe, spec.policy, spec.device), spec.recipe
+    if spec.base is not None:
+        _require_base(spec.base, config, recipe, spec.device)
     sources = _sources(config, spec)
     kind, steps = kind_of(config.type), steps_of(recipe, config.type)
     if kind.lacks:
@@ -85,7 +87,7 @@ def make_trainable(spec: PolicySpec) -> PolicyTrainable:
     module = _on_device(_build(sources, sources is not config), spec.device)
     parts = Parts(config, module, before, after, steps, kind.reads_task)
     if spec.base is not None:
-        _start_from(spec.base, parts, recipe, spec.device)
+        _start_from(spec.base, parts, spec.device)
     portable = _from_folder(_without_download(copy(config)), kind, None)
     _name_tokenizer(before, kind)
 
@@ -154,19 +156,25 @@ def load_model(checkpoint: Path, device: str) -> PolicyModel:
     return PolicyModel(parts, partial(kind.act, policy), recipe, device, noise_shape)
 
 
-def _start_from(base: Path, parts: Parts, recipe: Recipe, device: str) -> None:
+def _require_base(base: Path, config: Any, recipe: Recipe, device: str) -> None:
+    """Raise PositronicError when ``base`` is of another policy, before one is built: some have billions of weights."""
+    own = own_checkpoint(base)
+    if own is not None:
+        own.require_same(VENDOR, recipe, described(config), kind_of(config.type).horizon)
+    elif load_config(base, device).type != config.type:
+        raise PositronicError(f"vendor.base={base}: expected a '{config.type}', found another policy.")
+
+
+def _start_from(base: Path, parts: Parts, device: str) -> None:
     """Take the weights of a checkpoint of ours, or of a folder of LeRobot's."""
-    own, fields = own_checkpoint(base), described(parts.config)
+    own = own_checkpoint(base)
     if own is None:
-        if load_config(base, device).type != parts.config.type:
-            raise PositronicError(f"vendor.base={base}: expected a '{parts.config.type}', found another policy.")
         load_weights(parts.module, base, device)
         return
-    own.require_same(VENDOR, recipe, fields, kind_of(parts.config.type).horizon)
     try:
         load_weights(parts.module, own.weights, device)
     except PositronicError as error:
-        raise PositronicError(f"{error} {own.other_fields(fields)}".strip()) from None
+        raise PositronicError(f"{error} {own.other_fields(described(parts.config))}".strip()) from None
 
 
 def _fetched(config: Any, inside: Inside, resumed: Path | None) -> dict[str, bytes]:

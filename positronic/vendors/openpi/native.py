@@ -41,7 +41,7 @@ from positronic.vendors.openpi.tokens import (
     tokenizer_of,
     word_tokenizer,
 )
-from positronic.vendors.openpi.weights import load_base
+from positronic.vendors.openpi.weights import load_base, require_base
 
 VENDOR = "openpi"
 
@@ -79,6 +79,8 @@ def make_trainable(spec: PolicySpec) -> PolicyTrainable:
     """
     recipe, dataset, start = spec.recipe, spec.dataset, _start(spec)
     config = _config(spec, start)
+    if start.folder is not None and spec.resumed is None:
+        require_base(start.folder)
     tokenizer = start.tokenizer(dataset.tasks)
     require_short(tokenizer, dataset.tasks, recipe.modality.state_size, config.tokenizer_max_length)
     tokens = tokenizer_files(tokenizer, spec.resumed)

@@ -26,15 +26,24 @@ LORA_A, LORA_B, WEIGHT = ".lora_a", ".lora_b", ".weight"
 SHOWN = 4
 
 
+def require_base(base: Path) -> None:
+    """Raise PositronicError when the folder ``base`` is of another policy, or its weights are not there or damaged:
+    before a network of their size is built."""
+    _require_kind(base)
+    with _reading(base) as file:
+        found = _names(file)
+    if EMBEDDING not in found:
+        _require_same(base, {EMBEDDING}, set(found))
+
+
 def load_base(policy: nn.Module, base: Path) -> None:
     """Copy the tensors in the folder ``base`` into ``policy``, in the types that it has.
 
     Adapters of a base go into those of ``policy``, or are added to the weights if it has none. A base without adapters
     leaves those of ``policy`` as they are.
 
-    Raises PositronicError for a base of another policy, a missing or damaged file, and tensors that do not fit.
+    Raises PositronicError for a missing or damaged file, and tensors that do not fit.
     """
-    _require_kind(base)
     own = policy.state_dict()
     with _reading(base) as file:
         found = _names(file)
