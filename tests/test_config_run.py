@@ -312,7 +312,7 @@ def test_help_lists_every_choice_and_no_older_name(run_py):
     assert code == 0
     assert "\ncodec: droid, ee, ee_joints, " in text
     assert "\ncheckpoints_dir: ???\n" in text
-    assert "\n  checkpoints_dir: an experiment's folder, the one that holds checkpoints/, or a folder of experiments\n" in text
+    assert "\n  checkpoints_dir: an experiment's folder, the one that holds checkpoints/, or a\n" in text
     assert "\n  server.port: from 1024 on; 0 takes a free one\n" in text
     assert "eepose_absolute" not in text
     assert "schema" not in text
