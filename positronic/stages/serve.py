@@ -31,7 +31,15 @@ class Serve(Parts):
     choices: ClassVar[tuple[str, ...]] = ("embodiment", "vendor", "codec")  # compared with the checkpoint's
     compares: ClassVar[tuple[str, ...]] = tuple(
         f"vendor.{each}"
-        for each in ("backend", "repo", "python", "ready_timeout_sec", "infer_timeout_sec", "config_name")
+        for each in (
+            "backend",
+            "repo",
+            "python",
+            "ready_timeout_sec",
+            "infer_timeout_sec",
+            "upstream_url",
+            "config_name",
+        )
     )
 
     checkpoints_dir: str = path(MISSING, also="gs://")

@@ -64,7 +64,7 @@ class Train(Parts):
 
     uses: ClassVar[tuple[str, ...]] = ("embodiment", "vendor", "codec", "modality", "tracker", "storage")
     ignores: ClassVar[tuple[str, ...]] = tuple(
-        f"vendor.{name}" for name in ("ready_timeout_sec", "infer_timeout_sec", "config_name")
+        f"vendor.{name}" for name in ("ready_timeout_sec", "infer_timeout_sec", "upstream_url", "config_name")
     )
     compares: ClassVar[tuple[str, ...]] = tuple(
         f"dataset.{name}" for name in ("episodes", "outcome", "tasks", "max_episodes", "layout", "mapping", "agree")

@@ -23,6 +23,7 @@ class VendorConfig:
     python: the interpreter of its environment; null is .venv/bin/python in it
     ready_timeout_sec: how long its server may take to load
     infer_timeout_sec: how long its server may take to answer
+    upstream_url: host:port of a server of its own that runs already; null starts one
     config_name: openpi's own config of a checkpoint that it published; null is modality.config_name
     base: pretrained weights to start from: a folder, s3://..., a name on the Hugging Face hub, or random; openpi's own
         code takes gs://... too
@@ -39,6 +40,7 @@ class VendorConfig:
     python: str | None = path(None, backend="upstream")
     ready_timeout_sec: float = above(0, DAY_SEC, default=300.0, backend="upstream")
     infer_timeout_sec: float = above(0, DAY_SEC, default=15.0, backend="upstream")
+    upstream_url: str | None = some(None, "<host>:<port>", backend="upstream")
     config_name: str | None = some(None, "the name of a config of openpi's", backend="upstream")
     base: str = RANDOM
     toy: bool = False

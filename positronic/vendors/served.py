@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import socket
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,10 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from positronic.errors import PositronicError
-from positronic.upstream.service import Service, State
+from positronic.upstream.service import POLL_SEC, State, Status
 
 TIMEOUT = "vendor.infer_timeout_sec"
 PING_SEC = 1.0  # for a server that has nothing to do
+REACH_SEC = 5.0  # to reach another machine
+URL = re.compile(r"(?:(?:ws|tcp)://)?([\w.-]+):(\d{1,5})/?")
+MAX_PORT = 1 << 16
 ENDED_SEC = 2.0  # from a closed connection until the end of a server is known
 
 
@@ -41,14 +48,86 @@ class Connection(Protocol):
         ...
 
 
+class Running(Protocol):
+    """A vendor's server: a ``Service``, or one that is ``Elsewhere``."""
+
+    status: Status
+
+    def port(self) -> int:
+        """Where it listens, when it is ready."""
+        ...
+
+    def left(self, port: int, timeout_sec: float) -> Status:
+        """The status as soon as nobody is ready at ``port``, or after ``timeout_sec``."""
+        ...
+
+    def close(self) -> None:
+        """End it, if it is ours."""
+        ...
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """A server that runs already: nobody here starts it, or ends it. ``url``: as of ``vendor.upstream_url``."""
+
+    url: str
+
+    @property
+    def host(self) -> str:
+        """Its machine. Raises PositronicError for what is no address."""
+        return self._parts()[0]
+
+    def port(self) -> int:
+        """Its port. Raises PositronicError for what is no address."""
+        return int(self._parts()[1])
+
+    @property
+    def status(self) -> Status:
+        """Ready, as far as is known here."""
+        return Status(State.READY, port=self.port())
+
+    def left(self, port: int, timeout_sec: float) -> Status:
+        """Nobody here learns that it ends."""
+        return self.status
+
+    def close(self) -> None:
+        """It is not ours."""
+
+    def wait_until(self, ready: Callable[[int], bool], timeout_sec: float) -> None:
+        """Wait until ``ready`` of its port. Raises PositronicError when nobody listens there, or it takes longer."""
+        port, until = self.port(), time.monotonic() + timeout_sec
+        try:
+            socket.create_connection((self.host, port), REACH_SEC).close()
+        except OSError as error:
+            raise PositronicError(
+                f"Nobody answers at vendor.upstream_url={self.url} ({error.strerror or error}). Start the vendor's "
+                "server there, or leave it out: then one is started here."
+            ) from None
+        while not ready(port):
+            if time.monotonic() >= until:
+                raise PositronicError(
+                    f"The server at vendor.upstream_url={self.url} was not ready within {timeout_sec:g} s. If it only "
+                    "needs longer, type vendor.ready_timeout_sec=<more seconds>."
+                )
+            time.sleep(POLL_SEC)
+
+    def _parts(self) -> tuple[str, str]:
+        found = URL.fullmatch(self.url)
+        if found is None or not 0 < int(found[2]) < MAX_PORT:
+            raise PositronicError(f"vendor.upstream_url={self.url}: expected <host>:<port>, as 127.0.0.1:8000.")
+        return found[1], found[2]
+
+
 class Link[C: Connection]:
     """The connection to the server that runs now: one that was started again listens at another port. For any thread.
 
     ``what``: how messages call the server. ``connect``: of its port. ``log``: what it prints, in a folder of its own
-    that is removed by ``close``.
+    that is removed by ``close``; None for a server that is not ours.
     """
 
-    def __init__(self, what: str, service: Service, connect: Callable[[int], C], timeout_sec: float, log: Path) -> None:
+    def __init__(
+        self, what: str, service: Running, connect: Callable[[int], C], timeout_sec: float, log: Path | None = None
+    ) -> None:
         self.service, self.timeout_sec = service, timeout_sec
         self._what, self._connect, self._log = what, connect, log
         self._lock = threading.Lock()
@@ -77,7 +156,8 @@ class Link[C: Connection]:
     def close(self) -> None:
         """End the server, and leave nothing of it."""
         self.end()
-        shutil.rmtree(self._log.parent, ignore_errors=True)
+        if self._log is not None:
+            shutil.rmtree(self._log.parent, ignore_errors=True)
 
     def end(self) -> None:
         """End the server. What it printed stays."""

@@ -118,6 +118,14 @@ def test_a_server_that_does_not_start_says_why(serve, gr00t_checkout, told, valu
         serve(**values)
 
 
+def test_a_server_that_runs_already_is_compared_asked_and_left_alone(serve):
+    own = serve()
+    model = serve(upstream_url=f"tcp://127.0.0.1:{own._link.service.port()}")
+    model.predict([observation(0.1)])
+    model.close()
+    assert own.predict([observation(0.1)])[0].shape == (STEPS, 10)
+
+
 def _until_answered(model, seen):
     for _ in range(20):
         try:

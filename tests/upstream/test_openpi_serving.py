@@ -17,7 +17,7 @@ from positronic.stages.serve import what
 from positronic.training.checkpoints import list_checkpoints, read_info, trained_recipe
 from positronic.vendors import registry
 from positronic.vendors.config import VendorConfig
-from positronic.vendors.openpi.contract import trained_contract
+from positronic.vendors.openpi.contract import pretrained_contract, trained_contract
 from positronic.vendors.openpi.served import WarmUp
 from positronic.vendors.openpi.wire import reason
 
@@ -285,7 +285,31 @@ def test_another_config_than_the_checkout_s_is_refused(published, openpi_checkou
         load_policy(place, device="cpu", load=load)
 
 
+def test_a_server_that_somebody_started_for_a_published_checkpoint_may_say_nothing(published, openpi_checkout):
+    """As openpi's own script does; one that says another config is refused."""
+    place, _ = droid(published, openpi_checkout)
+    contract = pretrained_contract(trained_recipe(read_info(place)), "pi05_droid")
+    contract.require_same("a server", {})
+    with pytest.raises(PositronicError, match="recipe has pi05_droid; a server has pi0_droid"):
+        contract.require_same("a server", {"name": "pi0_droid"})
+
+
 def test_a_config_is_not_typed_for_a_checkpoint_of_ours(openpi_trained):
     typed = ["stage=serve", f"checkpoints_dir={openpi_trained}", "vendor=openpi", "vendor.backend=upstream"]
     with pytest.raises(PositronicError, match="says itself how it was trained: leave it out"):
         what(positronic.compose([*typed, "vendor.config_name=pi05_droid"]))
+
+
+def test_a_server_that_runs_already_is_compared_asked_and_left_alone(serve, openpi_checkout):
+    """It needs no checkout here; where nobody listens, that is said at once."""
+    own = serve()
+    port = own._link.service.port()
+    shutil.move(openpi_checkout.root / "scripts", openpi_checkout.root / "elsewhere")
+    for address in (f"127.0.0.1:{port}", f"ws://127.0.0.1:{port}"):
+        model = serve(upstream_url=address)
+        np.testing.assert_array_equal(model.predict([observation(0.1)])[0], own.predict([observation(0.1)])[0])
+        model.close()
+    assert own.predict([observation(0.1)])[0].shape == (STEPS, 8)
+    for address, said in ((f"127.0.0.1:{free_port()}", "Nobody answers at"), ("8000", "expected <host>:<port>")):
+        with pytest.raises(PositronicError, match=said):
+            serve(upstream_url=address)

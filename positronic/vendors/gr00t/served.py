@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from positronic.vendors.config import VendorConfig
 from positronic.vendors.gr00t.parts import action_parts, state_columns
 from positronic.vendors.gr00t.sidecars import TAG, modality_config
 from positronic.vendors.gr00t.wire import Connection, pings
-from positronic.vendors.served import Link, checked, new_log
+from positronic.vendors.served import Elsewhere, Link, checked, new_log
 
 SERVER = Path("gr00t/eval/run_gr00t_server.py")
 LOG = "isaac_gr00t_server.log"
@@ -35,6 +36,8 @@ def serve_model(checkpoint: Path, device: str, vendor: VendorConfig, repository:
     Raises PositronicError for a checkout that is missing, when it does not become ready, or describes something else.
     """
     recipe, folder = trained_recipe(read_info(checkpoint)), checkpoint / PRETRAINED_MODEL
+    if vendor.upstream_url is not None:
+        return _elsewhere(Elsewhere(vendor.upstream_url), recipe, vendor)
     where = (find_checkout(repository, vendor.repo, vendor.python), folder.absolute(), resolve_device(device))
     log = new_log(LOG)
     server = Server(WHAT, lambda port: _command(*where, port), pings, log, vendor.ready_timeout_sec)
@@ -44,6 +47,14 @@ def serve_model(checkpoint: Path, device: str, vendor: VendorConfig, repository:
     except BaseException:
         model.end()  # its output stays, for the person who reads why
         raise
+    return model
+
+
+def _elsewhere(server: Elsewhere, recipe: Recipe, vendor: VendorConfig) -> ServedByIsaac:
+    server.wait_until(partial(pings, host=server.host), vendor.ready_timeout_sec)
+    connect = partial(Connection, host=server.host)
+    model = ServedByIsaac(Link(WHAT, server, connect, vendor.infer_timeout_sec), recipe)
+    model.require_same_description()
     return model
 
 

@@ -23,20 +23,21 @@ DIALECTS = {"__ModalityConfig__": NUMPY, "__ModalityConfig_class__": NPY}  # by 
 AS_JSON = "as_json"
 
 
-def pings(port: int) -> bool:
+def pings(port: int, host: str = LOOPBACK) -> bool:
     """Whether a server that is loaded listens at ``port``; one that loads has bound nothing."""
     try:
-        with Connection(port) as connection:
+        with Connection(port, host) as connection:
             return connection.ask("ping", timeout_sec=PING_SEC).get("status") == "ok"
     except NoAnswerError:
         return False
 
 
 class Connection:
-    """To the server at ``port`` of this machine, which answers one request at a time. Context manager."""
+    """To the server at ``port`` of ``host``, by default this machine, which answers one request at a time. Context
+    manager."""
 
-    def __init__(self, port: int) -> None:
-        self._address = f"tcp://{LOOPBACK}:{port}"
+    def __init__(self, port: int, host: str = LOOPBACK) -> None:
+        self._address = f"tcp://{host}:{port}"
         self._socket: zmq.Socket[bytes] | None = None
         self._dialect = NUMPY
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from positronic.vendors.openpi.launcher import ON_CPU, launched
 from positronic.vendors.openpi.norm_stats import FILE_NAME
 from positronic.vendors.openpi.spec import SPEC_FILE
 from positronic.vendors.openpi.wire import WHAT, Connection
-from positronic.vendors.served import PING_SEC, ClosedError, Link, NoAnswerError, new_log
+from positronic.vendors.served import PING_SEC, ClosedError, Elsewhere, Link, NoAnswerError, new_log
 
 LOG = "openpi_server.log"
 
@@ -64,6 +65,8 @@ def serve_pretrained(
 def _served(
     folder: Path, spec: Path | None, device: str, vendor: VendorConfig, repository: Repository, contract: Contract
 ) -> ServedByOpenPi:
+    if vendor.upstream_url is not None:
+        return _elsewhere(Elsewhere(vendor.upstream_url), vendor, contract)
     checkout = find_checkout(repository, vendor.repo, vendor.python)
     require_cached(TOKENIZER, "The tokenizer of π0.5 is missing", str(checkout.python))
     log = new_log(LOG)
@@ -76,6 +79,12 @@ def _served(
         model.end()  # its output stays, for the person who reads why
         raise
     return model
+
+
+def _elsewhere(server: Elsewhere, vendor: VendorConfig, contract: Contract) -> ServedByOpenPi:
+    connect = partial(Connection, host=server.host)
+    server.wait_until(WarmUp(contract, connect), vendor.ready_timeout_sec)
+    return ServedByOpenPi(Link(WHAT, server, connect, vendor.infer_timeout_sec), contract)
 
 
 def _command(
@@ -93,8 +102,8 @@ class WarmUp:
     """Whether a server is ready: it says what the contract does, and has answered an observation. Called again and
     again, by one thread, and back soon each time: the first answer may take minutes."""
 
-    def __init__(self, contract: Contract) -> None:
-        self._contract = contract
+    def __init__(self, contract: Contract, connect: Callable[[int], Connection] = Connection) -> None:
+        self._contract, self._connect = contract, connect
         self._connection: Connection | None = None
         self._port, self._is_asked = 0, False
 
@@ -102,7 +111,7 @@ class WarmUp:
         """Raises PositronicError for a server that describes itself otherwise, or answers what it should not."""
         if self._connection is None or port != self._port:
             self._forget()
-            self._connection, self._port = Connection(port), port
+            self._connection, self._port = self._connect(port), port
         try:
             if not self._is_asked:
                 self._contract.require_same(WHAT, self._connection.greet(PING_SEC))

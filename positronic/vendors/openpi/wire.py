@@ -27,10 +27,10 @@ FOLDERS = re.compile(r"(?<![\w./])/(?:[^\s/'\":]+/)+")  # of an absolute path, b
 
 
 class Connection:
-    """To the server at ``port`` of this machine. Context manager."""
+    """To the server at ``port`` of ``host``, by default this machine. Context manager."""
 
-    def __init__(self, port: int) -> None:
-        self._address = f"ws://{LOOPBACK}:{port}"
+    def __init__(self, port: int, host: str = LOOPBACK) -> None:
+        self._address = f"ws://{host}:{port}"
         self._opened = contextlib.ExitStack()
         self._socket: ClientConnection | None = None
         self._metadata: dict[str, Any] = {}
