@@ -70,6 +70,7 @@ WANTED = {
     "hardware.path": "<folder of raw episodes>",
     "source": "hdf5|lerobot|mcap|rlds",
     "path": "<folder or file of the recordings>",
+    "rollouts": "[<folder that stage=infer wrote>,<another>]",
 }
 
 

@@ -15,7 +15,7 @@ from positronic.utils.fields import RULE
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 # What a person has to type so that a stage composes at all.
-NEEDED = {"serve": ["checkpoints_dir=x"], "import": ["source=hdf5", "path=x"]}
+NEEDED = {"serve": ["checkpoints_dir=x"], "import": ["source=hdf5", "path=x"], "compare": ["rollouts=[x,y]"]}
 NEEDED_BY_CHOICE = {
     "dataset=local": ["dataset.path=x"],
     "dataset=lerobot": ["dataset.path=x"],

@@ -73,6 +73,7 @@ REFUSALS = {
     " the demonstrations of stage=collect.",
     "dataset=local": f"stage=train needs dataset.path. Type dataset.path={FOLDER}, or dataset=demo for the"
     " demonstrations of stage=collect.",
+    "stage=compare": "stage=compare needs rollouts. Type rollouts=[<folder that stage=infer wrote>,<another>].",
     "stage=serve": f"stage=serve needs checkpoints_dir. Type checkpoints_dir={EXPERIMENT}.",
     "stage=infer policy=local": f"stage=infer needs policy.checkpoints_dir. Type policy.checkpoints_dir={EXPERIMENT}.",
     "stage=infer hardware=replay": f"stage=infer needs hardware.path. Type hardware.path={FOLDER}.",

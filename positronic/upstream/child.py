@@ -102,14 +102,17 @@ class Child:
         self._over = threading.Event()
         self._replies = b""
         self._supervisor, self._reply_end = _start_supervisor()
+        self._thread = threading.Thread(target=self._watch, name="child", daemon=True)
         try:
             self.pid = self._begin()
-        except BaseException:  # its pipe is closed: the supervisor ends what it may have started
-            _close(self._supervisor, self._reply_end)
-            self._log.close()
+            self._thread.start()
+        except BaseException:  # Ctrl-C as well
+            if self._thread.is_alive():
+                self.end()
+            else:  # its pipe is closed: the supervisor ends what it may have started
+                _close(self._supervisor, self._reply_end)
+                self._log.close()
             raise
-        self._thread = threading.Thread(target=self._watch, name=f"child {self.pid}", daemon=True)
-        self._thread.start()
 
     def __enter__(self) -> Self:
         return self
