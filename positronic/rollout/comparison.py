@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from positronic import keys
 from positronic.conventions import require_equal
 from positronic.errors import PositronicError
 from positronic.rollout.campaign import REPORT_FILE
 from positronic.rollout.pairs import LEVEL, Pairs, holm, seeds_to_decide
-from positronic.rollout.report import FORMAT
+from positronic.rollout.report import FORMAT, policy_name
 from positronic.rollout.results import UNJUDGED, wilson_interval
 from positronic.storage.place import Place
 from positronic.utils.html import as_html
@@ -48,9 +47,7 @@ class Evaluation:
     @property
     def policy(self) -> str:
         """What the policy says that it is."""
-        meta = self.report["policy"]
-        known = [meta.get(key) for key in (keys.META_TYPE, keys.META_EXPERIMENT, keys.META_CHECKPOINT_ID)]
-        return " ".join(str(value) for value in dict.fromkeys(known) if value is not None)
+        return policy_name(self.report["policy"])
 
     @property
     def task(self) -> dict[str, object]:

@@ -8,9 +8,8 @@ from collections.abc import Iterable, Mapping
 from string import Template
 from typing import Any
 
-from positronic import keys
 from positronic.rollout.document import capitalised, document, outcome, picture, tile, video
-from positronic.rollout.report import Rollouts, error_names, headline, replay_error, report
+from positronic.rollout.report import Rollouts, error_names, headline, policy_name, replay_error, report
 
 BODY = Template("""<p class="task">$task</p>
 $stopped
@@ -30,7 +29,7 @@ def page_html(rollouts: Rollouts, plot_png: bytes) -> str:
     """The page. Picture and small videos are inside it, recordings and large videos are linked relative to ``root``."""
     facts = report(rollouts)
     body = BODY.substitute(
-        task=html.escape(" · ".join(filter(None, [rollouts.task, _policy_name(rollouts.policy), rollouts.robot]))),
+        task=html.escape(" · ".join(filter(None, [rollouts.task, policy_name(rollouts.policy), rollouts.robot]))),
         stopped=f'<p class="stopped">{html.escape(rollouts.stopped)}</p>' if rollouts.stopped else "",
         numbers="".join(tile(value, what) for value, what in numbers(facts)),
         videos=_videos(rollouts),
@@ -41,11 +40,6 @@ def page_html(rollouts: Rollouts, plot_png: bytes) -> str:
         provenance=_json(facts["provenance"]),
     )
     return document(capitalised(headline(rollouts)), body)
-
-
-def _policy_name(meta: Mapping[str, Any]) -> str:
-    known = [meta.get(key) for key in (keys.META_TYPE, keys.META_EXPERIMENT, keys.META_CHECKPOINT_ID)]
-    return " ".join(str(value) for value in dict.fromkeys(known) if value is not None)
 
 
 def numbers(facts: Mapping[str, Any]) -> Iterable[tuple[str, str]]:

@@ -105,6 +105,14 @@ class Rollouts:
         return Path(path).resolve().relative_to(self.root.resolve()).as_posix()
 
 
+def policy_name(meta: Mapping[str, Any]) -> str:
+    """What a policy says that it is: vendor, experiment and checkpoint, each once."""
+    checkpoint, experiment = meta.get(keys.META_CHECKPOINT_ID), meta.get(keys.META_EXPERIMENT)
+    in_it = experiment is not None and str(checkpoint).startswith(f"{experiment}/")
+    known = [meta.get(keys.META_TYPE), None if in_it else experiment, checkpoint]
+    return " ".join(str(value) for value in dict.fromkeys(known) if value is not None)
+
+
 def done_word(scores: Scores | None) -> str:
     """What a success is called."""
     return scores.done if scores else "succeeded"
