@@ -13,7 +13,7 @@ from positronic.errors import PositronicError
 from positronic.rollout.campaign import REPORT_FILE
 from positronic.rollout.pairs import LEVEL, Pairs, holm, seeds_to_decide
 from positronic.rollout.report import FORMAT, policy_name
-from positronic.rollout.results import UNJUDGED, wilson_interval
+from positronic.rollout.results import UNJUDGED, percentiles, wilson_interval
 from positronic.storage.place import Place
 from positronic.utils.html import as_html
 
@@ -74,7 +74,7 @@ class Against:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Evaluations on the ``seeds`` that all of them have played. ``left_out``: seeds that some have not."""
+    """Evaluations on the ``seeds`` that all of them have finished. ``left_out``: seeds that some have not."""
 
     evaluations: Sequence[Evaluation]
     seeds: Sequence[int]
@@ -104,6 +104,11 @@ class Comparison:
         """Wilson's 95 % interval of its success rate."""
         return wilson_interval(self.successes(evaluation), len(self.seeds))
 
+    def success_sec(self, evaluation: Evaluation) -> dict[str, float]:
+        """Percentiles of the time to success over ``seeds``; empty without any."""
+        times = [evaluation.episodes[seed]["success_sec"] for seed in self.seeds]
+        return percentiles([each for each in times if each is not None])
+
     def __rich__(self) -> Group:
         from positronic.rollout.comparison_table import comparison_table
 
@@ -132,7 +137,8 @@ def compare(places: Sequence[Place]) -> Comparison:
     if not seeds:
         spans = "; ".join(f"{each.place} played {_span(each.outcomes)}" for each in evaluations)
         raise PositronicError(f"No seed was played by all: {spans}. Run stage=infer with the same seed= for each.")
-    return Comparison(evaluations, seeds, len(set.union(*played)) - len(seeds))
+    known: set[int] = set().union(*(each.episodes for each in evaluations))
+    return Comparison(evaluations, seeds, len(known) - len(seeds))
 
 
 def sentence(comparison: Comparison, other: Against) -> str:
@@ -154,7 +160,8 @@ def sentence(comparison: Comparison, other: Against) -> str:
 def advice(comparison: Comparison) -> str | None:
     """How many seeds it would take where nothing was decided."""
     open_ones = [each.pairs for each in comparison.others if not each.is_decided]
-    needed = [each for each in map(seeds_to_decide, open_ones) if each is not None]
+    asked = [seeds_to_decide(each, len(comparison.others)) for each in open_ones]
+    needed = [each for each in asked if each is not None]
     if not needed or max(needed) <= len(comparison.seeds):
         return None
     return (
@@ -172,8 +179,8 @@ def comparison_dict(comparison: Comparison) -> dict[str, Any]:
             "successes": comparison.successes(each),
             "success_rate": comparison.successes(each) / len(comparison.seeds),
             "interval_95": list(comparison.interval(each)),
-            "success_sec": each.report["success_sec"],
-            "inference_latency_ms": each.report["inference_latency_ms"],
+            "success_sec": comparison.success_sec(each),
+            "inference_latency_ms_of_all_episodes": each.report["inference_latency_ms"],
         }
         for each in comparison.evaluations
     ]

@@ -21,9 +21,9 @@ $videos
 <div class="wide"><table>$seeds</table></div>""")
 
 
-def comparison_html(comparison: Comparison, plot_png: bytes, root: Path) -> str:
-    """The page, to lie in ``root``. Recordings of evaluations on this machine are linked, and their videos are inside
-    it."""
+def comparison_html(comparison: Comparison, plot_png: bytes, root: Path | None) -> str:
+    """The page, to lie in ``root``, None for a place that is not on this machine. Recordings of evaluations on this
+    machine are linked, and their videos are inside it."""
     said = [capitalised(sentence(comparison, other)) for other in comparison.others]
     more = advice(comparison)
     body = BODY.substitute(
@@ -44,12 +44,12 @@ def _tiles(comparison: Comparison) -> Iterator[str]:
         interval = f"95 % interval {100 * low:.0f}-{100 * high:.0f} %"
         yield tile(f"{comparison.successes(each)}/{n}", f"{each.name} ({each.policy}), {interval}")
     for each in comparison.evaluations:
-        times, latency = each.report["success_sec"], each.report["inference_latency_ms"]
+        times, latency = comparison.success_sec(each), each.report["inference_latency_ms"]
         if times and latency:
             yield tile(f"{times['p50']:.2f} s", f"{each.name}: median time to success; answers in {latency['p50']} ms")
 
 
-def _videos(comparison: Comparison, root: Path) -> str:
+def _videos(comparison: Comparison, root: Path | None) -> str:
     """Side by side, of the seeds that went differently and of which every evaluation has one."""
     rows = []
     for seed in comparison.differing:
@@ -63,7 +63,7 @@ def _videos(comparison: Comparison, root: Path) -> str:
     return f"<h2>The same seed, side by side</h2>{''.join(rows)}" if rows else ""
 
 
-def _seeds(comparison: Comparison, root: Path) -> str:
+def _seeds(comparison: Comparison, root: Path | None) -> str:
     heads = ["seed", *(each.name for each in comparison.evaluations)]
     rows = ["".join(f"<th>{html.escape(head)}</th>" for head in heads)]
     for seed in comparison.differing:
@@ -74,7 +74,7 @@ def _seeds(comparison: Comparison, root: Path) -> str:
     return "".join(f"<tr>{row}</tr>" for row in rows)
 
 
-def _linked(evaluation: Evaluation, seed: int, root: Path) -> str:
+def _linked(evaluation: Evaluation, seed: int, root: Path | None) -> str:
     """How the episode ended, and its recording."""
     said, local = _outcome(evaluation, seed), evaluation.place.local
     if local is None:
@@ -96,5 +96,7 @@ def _film(evaluation: Evaluation, seed: int) -> Path | None:
     return local / name
 
 
-def _link(path: Path, root: Path) -> str:
+def _link(path: Path, root: Path | None) -> str:
+    if root is None:
+        return path.resolve().as_uri()
     return Path(os.path.relpath(path.resolve(), root.resolve())).as_posix()

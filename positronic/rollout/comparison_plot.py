@@ -46,7 +46,7 @@ def _draw_rates(axes: Axes, comparison: Comparison) -> None:
 
 
 def _draw_differences(axes: Axes, comparison: Comparison) -> None:
-    """Each beside the first; an interval that holds 0 is grey."""
+    """Each beside the first; what is not decided is grey, though its interval may leave out 0."""
     for place, other in enumerate(comparison.others):
         points, (low, high) = 100 * other.pairs.difference, (100 * end for end in other.pairs.interval)
         color = BLUE if other.is_decided else FAINT

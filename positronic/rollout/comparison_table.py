@@ -12,7 +12,7 @@ from positronic.rollout.comparison import Comparison, advice, sentence
 def comparison_table(comparison: Comparison) -> Group:
     """Each evaluation's rate, each difference from the first, and what is to be said about them."""
     n = len(comparison.seeds)
-    left_out = f"; {comparison.left_out} that only some have played are left out" if comparison.left_out else ""
+    left_out = f"; {comparison.left_out} that not all have finished are left out" if comparison.left_out else ""
     rates = Table("evaluation", "policy", "success", "95 % interval", title=Text(f"{n} seeds{left_out}"))
     for each in comparison.evaluations:
         low, high = comparison.interval(each)

@@ -10,8 +10,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import NormalDist
 
-from positronic.rollout.results import Z_95, wilson_interval
+from positronic.rollout.results import wilson_interval
 
 LEVEL = 0.05
 POWER_80 = 0.841621  # standard normal quantile: how often a difference would be found
@@ -105,16 +106,17 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def seeds_to_decide(pairs: Pairs) -> int | None:
+def seeds_to_decide(pairs: Pairs, comparisons: int = 1) -> int | None:
     """How many seeds would be enough to find a difference such as the one that was seen, 4 times of 5; None if none was
-    seen.
+    seen. ``comparisons``: how many are made, for the strictest of Holm's levels.
 
     R. J. Connor, Biometrics 43(1), 1987, pp. 207-211.
     """
     apart, difference = (len(pairs.first_alone) + len(pairs.second_alone)) / pairs.n, pairs.difference
     if not difference:
         return None
-    root = Z_95 * math.sqrt(apart) + POWER_80 * math.sqrt(apart - difference**2)
+    quantile = NormalDist().inv_cdf(1 - LEVEL / (2 * comparisons))
+    root = quantile * math.sqrt(apart) + POWER_80 * math.sqrt(apart - difference**2)
     return math.ceil((root / difference) ** 2)
 
 

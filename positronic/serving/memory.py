@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import mmap
 import sys
 from collections.abc import Callable
@@ -47,7 +48,18 @@ def _free(device: str) -> float:
     return available_bytes() if cuda is None else cuda.mem_get_info(_index(device))[0]
 
 
+def give_back() -> None:
+    """What policies that nobody refers to any more have left, so that others can take it, other processes too."""
+    gc.collect()  # modules refer to themselves in circles
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
 def _in_use(device: str) -> int:
+    """To be called in a thread that loads, which imports torch anyway: before and after are then of the same place."""
+    if not device.startswith("cpu"):
+        import torch  # noqa: F401
     cuda = _cuda(device)
     if cuda is not None:
         return cuda.memory_allocated(_index(device))
@@ -58,9 +70,10 @@ def _in_use(device: str) -> int:
 
 
 def _cuda(device: str) -> ModuleType | None:
-    """Where torch has begun to use a GPU for ``device``. It is not imported for this: that takes seconds."""
+    """Where policies are on a GPU, also those of a vendor's own process. Torch is not imported for this: that takes
+    seconds."""
     torch = sys.modules.get("torch")
-    used = torch is not None and not device.startswith("cpu") and torch.cuda.is_initialized()
+    used = torch is not None and device.startswith(("auto", "cuda")) and torch.cuda.is_available()
     return torch.cuda if used else None
 
 

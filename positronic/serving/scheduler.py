@@ -62,9 +62,9 @@ class Scheduler:
         # Of the random numbers that a robot's chunks start from: they do not depend on who else is served.
         self._generators: dict[Session, np.random.Generator] = defaultdict(np.random.default_rng)
 
-    def preload(self, checkpoint: str) -> None:
-        """Begin loading before anybody asks."""
-        self._store.preload(checkpoint)
+    def preload(self, checkpoint: str, needs: int) -> None:
+        """Begin loading before anybody asks. ``needs``: bytes of memory that it will take at least."""
+        self._store.preload(checkpoint, needs)
 
     def step(self) -> None:
         """Wait for something to happen, at most ``IDLE_MS``. Then take up everything that has happened, and answer one

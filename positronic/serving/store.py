@@ -8,7 +8,6 @@ Otherwise who asked waits until other sessions have ended. One checkpoint is loa
 
 from __future__ import annotations
 
-import gc
 import logging
 import threading
 import time
@@ -19,7 +18,7 @@ from queue import Empty, SimpleQueue
 from positronic import keys
 from positronic.errors import PositronicError, listing
 from positronic.serving.failures import Failure, describe, failed
-from positronic.serving.memory import Memory
+from positronic.serving.memory import Memory, give_back
 from positronic.serving.messages import Session
 from positronic.serving.policy import ServedPolicy
 
@@ -103,9 +102,9 @@ class PolicyStore:
         """What the session holds."""
         return self._holders[session][1] if session in self._holders else None
 
-    def preload(self, checkpoint: str) -> None:
+    def preload(self, checkpoint: str, needs: int = 0) -> None:
         """Begin loading before anybody asks."""
-        self._begin(Wanted(checkpoint, 0), [])
+        self._begin(Wanted(checkpoint, needs), [])
 
     def collect(self) -> list[Event]:
         """Take up the loads that have finished."""
@@ -227,6 +226,7 @@ class PolicyStore:
                 "Checkpoint %s cannot be loaded: %s", checkpoint, describe(error), exc_info=None if ours else error
             )
             result = failed(error)
+            give_back()
         self._ended.put((checkpoint, result))
         self._wake()
 
@@ -243,4 +243,4 @@ def _close(policies: list[ServedPolicy]) -> None:
         return
     while policies:
         policies.pop().model.close()
-    gc.collect()
+    give_back()

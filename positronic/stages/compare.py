@@ -26,7 +26,8 @@ class Compare(Parts):
     """Is one policy better than another? Evaluations on the same seeds, held against the first of them.
 
     rollouts: folders that stage=infer has written, [first,second,...]; the others are compared with the first
-    output_dir: folder for the page; null is <paths.root>/comparisons/<first>_and_<second>...
+    output_dir: folder for the page, which is replaced there, but not in a bucket; null is
+        <paths.root>/comparisons/<first>_and_<second>...
     """
 
     uses: ClassVar[tuple[str, ...]] = ("storage",)
@@ -58,7 +59,7 @@ def run(config: Compare) -> Compared:
     from positronic.rollout.comparison import compare, comparison_dict
     from positronic.rollout.comparison_page import comparison_html
     from positronic.rollout.comparison_plot import comparison_png
-    from positronic.storage import join
+    from positronic.storage import is_remote, join
     from positronic.storage.folder import folder
     from positronic.storage.outgoing import local_output
     from positronic.utils.files import replace_bytes, replace_text
@@ -70,7 +71,7 @@ def run(config: Compare) -> Compared:
         replace_text(root / NUMBERS_FILE, json.dumps(comparison_dict(comparison), indent=1) + "\n")
         plot = comparison_png(comparison)
         replace_bytes(root / PLOT_FILE, plot)
-        replace_text(root / PAGE_FILE, comparison_html(comparison, plot, root))
+        replace_text(root / PAGE_FILE, comparison_html(comparison, plot, None if is_remote(place) else root))
     Console().print(comparison.__rich__(), highlight=False)
     print(f"  page:     {join(place, PAGE_FILE)}\n  numbers:  {join(place, NUMBERS_FILE)}")
     print("  next:     open the page in a browser")

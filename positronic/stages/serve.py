@@ -65,6 +65,7 @@ def what(config: Serve) -> tuple[Place, LoadModel | None]:
     from positronic.vendors import registry
 
     vendor, said = config.vendor, config.checkpoints_dir
+    registry.require_address(vendor)
     found = registry.find_pretrained(said, vendor)
     if found is not None:
         place = registry.place_pretrained(said, found[1], _pretrained_recipe(config, found[0]), found[0])

@@ -77,12 +77,15 @@ class Checkpoint:
         return read_info(self.place)
 
     def serving_bytes(self) -> int:
-        """How large the files are that serving needs; 0 where ``positronic.json`` does not say it."""
+        """How large the files are that serving needs; 0 where that is not known. Old ones do not say it themselves."""
+        local = self.place.local
         try:
-            files = self.info().get(FILES, {})
-            return sum(int(size) for name, (_, size) in files.items() if not name.startswith(f"{TRAINING_STATE}/"))
-        except (PositronicError, AttributeError, TypeError, ValueError):  # who loads it says what is wrong
+            files = {name: int(size) for name, (_, size) in self.info().get(FILES, {}).items()}
+            if not files and local is not None:
+                files = {str(path.relative_to(local)): path.stat().st_size for path in local.rglob("*")}
+        except (PositronicError, AttributeError, OSError, TypeError, ValueError):  # who loads it says what is wrong
             return 0
+        return sum(size for name, size in files.items() if not name.startswith(f"{TRAINING_STATE}/"))
 
     def require_intact(self, with_state: bool = True) -> None:
         """Read every file; ``with_state``: also what only resuming needs. Those of older versions are not known.

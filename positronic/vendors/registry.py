@@ -139,6 +139,14 @@ def serve_upstream(vendor: str, checkpoint: Path, device: str, backend: str, *, 
     return backend_of(vendor, UPSTREAM).serve(Path(checkpoint), device, config)
 
 
+def require_address(config: VendorConfig) -> None:
+    """Raise PositronicError for a ``vendor.upstream_url`` that is no address."""
+    if config.upstream_url is not None:
+        from positronic.vendors.served import Elsewhere
+
+        Elsewhere(config.upstream_url).port()
+
+
 def find_pretrained(checkpoints_dir: str, config: VendorConfig) -> tuple[str, Path] | None:
     """Vendor and folder of a checkpoint that a vendor published; None for what else may be there.
 

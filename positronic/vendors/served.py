@@ -66,6 +66,9 @@ class Running(Protocol):
         ...
 
 
+_stands_for: dict[str, Path] = {}  # url -> the checkpoint that was first asked for
+
+
 @dataclass(frozen=True)
 class Elsewhere:
     """A server that runs already: nobody here starts it, or ends it. ``url``: as of ``vendor.upstream_url``."""
@@ -92,6 +95,17 @@ class Elsewhere:
 
     def close(self) -> None:
         """It is not ours."""
+
+    def standing_for(self, checkpoint: Path) -> Elsewhere:
+        """Itself. Raises PositronicError when it stands for another checkpoint already, in this process: it has the
+        weights of one, whatever it is asked for."""
+        whose = _stands_for.setdefault(self.url, checkpoint.absolute())
+        if whose != checkpoint.absolute():
+            raise PositronicError(
+                f"The server at vendor.upstream_url={self.url} answers for checkpoint {whose.name} here, and this "
+                f"session asked for {checkpoint.name}. Start another server for that one."
+            )
+        return self
 
     def wait_until(self, ready: Callable[[int], bool], timeout_sec: float) -> None:
         """Wait until ``ready`` of its port. Raises PositronicError when nobody listens there, or it takes longer."""

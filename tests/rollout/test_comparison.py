@@ -78,6 +78,7 @@ def test_so_many_seeds_as_are_advised_find_the_difference():
     drawn = numbers.choice(4, size=(2000, count), p=[0.72, 0.18, 0.08, 0.02])
     found = [mcnemar(int((each == 1).sum()), int((each == 2).sum())) < 0.05 for each in drawn]
     assert 0.74 < np.mean(found) < 0.86
+    assert seeds_to_decide(seen, comparisons=3) > count
 
 
 def test_the_better_one_is_said_with_how_sure_that_is(tmp_path):
@@ -97,6 +98,9 @@ def test_what_is_not_shown_is_said_so(tmp_path):
     two = evaluated(tmp_path / "two", "success", "timeout", "timeout", "aborted")
     comparison = compare([LocalFolder(one), LocalFolder(two)])
     assert (len(comparison.seeds), comparison.left_out) == (3, 1)
+    assert comparison.success_sec(comparison.first) == {"p50": 1.5, "p90": 1.5, "p99": 1.5, "max": 1.5}
+    none = evaluated(tmp_path / "none", "aborted", "success")
+    assert compare([LocalFolder(none), LocalFolder(two)]).left_out == 3
     assert "no difference is shown (-33.3 points" in sentence(comparison, comparison.others[0])
 
 

@@ -150,6 +150,15 @@ def test_who_fits_does_not_wait_for_who_does_not():
     assert told(loads.finish("D"))[0] == (b"3", "Opened")
 
 
+def test_the_one_that_was_loaded_before_anybody_asked_counts_too():
+    """A vendor's server takes its memory elsewhere: it counts by its files."""
+    loads = Loads(limit=10)
+    loads.store.preload("A", 7)
+    loads.finish("A")
+    loads.loaded(b"1", "B", 7)
+    assert loads.closed.get(timeout=10) == "A"
+
+
 def test_without_a_limit_what_is_free_decides():
     """A part of it, so that a forward pass has some."""
     free = 100

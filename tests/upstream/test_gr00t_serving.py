@@ -122,6 +122,10 @@ def test_a_server_that_runs_already_is_compared_asked_and_left_alone(serve):
     own = serve()
     model = serve(upstream_url=f"tcp://127.0.0.1:{own._link.service.port()}")
     model.predict([observation(0.1)])
+    said = model._recipe.to_dict()
+    model._recipe = Recipe.from_dict(said | {"modality": said["modality"] | {"action_chunk": 8}})
+    with pytest.raises(PositronicError, match=r"(?s)action steps.*8.*16"):  # as if it had become another one
+        model.predict([observation(0.1)])
     model.close()
     assert own.predict([observation(0.1)])[0].shape == (STEPS, 10)
 

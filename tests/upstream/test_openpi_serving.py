@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from positronic.vendors.config import VendorConfig
 from positronic.vendors.openpi.contract import pretrained_contract, trained_contract
 from positronic.vendors.openpi.served import WarmUp
 from positronic.vendors.openpi.wire import reason
+from positronic.vendors.served import Elsewhere
 
 RAW = ROOT / "tests" / "data" / "raw_v1"
 STEPS = 50
@@ -300,6 +303,21 @@ def test_a_config_is_not_typed_for_a_checkpoint_of_ours(openpi_trained):
         what(positronic.compose([*typed, "vendor.config_name=pi05_droid"]))
 
 
+def test_a_server_that_became_another_one_is_not_asked(serve):
+    """Its description counts each time, not that of the start."""
+    own = serve()
+    model = serve(upstream_url=f"127.0.0.1:{own._link.service.port()}")
+    model._contract = replace(model._contract, said={**model._contract.said, "name": "another"})
+    with pytest.raises(PositronicError, match="name: the checkpoint's recipe has another"):
+        model.predict([observation(0.1)])
+
+
+def test_what_is_no_address_is_told_before_the_server_listens(openpi_trained):
+    typed = ["stage=serve", f"checkpoints_dir={openpi_trained}", "vendor=openpi", "vendor.backend=upstream"]
+    with pytest.raises(PositronicError, match="expected <host>:<port>"):
+        what(positronic.compose([*typed, "vendor.upstream_url=box"]))
+
+
 def test_a_server_that_runs_already_is_compared_asked_and_left_alone(serve, openpi_checkout):
     """It needs no checkout here; where nobody listens, that is said at once."""
     own = serve()
@@ -310,6 +328,8 @@ def test_a_server_that_runs_already_is_compared_asked_and_left_alone(serve, open
         np.testing.assert_array_equal(model.predict([observation(0.1)])[0], own.predict([observation(0.1)])[0])
         model.close()
     assert own.predict([observation(0.1)])[0].shape == (STEPS, 8)
+    with pytest.raises(PositronicError, match="answers for checkpoint .* and this session asked for 000099"):
+        Elsewhere(address).standing_for(Path("000099"))
     for address, said in ((f"127.0.0.1:{free_port()}", "Nobody answers at"), ("8000", "expected <host>:<port>")):
         with pytest.raises(PositronicError, match=said):
             serve(upstream_url=address)

@@ -37,7 +37,7 @@ def serve_model(checkpoint: Path, device: str, vendor: VendorConfig, repository:
     """
     recipe, folder = trained_recipe(read_info(checkpoint)), checkpoint / PRETRAINED_MODEL
     if vendor.upstream_url is not None:
-        return _elsewhere(Elsewhere(vendor.upstream_url), recipe, vendor)
+        return _elsewhere(Elsewhere(vendor.upstream_url).standing_for(checkpoint), recipe, vendor)
     where = (find_checkout(repository, vendor.repo, vendor.python), folder.absolute(), resolve_device(device))
     log = new_log(LOG)
     server = Server(WHAT, lambda port: _command(*where, port), pings, log, vendor.ready_timeout_sec)
@@ -85,6 +85,8 @@ class ServedByIsaac:
     ) -> list[NDArray[np.float32]]:
         """All in one request. Raises PositronicError with the server's own words when it refuses them, when it does not
         answer in time, when it has died, and for actions of another shape or that are no numbers."""
+        if isinstance(self._link.service, Elsewhere):  # it may have become another one: ZeroMQ connects again silently
+            self.require_same_description()
         batch, steps = self._batch(observations), self._recipe.modality_config.action_chunk
         with self._link.asking() as connection:
             parts = connection.actions(batch, self._link.timeout_sec)

@@ -66,7 +66,7 @@ def _served(
     folder: Path, spec: Path | None, device: str, vendor: VendorConfig, repository: Repository, contract: Contract
 ) -> ServedByOpenPi:
     if vendor.upstream_url is not None:
-        return _elsewhere(Elsewhere(vendor.upstream_url), vendor, contract)
+        return _elsewhere(Elsewhere(vendor.upstream_url).standing_for(folder), vendor, contract)
     checkout = find_checkout(repository, vendor.repo, vendor.python)
     require_cached(TOKENIZER, "The tokenizer of π0.5 is missing", str(checkout.python))
     log = new_log(LOG)
@@ -154,6 +154,8 @@ class ServedByOpenPi:
         answer in time, when it has died, and for actions of another shape or that are no numbers."""
         asked = [self._contract.observation(seen) for seen in observations]
         with self._link.asking() as connection:
+            # Once a connection: a server elsewhere may have become another one.
+            self._contract.require_same(WHAT, connection.greet(self._link.timeout_sec))
             answers = [connection.infer(each, self._link.timeout_sec) for each in asked]
         return [self._contract.chunk(answer) for answer in answers]
 
