@@ -32,7 +32,6 @@ from positronic.serving.protocols import PatientWebSocket, PunctualHTTP
 from positronic.serving.session import Sessions
 from positronic.serving.settings import ServerSettings
 from positronic.serving.token import TokenGuard
-from positronic.training.checkpoints import Checkpoint
 from positronic.utils.processes import die_with_parent
 from positronic.utils.serialization import MAX_FRAME_BYTES
 from positronic.utils.threads import wait_quietly
@@ -48,9 +47,8 @@ VERIFY_SEC = 0.05
 class _Worker(litserve.LitAPI):
     """Lives in the inference worker. ``setup`` must be quick: until it returns the port takes no connections."""
 
-    def __init__(self, settings: ServerSettings, checkpoint: Checkpoint, address: str) -> None:
-        self.settings, self.address = settings, address
-        self.checkpoint_id, self.needs = checkpoint.id, checkpoint.serving_bytes()
+    def __init__(self, settings: ServerSettings, checkpoint_id: str, address: str, needs: int = 0) -> None:
+        self.settings, self.checkpoint_id, self.address, self.needs = settings, checkpoint_id, address, needs
         self.scheduler: Scheduler | None = None
         super().__init__(loop=_WorkerLoop(), spec=_NoEndpoints())
 
@@ -137,17 +135,22 @@ class _Server(litserve.LitServer):
         super()._perform_graceful_shutdown(manager, uvicorn_workers, shutdown_reason)
 
 
-def make_server(settings: ServerSettings, checkpoint: Checkpoint, address: str, token: str | None) -> _Server:
-    """The server with its routes; ``checkpoint`` is the default, at ``address`` its processes meet.
+def make_server(
+    settings: ServerSettings, checkpoint_id: str, address: str, token: str | None, needs: int = 0
+) -> _Server:
+    """The server with its routes; ``checkpoint_id`` is the default, which takes ``needs`` bytes at least, at
+    ``address`` its processes meet.
 
     It must be run in the main thread of a process that has no CUDA context.
     """
     spare_libraries()
     accelerator = "cuda" if settings.device.startswith("cuda") else "cpu"  # a label only: the worker picks its device
-    server = _Server(_Worker(settings, checkpoint, address), accelerator=accelerator, devices=1, timeout=False)
+    server = _Server(
+        _Worker(settings, checkpoint_id, address, needs), accelerator=accelerator, devices=1, timeout=False
+    )
     if token is not None:
         server.app.add_middleware(TokenGuard, token=token)
-    _add_routes(server, settings, checkpoint.id, address)
+    _add_routes(server, settings, checkpoint_id, address)
     return server
 
 

@@ -33,7 +33,7 @@ def serve(settings: ServerSettings) -> None:
     print_banner(checkpoint, vendor, recipe, host, port, token is not None)
     end_on_signals()
     with tempfile.TemporaryDirectory(prefix="positronic-") as private:  # mode 0700: nobody else reaches the worker
-        server = make_server(settings, checkpoint, f"ipc://{private}/worker", token)
+        server = make_server(settings, checkpoint.id, f"ipc://{private}/worker", token, checkpoint.serving_bytes())
         try:
             run_server(server, host, port, settings.log_level)
         except KeyboardInterrupt:
