@@ -50,7 +50,8 @@ class Course:
 class Loop:
     """A robot, a policy and a recorder, brought together for one episode.
 
-    ``watch`` is called with the time in ns each time the loop looks at the robot; it may raise to stop the episode.
+    ``seed``: of the policy's random numbers, if it draws some. ``watch`` is called with the time in ns each time the
+    loop looks at the robot; it may raise to stop the episode.
     """
 
     def __init__(
@@ -60,11 +61,12 @@ class Loop:
         recorder: EpisodeRecorder,
         driver: DriverConfig,
         task: str,
+        seed: int,
         watch: Callable[[int], None] = ignore,
     ) -> None:
         self.course = Course()
         self._robot, self._policy, self._recorder = robot, policy, recorder
-        self._driver, self._task, self._watch = driver, task, watch
+        self._driver, self._task, self._seed, self._watch = driver, task, seed, watch
         self._end_ns = end_ns(robot, driver)
         self._step_sec = 1 / float(policy.meta.get(keys.META_ACTION_FPS) or driver.action_fps)
         self._judge = robot.judge() if isinstance(robot, Judged) else None
@@ -97,7 +99,8 @@ class Loop:
         now_ns = self._robot.time_ns
         observed, stamps_ns = self._observe()
         about = {keys.TASK: self._task, keys.OBS_TIME_NS: now_ns, keys.WALL_TIME_NS: time.time_ns()}
-        observation = observed | about | {keys.MEASURED_TIMES_NS: stamps_ns}
+        about |= {keys.MEASURED_TIMES_NS: stamps_ns, keys.NOISE_SEED: [self._seed, len(self.course.latencies_ms)]}
+        observation = observed | about
         begin = time.perf_counter()
         chunk = self._policy.infer(observation)
         latency_sec = time.perf_counter() - begin
@@ -154,7 +157,7 @@ def run_episode(
     facts = robot.statics() | robot_statics(robot.contract)  # after the reset, which draws the scene
     facts[keys.TASK] = driver.task or facts.get(keys.TASK, "")
     recorder = EpisodeRecorder(writer)
-    loop = Loop(robot, policy, recorder, driver, facts[keys.TASK], watch)
+    loop = Loop(robot, policy, recorder, driver, facts[keys.TASK], seed, watch)
     reason, outcome = None, None
     try:
         loop.run()

@@ -34,6 +34,7 @@ LoadModel = Callable[[str, Path, str, str], ChunkModel]
 Noise = Sequence[NDArray[np.float32]] | None
 """What each observation's chunk starts from, of the model's ``noise_shape``; None where it starts from none."""
 
+MAX_SEEDS = 4
 MAX_TASK_CHARS = 4096  # a tokenizer takes time by the length, and everybody waits for it
 
 
@@ -52,7 +53,9 @@ class ServedPolicy:
 
         Raises PositronicError at the first observation that lacks a key or holds a wrong shape, dtype or value.
         """
-        chunks = self.model.predict([self.encode(observation) for observation in observations])
+        encoded = [self.encode(observation) for observation in observations]
+        own = [noise_generator(observation) for observation in observations]
+        chunks = self._chunks(encoded, self._noise([each or np.random.default_rng() for each in own]))
         return [self.recipe.codec.decode(chunk) for chunk in chunks]
 
     def predict_each(
@@ -63,9 +66,7 @@ class ServedPolicy:
         ``generators``: one for each observation, of the random numbers that its chunk starts from. So a robot's chunk
         depends neither on the others in its batch nor on its place there.
         """
-        shape = self.model.noise_shape
-        noise = None if shape is None else [each.standard_normal(shape, np.float32) for each in generators]
-        chunks = self._forward(encoded, noise)
+        chunks = self._forward(encoded, self._noise(generators))
         return [item if isinstance(item, Failure) else attempt(self.recipe.codec.decode, item) for item in chunks]
 
     def encode(self, observation: Mapping[str, Any]) -> dict[str, Any]:
@@ -84,6 +85,10 @@ class ServedPolicy:
         named = _text_keys(observation)
         self.recipe.codec.require_plausible(named)
         return self.recipe.modality.observation(self.recipe.codec.encode(named), task)
+
+    def _noise(self, generators: Sequence[np.random.Generator]) -> Noise:
+        shape = self.model.noise_shape
+        return None if shape is None else [each.standard_normal(shape, np.float32) for each in generators]
 
     def _forward(self, encoded: Sequence[dict[str, Any]], noise: Noise) -> list[NDArray[np.float32] | Failure]:
         """A chunk or a failure for each observation.
@@ -150,6 +155,24 @@ def _like(recipe: Recipe, codec: CodecConfig, modality: ModalityConfig) -> Recip
     """What was typed, for the robot and with the cameras of ``recipe`` where nothing else was said."""
     images = recipe.codec_config.images if codec.images is None else codec.images
     return build(replace(codec, images=images), modality, embodiment=recipe.embodiment)
+
+
+def noise_generator(observation: Mapping[str, Any]) -> np.random.Generator | None:
+    """Of the random numbers that the chunk for this observation starts from, if the observation says their seed. Then
+    the chunk depends on the observation alone.
+
+    Raises PositronicError when the seed is no whole number, 0 or more, or a few of them.
+    """
+    seed = observation.get(keys.NOISE_SEED)
+    if seed is None:
+        return None
+    numbers = seed if isinstance(seed, list) else [seed]
+    if not 0 < len(numbers) <= MAX_SEEDS or not all(type(each) is int and each >= 0 for each in numbers):
+        raise PositronicError(
+            f"Observation '{keys.NOISE_SEED}': expected a whole number, 0 or more, or up to {MAX_SEEDS} of them in a "
+            f"list; found {str(seed)[:100]}."
+        )
+    return np.random.default_rng(numbers)
 
 
 def load_policy(

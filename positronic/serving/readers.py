@@ -13,9 +13,11 @@ from queue import Empty, SimpleQueue
 from socket import socketpair
 from typing import Any
 
+import numpy as np
+
 from positronic.serving.failures import Failure, attempt
 from positronic.serving.messages import Session
-from positronic.serving.policy import ServedPolicy
+from positronic.serving.policy import ServedPolicy, noise_generator
 from positronic.utils.serialization import deserialise_lazily
 
 THREADS = 4
@@ -23,11 +25,13 @@ THREADS = 4
 
 @dataclass(frozen=True)
 class Observed:
-    """A session's observation as the model takes it, or why it cannot be taken."""
+    """A session's observation as the model takes it, or why it cannot be taken. ``generator``: of the random numbers
+    that its chunk starts from, if the observation says their seed."""
 
     session: Session
     policy: ServedPolicy
     encoded: dict[str, Any] | Failure
+    generator: np.random.Generator | None = None
 
 
 class Readers:
@@ -73,10 +77,16 @@ class Readers:
             self._read(*self._asked.get())
 
     def _read(self, session: Session, policy: ServedPolicy, payload: bytes) -> None:
-        self._ended.put(Observed(session, policy, read(policy, payload)))
+        self._ended.put(read(session, policy, payload))
         self.ring()
 
 
-def read(policy: ServedPolicy, payload: bytes) -> dict[str, Any] | Failure:
+def read(session: Session, policy: ServedPolicy, payload: bytes) -> Observed:
     """An observation's frame as the model takes it, or why it cannot be taken."""
-    return attempt(lambda frame: policy.encode(deserialise_lazily(frame)), payload)
+
+    def observed(frame: bytes) -> Observed:
+        observation = deserialise_lazily(frame)
+        return Observed(session, policy, policy.encode(observation), noise_generator(observation))
+
+    found = attempt(observed, payload)
+    return Observed(session, policy, found) if isinstance(found, Failure) else found

@@ -59,7 +59,8 @@ class Scheduler:
         self._clumsy: set[Session] = set()
         self._queue: dict[Session, Observed] = {}
         self._queued_sec = 0.0
-        # Of the random numbers that a robot's chunks start from: they do not depend on who else is served.
+        # Of the random numbers that a robot's chunks start from, where its observations do not say their seed: they do
+        # not depend on who else is served.
         self._generators: dict[Session, np.random.Generator] = defaultdict(np.random.default_rng)
 
     def preload(self, checkpoint: str, needs: int) -> None:
@@ -126,7 +127,7 @@ class Scheduler:
             return
         self._reading.add(session)
         if is_light(payload):
-            self._seen.append(Observed(session, policy, read(policy, payload)))
+            self._seen.append(read(session, policy, payload))
         else:
             self._readers.ask(session, policy, payload)
 
@@ -149,7 +150,7 @@ class Scheduler:
         for each in batch:
             del self._queue[each.session]
         self._queued_sec = time.monotonic()
-        generators = [self._generators[each.session] for each in batch]
+        generators = [each.generator or self._generators[each.session] for each in batch]
         outcomes = policy.predict_each([each.encoded for each in batch], generators)
         for each, outcome in zip(batch, outcomes, strict=True):
             self._send(each.session, Reply.ANSWER, answer_frame(outcome))
@@ -181,10 +182,11 @@ def answer_frames(policy: ServedPolicy, payloads: Sequence[bytes]) -> list[bytes
     """What the worker does with observations that come together, in this thread and without a socket: each is read
     alone, and the good ones are predicted together. One answer for each, in their order. For measurements and tests.
     """
-    seen = [read(policy, payload) for payload in payloads]
-    good = [each for each in seen if not isinstance(each, Failure)]
-    outcomes = iter(policy.predict_each(good, [np.random.default_rng() for _ in good]))
-    return [answer_frame(each if isinstance(each, Failure) else next(outcomes)) for each in seen]
+    seen = [read(b"", policy, payload) for payload in payloads]
+    good = [each for each in seen if not isinstance(each.encoded, Failure)]
+    generators = [each.generator or np.random.default_rng() for each in good]
+    outcomes = iter(policy.predict_each([each.encoded for each in good], generators))
+    return [answer_frame(each.encoded if isinstance(each.encoded, Failure) else next(outcomes)) for each in seen]
 
 
 def answer_frame(outcome: list[ActionStep] | Failure) -> bytes:

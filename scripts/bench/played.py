@@ -104,7 +104,7 @@ def loop(robot: SimRobot, policy: ServedPolicy, how: Played, scene: int, until_s
     driver = DriverConfig(
         "timed", simulation_time=until_sec, stop_on_success=not succeeded, max_staleness_sec=None
     )  # the wrist's camera may see nothing but the sky, which never changes
-    one = Loop(robot, FromNoise(policy, how.played, [how.seed, scene]), truth, driver, robot.config.task)
+    one = Loop(robot, FromNoise(policy, how.played, [how.seed, scene]), truth, driver, robot.config.task, scene)
     one.run()
     return one.course, truth
 

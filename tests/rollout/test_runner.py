@@ -40,13 +40,15 @@ def test_success_without_stopping_runs_on(point_robot, approach, writer):
 
 
 def test_the_policy_is_asked_when_its_chunk_has_ended(point_robot, approach, writer):
-    """A chunk of four steps at 10 Hz is asked for every 0.4 s, with task and times beside the raw signals."""
+    """A chunk of four steps at 10 Hz is asked for every 0.4 s, with task and times beside the raw signals, and
+    the seed of the random numbers that it may draw."""
     policy = approach()
     run_episode(point_robot, policy, writer, 0, driver(simulation_time=1.0, stop_on_success=False, task="Go."))
     assert [seen[keys.OBS_TIME_NS] for seen in policy.seen] == [0, 400_000_000, 800_000_000]
     assert {seen[keys.TASK] for seen in policy.seen} == {"Go."}
     times = {keys.OBS_TIME_NS, keys.WALL_TIME_NS, keys.MEASURED_TIMES_NS}
-    assert policy.seen[0].keys() == {keys.EE_POSE, keys.GRIP, keys.TASK, *times}
+    assert policy.seen[0].keys() == {keys.EE_POSE, keys.GRIP, keys.TASK, keys.NOISE_SEED, *times}
+    assert [seen[keys.NOISE_SEED] for seen in policy.seen] == [[0, 0], [0, 1], [0, 2]]
     assert policy.seen[1][keys.MEASURED_TIMES_NS] == {keys.EE_POSE: 400_000_000, keys.GRIP: 400_000_000}
     assert policy.resets == 1
 

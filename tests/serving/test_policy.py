@@ -11,8 +11,10 @@ from positronic.codecs.config import ModalityConfig
 from positronic.commands import CartesianPosition
 from positronic.errors import ConventionError, PositronicError
 from positronic.serving.policy import ServedPolicy, Typed, load_policy, read_checkpoint
+from positronic.serving.scheduler import answer_frames
 from positronic.stages.serve import typed
 from positronic.training.checkpoints import find_checkpoint, write_info, writing_checkpoint
+from positronic.utils.serialization import deserialise, serialise
 
 
 def toy_policy():
@@ -46,6 +48,18 @@ def test_a_robots_noise_is_its_own(order):
     grips = [[step.target_grip for step in steps] for steps in together]
     assert grips == [[step.target_grip for step in alone[seed]] for seed in order]
     assert len({str(each) for each in grips}) == len(order)
+
+
+def test_an_observation_may_say_the_seed_of_its_noise():
+    """Then its chunk depends on the observation alone, behind a server and in this process; otherwise each is new."""
+    policy = ServedPolicy(make_recipe(), NoisyModel(), {})
+    asked = [observation(**{keys.NOISE_SEED: seed}) for seed in ([7, 0], [7, 1], 8, [7, 0])] + [observation()] * 2
+    near, behind = policy.infer(asked), answer_frames(policy, [serialise(each) for each in reversed(asked)])
+    grips = [[step.target_grip for step in steps] for steps in near]
+    served = [[step["target_grip"] for step in deserialise(frame)["result"]] for frame in reversed(behind)]
+    assert served[:4] == grips[:4]
+    assert grips[0] == grips[3]
+    assert len({str(each) for each in [*grips, *served[4:]]}) == 7
 
 
 def test_lists_and_numbers_are_accepted_where_arrays_are_expected():
@@ -86,6 +100,9 @@ def without(key):
         (observation(grip=100.0), "'grip': gripper at 100, expected 0"),
         (observation(**{keys.IMAGE_WRIST: np.zeros((24, 32, 3))}), "'image.wrist': expected uint8 RGB"),
         (observation(**{keys.IMAGE_WRIST: np.zeros((24, 32), np.uint8)}), "'image.wrist': expected uint8 RGB"),
+        (observation(**{keys.NOISE_SEED: -1}), "'noise_seed': expected a whole number, 0 or more, .* found -1"),
+        (observation(**{keys.NOISE_SEED: [1.0]}), "'noise_seed': expected a whole number"),
+        (observation(**{keys.NOISE_SEED: []}), "'noise_seed': expected a whole number"),
         (observation(task=3), "'task': expected text, found int"),
         (observation(task="stack " * 1000), "'task': expected at most 4096 characters, found 6000"),
         ([1, 2], "Expected an observation as a map, found list"),
