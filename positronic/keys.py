@@ -75,7 +75,10 @@ META = "meta"
 RESULT = "result"
 ERROR = "error"
 MODELS = "models"
-PROTOCOL_VERSION = "protocol_version"  # absent means 1, which is what we speak
+PROTOCOL_VERSION = "protocol_version"  # absent means 1, which is what our server speaks
+SESSION_ID = "session_id"  # these three from version 2 on
+OBSERVATION = "observation"
+END_SESSION = "end_session"
 
 # Values of STATUS; ERROR is the fourth.
 STATUS_WAITING = "waiting"
@@ -95,6 +98,8 @@ META_ROBOT = "robot"  # what of that its codec needs, as Embodiment.contract
 META_IMAGE_SIZES = "image_sizes"
 META_COMPRESS_IMAGES = "compress_images"
 META_LOCAL_STACK = "local_stack"
+STACK_SCHEDULE = "chunked_schedule"  # parts of that
+STACK_IMAGE_SIZE = "restrict_image_size"
 META_ACTION_FPS = "action_fps"
 META_ACTION_HORIZON_SEC = "action_horizon_sec"
 

@@ -136,11 +136,15 @@ class InferenceClient:
     def _judge(self, http_status: int) -> Exception:
         if http_status in HTTP_TOKEN_REFUSED:
             what = "does not accept this token" if self._headers else "asks for a token, and none was given"
-            return SessionRefused(f"{self._authority} {what} (HTTP {http_status}). Set policy.token=<the server's>.")
+            return SessionRefused(
+                f"{self._authority} {what} (HTTP {http_status}). Set policy.token=<the server's>. If it has none, it "
+                "has no choice of checkpoints either: ask for none."
+            )
         if http_status >= HTTP_SERVER_ERROR or http_status == HTTP_TOO_MANY:
             return _NotYetError(f"HTTP {http_status}")
         return PositronicError(
-            f"{self._authority} answers HTTP {http_status}: there is a server, but not of this API. Check the port."
+            f"{self._authority} answers HTTP {http_status}: there is a server, but not of this API, or one without a "
+            "choice of checkpoints, as the model servers of Positronic 0.4. Check the port, or ask for no checkpoint."
         )
 
     def _unreachable(self, reason: object) -> Exception:

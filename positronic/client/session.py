@@ -14,13 +14,16 @@ from websockets.sync.client import ClientConnection
 
 from positronic import keys
 from positronic.client.images import are_sizes, shrink_images
+from positronic.client.local_stack import Playback, playback, understood
 from positronic.client.status import OnStatus
+from positronic.client.versions import Version, version_of
 from positronic.commands import ActionStep
 from positronic.errors import PositronicError, listing
 from positronic.utils.serialization import MAX_FRAME_BYTES, deserialise, serialise
 
 HANDSHAKE_SILENCE_SEC = 60.0  # servers report at least every 30 s while they load
 TOO_BIG = 1009  # websockets' code for a frame over the limit
+GOODBYE_SEC = 5.0  # for the server to say it too, where the protocol has it do so
 MIB = 1 << 20
 
 
@@ -57,9 +60,11 @@ class Session:
         self._connection = self._resources.enter_context(connection)
         self._address = address
         self._state = ConnectionState.OPENING
+        self._version = Version(1)
+        self._playback = Playback()
         self.meta: Mapping[str, Any] = {}
         try:
-            self.meta = self._handshake(on_status)
+            self._begin(self._handshake(on_status))
         except BaseException:
             self.close()
             raise
@@ -79,7 +84,7 @@ class Session:
         is not ready or the observation cannot be sent.
         """
         self._require(ConnectionState.READY)
-        frame = _frame(shrink_images(observation, self.meta.get(keys.META_IMAGE_SIZES)))
+        frame = _frame(shrink_images(observation, self.meta.get(keys.META_IMAGE_SIZES)), self._version)
         self._state = ConnectionState.WAITING
         answer = self._exchange(frame)
         self._state = ConnectionState.READY
@@ -87,6 +92,8 @@ class Session:
 
     def close(self) -> None:
         """Say goodbye. Closing twice does nothing."""
+        if self._state is ConnectionState.READY:
+            self._say_goodbye()
         self._state = ConnectionState.CLOSED
         self._resources.close()
 
@@ -112,19 +119,29 @@ class Session:
             if keys.ERROR in message:
                 raise SessionRefused(f"{self._address} refused the session: {message[keys.ERROR]}")
             if status == keys.STATUS_READY:
-                return self._meta(message)
+                return message
             if status is None:
                 raise self._foreign(keys.STATUS, message)
             on_status(str(status), str(message.get(keys.MESSAGE, "")))
 
-    def _meta(self, ready: Mapping[str, Any]) -> Mapping[str, Any]:
-        version = ready.get(keys.PROTOCOL_VERSION, 1)
-        if version != 1:
-            raise SessionRefused(f"{self._address}: expected protocol version 1, found {version}.")
+    def _begin(self, ready: Mapping[str, Any]) -> None:
         meta = ready.get(keys.META) or {}
-        if not isinstance(meta, Mapping) or not are_sizes(meta.get(keys.META_IMAGE_SIZES)):
+        if isinstance(meta, Mapping):
+            try:
+                self._version = version_of(ready, self._address)
+                self.meta = understood(meta, self._address)
+                self._playback = playback(self.meta, self._address)
+            except PositronicError as error:
+                raise SessionRefused(str(error)) from None
+        if not isinstance(meta, Mapping) or not are_sizes(self.meta.get(keys.META_IMAGE_SIZES)):
             raise self._foreign(f"{keys.META}' as a map, with two numbers for each of '{keys.META_IMAGE_SIZES}", ready)
-        return meta
+
+    def _say_goodbye(self) -> None:
+        if self._version.goodbye is None:
+            return
+        with contextlib.suppress(ConnectionClosed, TimeoutError, OSError):
+            self._connection.send(serialise(self._version.goodbye))
+            self._connection.recv(timeout=GOODBYE_SEC)
 
     def _exchange(self, frame: bytes) -> Mapping[str, Any]:
         try:
@@ -160,7 +177,7 @@ class Session:
         if isinstance(result, Mapping):
             result = [result]
         try:
-            return [ActionStep.from_wire(step) for step in result or []]
+            return [ActionStep.from_wire(step) for step in self._playback.timed(result or [], self._address)]
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise PositronicError(
                 f"{self._address}: expected action steps in '{keys.RESULT}', found something else ({error}). "
@@ -183,8 +200,8 @@ class Session:
         raise ConnectionLost(f"Lost the inference server at {self._address}: {reason}. Is it still running?") from None
 
 
-def _frame(observation: Mapping[str, Any]) -> bytes:
-    frame = serialise(observation)
+def _frame(observation: Mapping[str, Any], version: Version) -> bytes:
+    frame = serialise(version.request(observation))
     if len(frame) > MAX_FRAME_BYTES:
         sizes = {key: len(serialise(value)) for key, value in observation.items()}
         largest = max(sizes, key=sizes.__getitem__)

@@ -13,7 +13,7 @@ from positronic import keys
 from positronic.codecs.build import Recipe
 from positronic.training.checkpoints import Checkpoint
 
-CHUNKED_SCHEDULE = {"name": "chunked_schedule"}
+CHUNKED_SCHEDULE = {"name": keys.STACK_SCHEDULE}
 
 
 def session_meta(recipe: Recipe, checkpoint: Checkpoint, vendor: str) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def _image_size(recipe: Recipe) -> dict[str, Any]:
     if not recipe.codec.images:
         return {}
     height, width = recipe.modality_config.image_size
-    shrink = {"name": "restrict_image_size", "args": {"width": width, "height": height}}
+    shrink = {"name": keys.STACK_IMAGE_SIZE, "args": {"width": width, "height": height}}
     return {
         keys.META_IMAGE_SIZES: [width, height],
         keys.META_LOCAL_STACK: {"seq": [CHUNKED_SCHEDULE, shrink]},

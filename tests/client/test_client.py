@@ -138,13 +138,6 @@ def test_the_checkpoint_travels_in_the_path():
     assert paths == [route, f"{route}/30", f"{route}/runs/my%2030"]
 
 
-def test_a_newer_protocol_is_refused():
-    """A server that speaks version 3 would be misread."""
-    opening = [{**READY, "protocol_version": 3}]
-    with serving(script(opening=opening)) as port, pytest.raises(SessionRefused, match="version 1, found 3"):
-        client(port).session()
-
-
 @pytest.mark.parametrize("frame", ["text", b"\xc1", serialise({"actions": 1}), serialise([1])])
 def test_a_foreign_answer_ends_the_session(frame):
     """Text, noise and other protocols' messages raise, and the session is closed."""
