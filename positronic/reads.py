@@ -144,7 +144,8 @@ def _check_company(cfg: DictConfig, key: str) -> None:
         for other, wanted in parameter.metadata.get(WITH, {}).items():
             node = OmegaConf.select(cfg, key.rpartition(".")[0]) if "." in key else cfg
             if wanted is ANY and node[other] is None:
-                raise PositronicError(f"{key} counts only with {other}=<value>. Type that too, or leave {key} out.")
+                needed = key.removesuffix(key.rpartition(".")[2]) + other
+                raise PositronicError(f"{key} counts only with {needed}=<value>. Type that too, or leave {key} out.")
             options = wanted if isinstance(wanted, tuple) else (wanted,)
             if wanted is not ANY and node[other] not in options:
                 said = key.split(".")[0] if other == "name" else key.removesuffix(key.rpartition(".")[2]) + other

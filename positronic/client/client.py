@@ -11,6 +11,7 @@ import http.client
 import json
 import logging
 import socket
+import ssl
 import time
 import urllib.error
 import urllib.request
@@ -24,6 +25,7 @@ from websockets.sync.client import ClientConnection, connect
 from positronic import keys
 from positronic.client.session import ConnectionLost, Session, SessionRefused
 from positronic.client.status import OnStatus, status_line
+from positronic.client.tls import describe, trusting
 from positronic.errors import PositronicError
 from positronic.utils.serialization import MAX_FRAME_BYTES
 
@@ -46,7 +48,10 @@ class InferenceClient:
 
     ``connect_timeout_sec``: how long to keep trying while the server starts. After that, loading a checkpoint may take
     any time as long as the server reports. ``token``: bearer token. ``on_status(status, message)``: is told what the
-    client waits for; by default this is a line on stderr if that is a terminal.
+    client waits for; by default this is a line on stderr if that is a terminal. ``tls``: encrypt, with a server whose
+    certificate this machine trusts, or that is in the file ``tls_ca``.
+
+    Raises PositronicError when ``tls_ca`` is no file with certificates, or comes without ``tls``.
     """
 
     def __init__(
@@ -56,7 +61,10 @@ class InferenceClient:
         token: str | None = None,
         connect_timeout_sec: float = 120.0,
         on_status: OnStatus | None = None,
+        tls: bool = False,
+        tls_ca: str | None = None,
     ) -> None:
+        self._tls = trusting(tls, tls_ca)
         self._authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._timeout_sec = connect_timeout_sec
@@ -73,7 +81,8 @@ class InferenceClient:
         no such checkpoint, cannot load it, or does not accept the token.
         """
         path = keys.ROUTE_SESSION if checkpoint is None else f"{keys.ROUTE_SESSION}/{quote(str(checkpoint))}"
-        session = self._retry(lambda: self._open(f"ws://{self._authority}{path}"))
+        scheme = "ws" if self._tls is None else "wss"
+        session = self._retry(lambda: self._open(f"{scheme}://{self._authority}{path}"))
         self._on_status(keys.STATUS_READY, "")
         return session
 
@@ -90,6 +99,7 @@ class InferenceClient:
     def _dial(self, address: str) -> AbstractContextManager[ClientConnection]:
         return connect(
             address,
+            ssl=self._tls,
             additional_headers=self._headers,
             compression=None,
             proxy=None,  # robots and servers share a network
@@ -102,8 +112,10 @@ class InferenceClient:
         )
 
     def _fetch_models(self) -> list[str]:
-        request = urllib.request.Request(f"http://{self._authority}{keys.ROUTE_MODELS}", headers=self._headers)
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        scheme = "http" if self._tls is None else "https"
+        request = urllib.request.Request(f"{scheme}://{self._authority}{keys.ROUTE_MODELS}", headers=self._headers)
+        direct = urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=self._tls)
+        opener = urllib.request.build_opener(*direct)
         try:
             with opener.open(request, timeout=OPEN_TIMEOUT_SEC) as response:
                 return [str(model) for model in json.load(response)[keys.MODELS]]
@@ -150,12 +162,15 @@ class InferenceClient:
     def _unreachable(self, reason: object) -> Exception:
         if isinstance(reason, socket.gaierror):
             return ConnectionLost(f"No such host: {self._authority} ({reason}). Check policy.host.")
+        if isinstance(reason, ssl.SSLError):
+            return SessionRefused(f"{self._authority}: {describe(reason)}")
         return _NotYetError(str(reason) or type(reason).__name__)
 
     def _nobody(self, waited_sec: float, reason: Exception) -> ConnectionLost:
         return ConnectionLost(
             f"No inference server answers at {self._authority} after {waited_sec:.0f} s: {reason}. Start one with "
             "`python run.py stage=serve checkpoints_dir=...`, or check policy.host and policy.port."
+            + ("" if self._tls else " A server with TLS needs policy.tls=true.")
         )
 
 

@@ -30,6 +30,8 @@ class RemotePolicyConfig(PolicyConfig):
     checkpoint: id of a checkpoint; null takes the server's default
     token: that the server asks for; null is none
     connect_timeout_sec: how long to keep trying while the server starts, in s
+    tls: encrypt what is sent; the server needs server.tls_cert
+    tls_ca: file with the certificate that the server shows, or of its authority; null trusts whom this machine trusts
     """
 
     host: str = fields.host("127.0.0.1")
@@ -37,6 +39,8 @@ class RemotePolicyConfig(PolicyConfig):
     checkpoint: str | None = name(None, "a checkpoint's id")
     token: str | None = some(None, "a token that is not empty, or null for none")
     connect_timeout_sec: float = above(0, default=120.0)
+    tls: bool = False
+    tls_ca: str | None = path(None, tls=True)
 
 
 @dataclass

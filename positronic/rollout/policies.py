@@ -51,7 +51,12 @@ class RemotePolicy:
         from positronic.client.client import InferenceClient
 
         self._client = InferenceClient(
-            config.host, config.port, token=config.token, connect_timeout_sec=config.connect_timeout_sec
+            config.host,
+            config.port,
+            token=config.token,
+            connect_timeout_sec=config.connect_timeout_sec,
+            tls=config.tls,
+            tls_ca=config.tls_ca,
         )
         self._checkpoint = config.checkpoint
         self._session = self._client.session(self._checkpoint)

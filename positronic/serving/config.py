@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from positronic.utils import fields
-from positronic.utils.fields import above, between, one_of, some
+from positronic.utils.fields import above, between, one_of, path, some
 
 DAY_SEC = 86_400
 
@@ -16,7 +16,10 @@ class ServerConfig:
 
     host: 0.0.0.0 (all addresses), 127.0.0.1 or localhost (this machine alone), or ::
     port: from 1024 on; 0 takes a free one
-    token: that clients must send; null is none
+    token: that clients must send; auto makes one and prints it; null is none
+    tls_cert: file with the certificate that the server shows, and those between it and its authority; clients then
+        connect with policy.tls=true. null serves without TLS
+    tls_key: file with the private key of tls_cert
     device: of torch; auto takes a GPU when there is one
     max_sessions: open at once; a client beyond them is told so. Each may hold a frame of 64 MiB
     memory_gb: that all checkpoints in memory may take together; null is what is free. Those that no session uses make
@@ -29,6 +32,8 @@ class ServerConfig:
     host: str = one_of("0.0.0.0", "127.0.0.1", "localhost", "::", default="0.0.0.0")  # those that LitServe can bind
     port: int = between(0, 65535, default=8000)
     token: str | None = some(None, "a token that is not empty, or null for none")
+    tls_cert: str | None = path(None, tls_key=fields.ANY)
+    tls_key: str | None = path(None, tls_cert=fields.ANY)
     device: str = fields.device("auto")
     max_sessions: int = between(1, 10_000, default=128)
     memory_gb: float | None = above(0, 100_000, default=None)

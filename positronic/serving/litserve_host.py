@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, Any
@@ -154,8 +155,11 @@ def make_server(
     return server
 
 
-def run_server(server: _Server, host: str, port: int, log_level: str) -> None:
-    """Serve until interrupted. Raises PositronicError when one of the server's processes ends otherwise."""
+def run_server(server: _Server, host: str, port: int, log_level: str, tls: Mapping[str, str]) -> None:
+    """Serve until interrupted, with what ``check_tls`` said.
+
+    Raises PositronicError when one of the server's processes ends otherwise.
+    """
     cause = None
     try:
         server.run(
@@ -168,6 +172,7 @@ def run_server(server: _Server, host: str, port: int, log_level: str) -> None:
             ws=PatientWebSocket,
             ws_per_message_deflate=False,  # costs a robot 100 ms of its CPU for three frames
             ws_max_size=MAX_FRAME_BYTES,
+            **tls,
         )
     except (EOFError, OSError, RuntimeError) as error:  # so LitServe's main process learns that its manager is gone
         cause = error

@@ -15,6 +15,7 @@ MAX_HEAD_BYTES = 1 << 16
 MAX_CONNECTIONS = min(2048, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)  # each is an open file
 MAX_FRAGMENTS = 1 << 14  # of 4 KiB each they make the largest message
 HANDSHAKE_SEC = 10.0  # as long as our client tries
+TLS_PATIENCE_SEC = 2.0  # for the rest of a frame that is too large
 
 
 class PunctualHTTP(AutoHTTPProtocol):
@@ -93,8 +94,11 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
         reason = self.conn.close_sent
         self.queue.put_nowait({"type": "websocket.disconnect", "code": reason.code, "reason": reason.reason})
         self.transport.write(b"".join(self.conn.data_to_send()))
-        self.transport.write_eof()
+        half_closes = self.transport.can_write_eof()  # not with TLS: there the client waits until we close
+        if half_closes:
+            self.transport.write_eof()
         self.close_sent = True
         self.stop_keepalive()
         self.transport.resume_reading()
-        self.close_timer: Any = self.loop.call_later(self.close_timeout, self.transport.close)
+        patience_sec = self.close_timeout if half_closes else TLS_PATIENCE_SEC
+        self.close_timer: Any = self.loop.call_later(patience_sec, self.transport.close)

@@ -7,12 +7,13 @@ import socket
 import tempfile
 
 from positronic.errors import PositronicError
-from positronic.serving.banner import print_banner
+from positronic.serving.banner import Door, print_banner
 from positronic.serving.lifetime import end_children, end_on_signals
 from positronic.serving.offer import find_offered
 from positronic.serving.policy import read_checkpoint
 from positronic.serving.settings import ServerSettings
-from positronic.serving.token import check_token
+from positronic.serving.tls import check_tls
+from positronic.serving.token import AUTO, check_token
 
 LOOPBACK = "127.0.0.1"
 FIRST_PORT = 1024  # LitServe takes no privileged ones
@@ -21,21 +22,24 @@ FIRST_PORT = 1024  # LitServe takes no privileged ones
 def serve(settings: ServerSettings) -> None:
     """Serve until SIGINT or SIGTERM. To be called in the main thread.
 
-    Raises PositronicError when there is no such checkpoint, it disagrees with what was typed, or the port is unusable.
+    Raises PositronicError when there is no such checkpoint, it disagrees with what was typed, or the
+    port, the token or the certificate is unusable.
     """
     checkpoint = find_offered(settings.checkpoints_dir, settings.checkpoint)
     recipe, vendor, _ = read_checkpoint(checkpoint, settings.typed)
     token = None if settings.token is None else check_token(settings.token)
+    tls = check_tls(settings.tls_cert, settings.tls_key)
     host = LOOPBACK if settings.host == "localhost" else settings.host  # LitServe takes addresses alone
     port = usable_port(host, settings.port)
     from positronic.serving.litserve_host import make_server, run_server  # a second, after the refusals
 
-    print_banner(checkpoint, vendor, recipe, host, port, token is not None)
+    door = Door(host, port, token, is_new=settings.token == AUTO, certificate=settings.tls_cert)
+    print_banner(checkpoint, vendor, recipe, door)
     end_on_signals()
     with tempfile.TemporaryDirectory(prefix="positronic-") as private:  # mode 0700: nobody else reaches the worker
         server = make_server(settings, checkpoint.id, f"ipc://{private}/worker", token, checkpoint.serving_bytes())
         try:
-            run_server(server, host, port, settings.log_level)
+            run_server(server, host, port, settings.log_level, tls)
         except KeyboardInterrupt:
             pass
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import secrets
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -16,10 +17,21 @@ OPEN_PATHS = ("/health",)  # load balancers and containers ask without a token
 UNAUTHORISED_BODY = b'{"detail":"Expected the header Authorization: Bearer <token>, with the token of this server."}'
 
 
+AUTO = "auto"
+AUTO_BYTES = 24
+
+
 def check_token(token: str) -> str:
-    """The token unchanged. Raises PositronicError unless it is printable ASCII without spaces, as a header needs it."""
+    """The token, or a new random one for ``auto``.
+
+    Raises PositronicError unless it is printable ASCII without spaces, as a header needs it.
+    """
+    if token == AUTO:
+        return secrets.token_urlsafe(AUTO_BYTES)
     if not token or not token.isascii() or not token.isprintable() or " " in token:
-        raise PositronicError("server.token: expected printable ASCII characters without spaces, or null for no token.")
+        raise PositronicError(
+            "server.token: expected printable ASCII characters without spaces, auto for a new one, or null for none."
+        )
     return token
 
 

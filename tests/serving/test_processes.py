@@ -18,12 +18,12 @@ from positronic import keys
 from positronic.client.client import InferenceClient
 from positronic.client.session import InferenceError, SessionRefused
 from positronic.errors import PositronicError
-from positronic.serving.banner import print_banner
+from positronic.serving.banner import Door, print_banner
 from positronic.serving.policy import Typed
 from positronic.serving.scheduler import DEVICE_LOST
 from positronic.serving.server import serve, usable_port
 from positronic.serving.settings import ServerSettings
-from positronic.serving.token import check_token
+from positronic.serving.token import AUTO, check_token
 from positronic.training.checkpoints import find_checkpoint
 
 TOKEN = "s3cret"
@@ -235,13 +235,25 @@ def test_a_client_without_the_token_is_told_so(guarded):
 def test_the_banner_says_what_is_served_and_how_to_reach_it(experiment, capsys):
     """Checkpoint, vendor, codec, conventions, addresses, a command; a warning when everybody may come in."""
     checkpoint = find_checkpoint(experiment)
-    print_banner(checkpoint, "toy", make_recipe(), "127.0.0.1", 8000, has_token=False)
+    print_banner(checkpoint, "toy", make_recipe(), Door("127.0.0.1", 8000))
     local = capsys.readouterr()
     for text in ("000030", "toy", "quat_wxyz", f"127.0.0.1:8000{keys.ROUTE_SESSION}", "policy.port=8000"):
         assert text in local.out
     assert local.err == ""
-    print_banner(checkpoint, "toy", make_recipe(), "0.0.0.0", 8000, has_token=False)
+    print_banner(checkpoint, "toy", make_recipe(), Door("0.0.0.0", 8000))
     assert "without a token" in capsys.readouterr().err
+
+
+def test_a_token_made_by_the_server_is_printed_in_the_clients_line(experiment, capsys):
+    """In one line that can be copied, however narrow the terminal is. A token that somebody typed is not repeated."""
+    token = check_token(AUTO)
+    assert check_token(AUTO) != token
+    print_banner(find_checkpoint(experiment), "toy", make_recipe(), Door("0.0.0.0", 8000, token, is_new=True))
+    heard = capsys.readouterr()
+    assert f" policy.port=8000 policy.token={token}\n" in heard.out
+    assert heard.err == ""
+    print_banner(find_checkpoint(experiment), "toy", make_recipe(), Door("0.0.0.0", 8000, token))
+    assert token not in capsys.readouterr().out
 
 
 def test_what_is_wrong_is_said_before_anything_starts(experiment):
@@ -252,6 +264,7 @@ def test_what_is_wrong_is_said_before_anything_starts(experiment):
         ({"checkpoint": "7"}, "There are: 000030"),
         ({"typed": Typed(codec=other.codec_config, modality=other.modality_config)}, "do not agree"),
         ({"token": "two words"}, "server.token"),
+        ({"tls_cert": "x"}, "server.tls_cert counts only with server.tls_key=<file>"),
     ):
         with pytest.raises(PositronicError, match=says):
             serve(ServerSettings(**{"checkpoints_dir": experiment, "port": 0, **change}))

@@ -71,7 +71,10 @@ def running(experiment, **settings):
         env={**os.environ, "PYTHONPATH": f"{HERE.parents[1]}:{HERE}"},  # this tree's server, wherever one is installed
     )
     try:
-        InferenceClient("127.0.0.1", port, token=settings.get("token")).models()
+        certificate = settings.get("tls_cert")
+        host = "127.0.0.1" if certificate is None else "localhost"  # which is what the certificate is for
+        client = InferenceClient(host, port, settings.get("token"), tls=certificate is not None, tls_ca=certificate)
+        client.models()
         yield port, process
     finally:
         process.send_signal(signal.SIGTERM)
