@@ -7,8 +7,9 @@ plain one is written.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, ClassVar
 
 import numpy as np
@@ -63,9 +64,12 @@ class CartesianPosition:
     kind: ClassVar[str] = "cartesian_pos"
     pose: NDArray[np.float64]
 
-    def to_wire(self) -> dict[str, Any]:
-        matrix = geometry.quat_to_matrix(self.pose[3:])
-        return {"type": self.kind, "pose": np.concatenate([self.pose[:3], matrix.reshape(9)])}
+    @classmethod
+    def all_to_wire(cls, commands: Sequence[CartesianPosition]) -> list[dict[str, Any]]:
+        poses = np.array([command.pose for command in commands])
+        matrices = geometry.quat_to_matrix(poses[:, 3:])
+        rows = np.concatenate([poses[:, :3], matrices.reshape(-1, 9)], axis=1)
+        return [{"type": cls.kind, "pose": row} for row in rows]
 
     @classmethod
     def from_wire(cls, fields: Mapping[str, Any]) -> CartesianPosition:
@@ -80,8 +84,9 @@ class JointPosition:
     kind: ClassVar[str] = "joint_pos"
     positions: NDArray[np.float64]
 
-    def to_wire(self) -> dict[str, Any]:
-        return {"type": self.kind, "positions": self.positions}
+    @classmethod
+    def all_to_wire(cls, commands: Sequence[JointPosition]) -> list[dict[str, Any]]:
+        return [{"type": cls.kind, "positions": command.positions} for command in commands]
 
     @classmethod
     def from_wire(cls, fields: Mapping[str, Any]) -> JointPosition:
@@ -95,8 +100,9 @@ class JointDelta:
     kind: ClassVar[str] = "joint_delta"
     velocities: NDArray[np.float64]
 
-    def to_wire(self) -> dict[str, Any]:
-        return {"type": self.kind, "velocities": self.velocities}
+    @classmethod
+    def all_to_wire(cls, commands: Sequence[JointDelta]) -> list[dict[str, Any]]:
+        return [{"type": cls.kind, "velocities": command.velocities} for command in commands]
 
     @classmethod
     def from_wire(cls, fields: Mapping[str, Any]) -> JointDelta:
@@ -109,8 +115,9 @@ class Reset:
 
     kind: ClassVar[str] = "reset"
 
-    def to_wire(self) -> dict[str, Any]:
-        return {"type": self.kind}
+    @classmethod
+    def all_to_wire(cls, commands: Sequence[Reset]) -> list[dict[str, Any]]:
+        return [{"type": cls.kind} for _ in commands]
 
     @classmethod
     def from_wire(cls, fields: Mapping[str, Any]) -> Reset:
@@ -176,14 +183,6 @@ class ActionStep:
         """The only arm's gripper, 0 = open, 1 = closed. Raises PositronicError for a robot with several."""
         return self.only.target_grip
 
-    def to_wire(self) -> dict[str, Any]:
-        wire: dict[str, Any] = {}
-        for arm, action in self.arms.items():
-            wire[keys.of_arm(keys.ROBOT_COMMAND, arm)] = action.command.to_wire()
-            if action.target_grip is not None:
-                wire[keys.of_arm(keys.TARGET_GRIP, arm)] = float(action.target_grip)
-        return wire | {keys.TIMESTAMP: float(self.timestamp)}
-
     @classmethod
     def from_wire(cls, wire: Mapping[str, Any]) -> ActionStep:
         """Raises PositronicError when no arm is told anything, or it means nothing, and when a gripper has no arm."""
@@ -197,6 +196,28 @@ class ActionStep:
             needed = keys.of_arm(keys.ROBOT_COMMAND, keys.split_arm(homeless[0])[1]) if homeless else keys.ROBOT_COMMAND
             raise PositronicError(f"An action step needs '{needed}'. Found: {listing(map(str, wire))}.")
         return cls(arms, _number(wire.get(keys.TIMESTAMP, 0.0), keys.TIMESTAMP))
+
+
+def chunk_to_wire(steps: Sequence[ActionStep]) -> list[dict[str, Any]]:
+    """The steps of a chunk, all for the same arms, as they travel."""
+    wires: list[dict[str, Any]] = [{} for _ in steps]
+    for arm in steps[0].arms if steps else ():
+        actions = [step.arms[arm] for step in steps]
+        command_key, grip_key = keys.of_arm(keys.ROBOT_COMMAND, arm), keys.of_arm(keys.TARGET_GRIP, arm)
+        commands = commands_to_wire([action.command for action in actions])
+        for wire, action, command in zip(wires, actions, commands, strict=True):
+            wire[command_key] = command
+            if action.target_grip is not None:
+                wire[grip_key] = float(action.target_grip)
+    for wire, step in zip(wires, steps, strict=True):
+        wire[keys.TIMESTAMP] = float(step.timestamp)
+    return wires
+
+
+def commands_to_wire(commands: Sequence[Command]) -> list[dict[str, Any]]:
+    """Tagged maps. Commands of one kind in a row are converted at once: rotations one by one cost a server more than
+    all else that it does for an answer."""
+    return [wire for kind, same in groupby(commands, type) for wire in kind.all_to_wire(list(same))]
 
 
 def _arm_from_wire(wire: Mapping[str, Any], key: str) -> ArmAction:

@@ -126,24 +126,20 @@ class Codec:
         features = {feature.signal: feature for feature in (*self.state, *self.action) if feature.part.has_two_numbers}
         return {name: f.part.count_turned(f.rows(samples[name])) for name, f in features.items()}
 
-    def encode(self, observation: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    def encode(self, observation: Mapping[str, Any], plausible: bool = False) -> dict[str, NDArray[Any]]:
         """One live observation (raw keys; arrays, numbers or lists) to ``state.*`` (D,) and ``image.*`` (H, W, 3).
 
-        Raises PositronicError when a key is missing or has the wrong shape, dtype or a value that is not finite.
+        Raises PositronicError when a key is missing or has the wrong shape, dtype or a value that is not finite; with
+        ``plausible`` also at the first impossible state: other units and layouts (degrees, millimetres, percent, four
+        numbers that are no quaternion).
         """
-        vectors = {f.name: f.encode(_live_vector(observation, f.signal)[None])[0] for f in self.state}
-        return vectors | {i.name: i.encode(_live_image(observation, i.signal)) for i in self.images}
-
-    def require_plausible(self, observation: Mapping[str, Any]) -> None:
-        """Raise PositronicError at the first impossible state of a live observation.
-
-        This finds other units and layouts (degrees, millimetres, percent, four numbers that are no quaternion).
-        ``encode`` accepts such numbers.
-        """
+        vectors = {}
         for feature in self.state:
-            found = fault(feature.part.raw_limits, feature.rows(_live_vector(observation, feature.signal)[None]))
-            if found:
+            values = _live_vector(observation, feature.signal)[None]
+            if plausible and (found := fault(feature.part.raw_limits, feature.rows(values))):
                 raise PositronicError(f"Observation '{feature.signal}': {found}.")
+            vectors[feature.name] = feature.encode(values)[0]
+        return vectors | {i.name: i.encode(_live_image(observation, i.signal)) for i in self.images}
 
     def decode(self, actions: ArrayLike) -> list[ActionStep]:
         """A chunk (H, A), ``action`` features side by side, to its steps before the horizon.

@@ -14,6 +14,7 @@ import logging
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import zmq
@@ -64,7 +65,7 @@ class WorkerLink:
         socket = self._connected()
         session = next(self._numbers).to_bytes(8, "big")
         self._heard_sec = self._heard_sec if self._mailboxes else time.monotonic()
-        mailbox = self._mailboxes[session] = Mailbox(session, socket.send_multipart)
+        mailbox = self._mailboxes[session] = Mailbox(session, partial(socket.send_multipart, copy=False))
         try:
             yield mailbox
         finally:

@@ -20,7 +20,7 @@ import numpy as np
 import zmq
 
 from positronic import keys
-from positronic.commands import ActionStep
+from positronic.commands import ActionStep, chunk_to_wire
 from positronic.serving.failures import Failure, attempt
 from positronic.serving.memory import Memory
 from positronic.serving.messages import Reply, Request, Session, error_frame, ready_frame
@@ -98,7 +98,14 @@ class Scheduler:
     def _receive(self) -> None:
         """Take up the requests. No observation is answered meanwhile, so nobody can ask again and again."""
         while self._socket.poll(0):
-            peer, session, kind, checkpoint, payload = self._socket.recv_multipart()
+            peer, session, kind, checkpoint, payload = self._socket.recv_multipart(copy=False)
+            peer, session, kind, checkpoint, payload = (
+                peer.bytes,
+                session.bytes,
+                kind.bytes,
+                checkpoint.bytes,
+                payload.buffer,
+            )
             if kind == Request.ALIVE:
                 self._socket.send_multipart([peer, session, Reply.ALIVE, b""])
                 continue
@@ -109,7 +116,7 @@ class Scheduler:
 
     def _take(self, session: Session, request: Request, checkpoint: str, payload: bytes) -> None:
         if request is Request.OPEN:
-            self._tell(self._store.open(session, checkpoint, int(payload)))
+            self._tell(self._store.open(session, checkpoint, int(bytes(payload))))
         elif request is Request.INFER:
             self._observe(session, payload)
         else:
@@ -196,7 +203,7 @@ def answer_frame(outcome: list[ActionStep] | Failure) -> bytes:
 
 
 def _result_frame(steps: list[ActionStep]) -> bytes:
-    return serialise({keys.RESULT: [step.to_wire() for step in steps]})
+    return serialise({keys.RESULT: chunk_to_wire(steps)})
 
 
 def device_is_lost() -> bool:

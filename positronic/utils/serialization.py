@@ -22,7 +22,7 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -31,12 +31,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from positronic.errors import PositronicError, clipped
+from positronic.utils.msgpack_walk import Buffer, map_spans
 
 ARRAY = b"__ndarray__"
 SCALAR = b"__npgeneric__"
 JPEG = b"__jpeg__"
 DATA, DTYPE, SHAPE = b"data", b"dtype", b"shape"
 FRAMES, NDIM = b"frames", b"ndim"
+ARRAY_FIELDS = {ARRAY, DATA, DTYPE, SHAPE}
+ARRAY_VALUES = 16  # enough for four fields and the numbers of a shape
+BIN_HEADS = range(0xC4, 0xC7)  # of bytes, their length in 1, 2 or 4 bytes
 ND, TYPE = b"nd", b"type"  # the msgpack-numpy package
 
 MAX_FRAME_BYTES = 64 << 20
@@ -48,6 +52,7 @@ MAX_LIST = 1 << 16
 MAX_TEXT_BYTES = 1 << 20
 MAX_DIMENSIONS = 32
 MAX_JPEG_FRAMES = 256
+FEW_VALUES = 256  # in all of a message: an array and its key are about 12. Those are found without a copy
 MAX_JPEG_SCANS = 64  # a progressive picture has about ten; each costs a pass over all its pixels
 MAP_COST = 64  # reading a map takes as long as reading this many numbers
 PIECE_BYTES = 1 << 20
@@ -88,7 +93,7 @@ def deserialise(data: bytes) -> Any:
     return _unpack(data, _Budget())
 
 
-def deserialise_lazily(data: bytes) -> Any:
+def deserialise_lazily(data: Buffer) -> Any:
     """Like ``deserialise``, but the values of an outermost map are decoded when they are asked for.
 
     A value that nobody asks for costs next to nothing, whatever it holds. Raises PositronicError at once when ``data``
@@ -101,12 +106,12 @@ def deserialise_lazily(data: bytes) -> Any:
 class LazyMap(Mapping[str, Any]):
     """An outermost map of a message. Not for several threads at once."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: Buffer) -> None:
         self._data = memoryview(data)
         self._budget = _Budget()
         self._decoded: dict[str, Any] = {}
         try:
-            self._spans = _spans(data)
+            self._spans = _few_spans(self._data) or _spans(data)
         except UNREADABLE as error:
             raise _not_a_message(error) from None
 
@@ -114,7 +119,7 @@ class LazyMap(Mapping[str, Any]):
         if key not in self._decoded:
             start, end = self._spans[key]
             try:
-                self._decoded[key] = _unpack(self._data[start:end], self._budget)
+                self._decoded[key] = _value(self._data[start:end], self._budget)
             except PositronicError as error:
                 raise PositronicError(f"The value of '{key}': {error}") from None
         return self._decoded[key]
@@ -138,6 +143,50 @@ class _Pieces:
     def read(self, size: int) -> bytes:
         start, self._position = self._position, self._position + size
         return bytes(self._data[start : self._position])
+
+
+def _few_spans(data: memoryview) -> dict[str, tuple[int, int]] | None:
+    """Like ``_spans``, without a copy; None if there are too many values, or something is wrong."""
+    spans = map_spans(data, FEW_VALUES)
+    if spans is None:
+        return None
+    try:
+        named = {_few_text(data, *key): value for key, value in _pairs(spans)}
+    except UNREADABLE:
+        return None
+    return named if 2 * len(named) == len(spans) and all(len(key) <= MAX_KEY_CHARS for key in named) else None
+
+
+def _few_text(data: memoryview, start: int, end: int) -> str:
+    text = msgpack.unpackb(data[start:end], **LIMITS)
+    if not isinstance(text, str):
+        raise ValueError("a key that is no text")
+    return text
+
+
+def _value(data: memoryview, budget: _Budget) -> Any:
+    """A value of an outermost map. An array is a view of the message: pictures are most of it."""
+    array = _plain_array(data)
+    return _unpack(data, budget) if array is None else array
+
+
+def _plain_array(data: memoryview) -> NDArray[Any] | None:
+    """The array as this protocol writes it. None for anything else, and for one that is damaged."""
+    spans = map_spans(data, ARRAY_VALUES)
+    if spans is None or len(spans) != 2 * len(ARRAY_FIELDS):
+        return None
+    try:
+        fields = {msgpack.unpackb(data[slice(*key)]): data[slice(*value)] for key, value in _pairs(spans)}
+        if fields.keys() != ARRAY_FIELDS or fields[DATA][0] not in BIN_HEADS:
+            return None
+        head = 1 + (1 << fields[DATA][0] - BIN_HEADS[0])
+        return _array(msgpack.unpackb(fields[DTYPE]), msgpack.unpackb(fields[SHAPE]), fields[DATA][head:])
+    except UNREADABLE:
+        return None
+
+
+def _pairs(spans: Sequence[tuple[int, int]]) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+    return zip(spans[::2], spans[1::2], strict=True)
 
 
 def _spans(data: bytes) -> dict[str, tuple[int, int]]:
@@ -226,6 +275,7 @@ def _encode(value: Any) -> Any:
     raise TypeError(f"expected maps, lists, text, numbers and numpy arrays, found {type(value).__name__}")
 
 
+@lru_cache
 def _check_kind(dtype: np.dtype[Any]) -> None:
     if dtype.kind not in WRITTEN_KINDS or not DTYPE_TEXT.fullmatch(dtype.str):
         raise ValueError(f"arrays of dtype {dtype} do not travel; send numbers, booleans or text")
@@ -265,7 +315,7 @@ def _array(dtype_text: Any, shape: Any, data: Any) -> NDArray[Any]:
     dtype = _dtype(dtype_text)
     if not isinstance(shape, list) or len(shape) > MAX_DIMENSIONS or not all(_is_size(size) for size in shape):
         raise ValueError(f"an array's shape is {clipped(repr(shape), 80)}")
-    if not isinstance(data, bytes):
+    if not isinstance(data, bytes | memoryview):
         raise ValueError(f"an array's data is of type {type(data).__name__}, not bytes")
     if len(data) != math.prod(shape) * dtype.itemsize:
         raise ValueError(f"an array of {dtype} and shape {tuple(shape)} came with {len(data)} bytes")

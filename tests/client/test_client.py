@@ -16,12 +16,12 @@ from positronic import keys
 from positronic.client.client import InferenceClient
 from positronic.client.session import ConnectionLost, ConnectionState, InferenceError, SessionRefused
 from positronic.client.status import status_line
-from positronic.commands import ActionStep, JointPosition
+from positronic.commands import ActionStep, JointPosition, chunk_to_wire
 from positronic.errors import PositronicError
 from positronic.utils.serialization import deserialise, serialise
 
 READY = {"status": "ready", "meta": {"checkpoint_id": "000030"}}
-STEP = ActionStep.of_one(JointPosition(np.arange(7.0)), 0.25, 0.2).to_wire()
+(STEP,) = chunk_to_wire([ActionStep.of_one(JointPosition(np.arange(7.0)), 0.25, 0.2)])
 
 
 def free_port():

@@ -290,6 +290,6 @@ def test_a_decoded_command_belongs_to_its_reader(part, array):
 def test_an_observation_in_other_units_is_named_with_value_and_expectation(change, says):
     """One sentence; what a robot can measure passes."""
     codec = make_recipe(state=("ee_pose", "grip", "joint_position")).codec
-    codec.require_plausible(observation())
+    codec.encode(observation(), plausible=True)
     with pytest.raises(PositronicError, match=says):
-        codec.require_plausible(observation() | change)
+        codec.encode(observation() | change, plausible=True)

@@ -8,7 +8,9 @@ from positronic.commands import (
     JointDelta,
     JointPosition,
     Reset,
+    chunk_to_wire,
     command_from_wire,
+    commands_to_wire,
 )
 from positronic.errors import PositronicError
 
@@ -17,7 +19,7 @@ POSE = np.array([0.4, 0.1, 0.3, 0.5, 0.5, -0.5, 0.5])
 
 def test_a_pose_travels_as_position_and_row_major_matrix():
     """The wire form has 12 numbers and comes back as the same pose."""
-    wire = CartesianPosition(POSE).to_wire()
+    (wire,) = commands_to_wire([CartesianPosition(POSE)])
     assert wire["pose"].shape == (12,)
     np.testing.assert_allclose(command_from_wire(wire).pose, POSE, atol=1e-12)
 
@@ -25,9 +27,23 @@ def test_a_pose_travels_as_position_and_row_major_matrix():
 @pytest.mark.parametrize("command", [JointPosition(np.arange(7.0)), JointDelta(np.ones(7)), Reset()])
 def test_commands_come_back_from_the_wire(command):
     """Type and numbers survive the trip."""
-    back = command_from_wire(command.to_wire())
+    back = command_from_wire(*commands_to_wire([command]))
     assert type(back) is type(command)
-    assert back.to_wire().keys() == command.to_wire().keys()
+    assert commands_to_wire([back])[0].keys() == commands_to_wire([command])[0].keys()
+
+
+def test_a_chunk_of_several_kinds_travels_in_order():
+    """Commands of one kind in a row are converted together, to the same bits as one by one."""
+    other = np.array([0.1, -0.2, 0.5, 0.6, 0.0, 0.8, 0.0])
+    commands = [CartesianPosition(POSE), CartesianPosition(other), Reset(), CartesianPosition(POSE)]
+    together = commands_to_wire(commands)
+    assert [wire["type"] for wire in together] == ["cartesian_pos", "cartesian_pos", "reset", "cartesian_pos"]
+    for command, wire in zip(commands, together, strict=True):
+        (alone,) = commands_to_wire([command])
+        assert {name: np.asarray(value).tobytes() for name, value in wire.items()} == {
+            name: np.asarray(value).tobytes() for name, value in alone.items()
+        }
+    assert chunk_to_wire([]) == []
 
 
 def test_the_envelope_of_newer_servers_is_opened():
@@ -64,7 +80,7 @@ def test_a_bad_command_says_what_was_expected(wire, says):
 
 def test_a_pose_that_was_rounded_to_two_decimals_is_read():
     """As servers in the field send it."""
-    wire = CartesianPosition(POSE / np.append(np.ones(3), np.full(4, np.linalg.norm(POSE[3:])))).to_wire()
+    (wire,) = commands_to_wire([CartesianPosition(POSE)])
     pose = command_from_wire(wire | {"pose": np.round(wire["pose"], 2)}).pose
     np.testing.assert_allclose(pose, POSE, atol=0.02)
 
@@ -91,7 +107,7 @@ def test_an_arm_that_is_told_nothing_of_a_gripper_has_none():
 def test_each_of_two_arms_has_keys_of_its_own_on_the_wire():
     """robot_command.left and target_grip.left, as in the published protocol."""
     told = {"left": ArmAction(Reset(), 0.5), "right": ArmAction(JointPosition(np.ones(6)), None)}
-    wire = ActionStep(told, 0.2).to_wire()
+    (wire,) = chunk_to_wire([ActionStep(told, 0.2)])
     assert wire.keys() == {"robot_command.left", "target_grip.left", "robot_command.right", "timestamp"}
     back = ActionStep.from_wire(wire)
     assert {arm: action.target_grip for arm, action in back.arms.items()} == {"left": 0.5, "right": None}

@@ -9,7 +9,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import serve
 
 from positronic import keys
-from positronic.commands import ActionStep, CartesianPosition, JointPosition
+from positronic.commands import ActionStep, CartesianPosition, JointPosition, chunk_to_wire
 from positronic.hardware.robot import RobotContract, Scores
 from positronic.raw.writer import DatasetWriter
 from positronic.utils.serialization import deserialise, serialise
@@ -128,7 +128,7 @@ class PolicyServer:
                 if not self.answers:
                     return
                 self.answers -= 1
-                steps = [step.to_wire() for step in self.policy.infer(observation)]
+                steps = chunk_to_wire(self.policy.infer(observation))
                 connection.send(serialise({keys.RESULT: steps}))
 
 

@@ -16,8 +16,8 @@ from toy_vendor import ToyModel
 from positronic import keys
 from positronic.serving.policy import ServedPolicy
 from positronic.serving.readers import read
-from positronic.serving.weight import LIGHT_BYTES, LIGHT_VALUES, is_light
-from positronic.utils.serialization import serialise
+from positronic.serving.weight import LIGHT_BYTES, is_light
+from positronic.utils.serialization import FEW_VALUES, serialise
 
 sys.path.append(str(Path(__file__).parents[2] / "scripts"))
 from bench.hostile import heavy_frames, hostile_frame
@@ -42,8 +42,8 @@ def test_pictures_that_grow_and_many_values_are_heavy():
     assert not any(map(is_light, heavy_frames()))
     assert not is_light(msgpack.packb({"image.wrist": {"__jpeg__": True, "frames": [], "ndim": 3}}))
     assert not is_light(serialise({"grip": np.zeros(LIGHT_BYTES, np.uint8)}))
-    assert not is_light(serialise({"grip": [0] * LIGHT_VALUES}))
-    assert not is_light(b"\x91" * LIGHT_VALUES + b"\xc0")
+    assert not is_light(serialise({"grip": [0] * FEW_VALUES}))
+    assert not is_light(b"\x91" * FEW_VALUES + b"\xc0")
 
 
 VALUE = st.recursive(
@@ -63,7 +63,7 @@ def values_in(message):
 def test_values_are_counted_as_msgpack_has_them(value, more):
     """Exactly: at the bound a message is light, one value beyond it is not."""
     inside = [value, bytes(more), "x" * more, 0.5, msgpack.ExtType(5, bytes(more // 2)), msgpack.ExtType(6, b"four")]
-    missing = LIGHT_VALUES - values_in(inside)
+    missing = FEW_VALUES - values_in(inside)
     if missing >= 0:
         assert is_light(msgpack.packb(inside + [None] * missing))
         assert not is_light(msgpack.packb(inside + [None] * (missing + 1)))

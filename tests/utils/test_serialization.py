@@ -274,6 +274,41 @@ def test_a_broken_or_overlong_map_is_refused_at_once(message):
         deserialise_lazily(message)
 
 
+@settings(deadline=None)
+@given(hnp.arrays(DTYPES, hnp.array_shapes(min_dims=0, min_side=0, max_dims=4, max_side=5)))
+def test_an_array_of_an_outermost_map_is_a_view_of_the_message(array):
+    """Of the same values; nothing of a picture is copied."""
+    message = serialise({"x": array, "y": 1})
+    back = deserialise_lazily(message)["x"]
+    assert (back.dtype, back.shape, back.tobytes()) == (array.dtype, array.shape, array.tobytes())
+    assert back.size == 0 or np.shares_memory(back, np.frombuffer(message, np.uint8))
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.data())
+def test_damage_is_refused_lazily_as_at_once(data):
+    """Whatever one byte of a message becomes: the same values, or both refuse it."""
+    message = bytearray(serialise({"a": np.arange(3.0), "b": [1, "x"], "c": {"d": np.float32(1)}}))
+    message[data.draw(st.integers(0, len(message) - 1))] = data.draw(st.integers(0, 255))
+    found = [repr_or_refusal(read, bytes(message)) for read in (deserialise, lambda raw: dict(deserialise_lazily(raw)))]
+    assert found[0] == found[1] or (not text_keys_only(message) and PositronicError in found)
+
+
+def repr_or_refusal(read, message):
+    try:
+        return repr(read(message))
+    except PositronicError:
+        return PositronicError
+
+
+def text_keys_only(message):
+    try:
+        read = msgpack.unpackb(bytes(message), strict_map_key=False)
+    except Exception:
+        return True
+    return isinstance(read, dict) and len(read) == 3 and all(isinstance(key, str) for key in read)
+
+
 def test_what_is_no_map_is_decoded_at_once():
     """The judge of observations then says what was found instead."""
     assert deserialise_lazily(serialise([1])) == [1]
