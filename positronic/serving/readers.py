@@ -18,6 +18,7 @@ import numpy as np
 from positronic.serving.failures import Failure, attempt
 from positronic.serving.messages import Session
 from positronic.serving.policy import ServedPolicy, noise_generator
+from positronic.utils.msgpack_walk import Buffer
 from positronic.utils.serialization import deserialise_lazily
 
 THREADS = 4
@@ -38,7 +39,7 @@ class Readers:
     """Reads frames in the order in which they come. When ``fileno`` is readable, ``collect`` has something."""
 
     def __init__(self, threads: int = THREADS) -> None:
-        self._asked: SimpleQueue[tuple[Session, ServedPolicy, bytes]] = SimpleQueue()
+        self._asked: SimpleQueue[tuple[Session, ServedPolicy, Buffer]] = SimpleQueue()
         self._ended: SimpleQueue[Observed] = SimpleQueue()
         self._bell, self._button = socketpair()
         for end in (self._bell, self._button):
@@ -49,7 +50,7 @@ class Readers:
     def fileno(self) -> int:
         return self._bell.fileno()
 
-    def ask(self, session: Session, policy: ServedPolicy, payload: bytes) -> None:
+    def ask(self, session: Session, policy: ServedPolicy, payload: Buffer) -> None:
         """Read a frame for ``policy``."""
         self._asked.put((session, policy, payload))
 
@@ -76,15 +77,15 @@ class Readers:
         while True:
             self._read(*self._asked.get())
 
-    def _read(self, session: Session, policy: ServedPolicy, payload: bytes) -> None:
+    def _read(self, session: Session, policy: ServedPolicy, payload: Buffer) -> None:
         self._ended.put(read(session, policy, payload))
         self.ring()
 
 
-def read(session: Session, policy: ServedPolicy, payload: bytes) -> Observed:
+def read(session: Session, policy: ServedPolicy, payload: Buffer) -> Observed:
     """An observation's frame as the model takes it, or why it cannot be taken."""
 
-    def observed(frame: bytes) -> Observed:
+    def observed(frame: Buffer) -> Observed:
         observation = deserialise_lazily(frame)
         return Observed(session, policy, policy.encode(observation), noise_generator(observation))
 

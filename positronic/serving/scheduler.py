@@ -28,6 +28,7 @@ from positronic.serving.policy import ServedPolicy
 from positronic.serving.readers import Observed, Readers, read
 from positronic.serving.store import Event, Opened, PolicyStore, Refused
 from positronic.serving.weight import is_light
+from positronic.utils.msgpack_walk import Buffer
 from positronic.utils.serialization import serialise
 
 logger = logging.getLogger(__name__)
@@ -98,23 +99,17 @@ class Scheduler:
     def _receive(self) -> None:
         """Take up the requests. No observation is answered meanwhile, so nobody can ask again and again."""
         while self._socket.poll(0):
-            peer, session, kind, checkpoint, payload = self._socket.recv_multipart(copy=False)
-            peer, session, kind, checkpoint, payload = (
-                peer.bytes,
-                session.bytes,
-                kind.bytes,
-                checkpoint.bytes,
-                payload.buffer,
-            )
+            *heads, frame = self._socket.recv_multipart(copy=False)
+            peer, session, kind, checkpoint = (head.bytes for head in heads)
             if kind == Request.ALIVE:
                 self._socket.send_multipart([peer, session, Reply.ALIVE, b""])
                 continue
             self._peers[session] = peer
-            self._take(session, Request(kind), checkpoint.decode(), payload)
+            self._take(session, Request(kind), checkpoint.decode(), frame.buffer)
         self._take_read(self._seen)
         self._seen = []
 
-    def _take(self, session: Session, request: Request, checkpoint: str, payload: bytes) -> None:
+    def _take(self, session: Session, request: Request, checkpoint: str, payload: Buffer) -> None:
         if request is Request.OPEN:
             self._tell(self._store.open(session, checkpoint, int(bytes(payload))))
         elif request is Request.INFER:
@@ -127,7 +122,7 @@ class Scheduler:
             self._generators.pop(session, None)
             self._tell(self._store.close(session))
 
-    def _observe(self, session: Session, payload: bytes) -> None:
+    def _observe(self, session: Session, payload: Buffer) -> None:
         policy = self._store.policy(session)
         if policy is None:
             self._send(session, Reply.ANSWER, error_frame(NO_POLICY))
