@@ -104,6 +104,7 @@ class Loader(ConfigLoaderImpl):
         # Hydra also composes as for a multirun to learn whether it is one; that time it validates no sweep.
         refusals.check_resumed_sweep(cfg, typed, multirun and validate_sweep_overrides)
         values.check_workers(cfg, typed)
+        values.check_replayed(cfg, typed)
         values.check(cfg)
         _record(cfg, parsed, multirun)
         return cfg

@@ -51,6 +51,26 @@ def quat_normalise(quat_wxyz: ArrayLike) -> Floats:
     return q / norm[..., None]
 
 
+def quat_multiply(left: ArrayLike, right: ArrayLike) -> Floats:
+    """The rotation ``right``, then ``left``; (..., 4) scalar first."""
+    w1, x1, y1, z1 = np.moveaxis(np.asarray(left, np.float64), -1, 0)
+    w2, x2, y2, z2 = np.moveaxis(np.asarray(right, np.float64), -1, 0)
+    return np.stack(
+        [
+            w1 * w2 - x1 * x2 - y1 * y2 - z1 * z2,
+            w1 * x2 + x1 * w2 + y1 * z2 - z1 * y2,
+            w1 * y2 - x1 * z2 + y1 * w2 + z1 * x2,
+            w1 * z2 + x1 * y2 - y1 * x2 + z1 * w2,
+        ],
+        axis=-1,
+    )
+
+
+def quat_conjugate(quat_wxyz: ArrayLike) -> Floats:
+    """The rotation back: (..., 4) scalar first -> (..., 4)."""
+    return np.asarray(quat_wxyz, np.float64) * np.array([1.0, -1.0, -1.0, -1.0])
+
+
 def quat_to_matrix(quat_wxyz: ArrayLike) -> Floats:
     """(..., 4) scalar first -> (..., 3, 3)."""
     q = quat_normalise(quat_wxyz)

@@ -29,6 +29,7 @@ from positronic.vendors import registry
 DATASET_STAGES = ("convert", "stats", "train")  # where a codec stands for a dataset that is baked with it
 OF_ANOTHER = re.compile(r"\$\{\s*[A-Za-z_][\w.]*\s*\}")
 WORKERS = ("num_workers", "driver.num_workers")
+STALENESS = "driver.max_staleness_sec"
 COLUMNS = "modality.columns"
 VENDOR_NAME = "${vendor.name}"
 # What a value of each type looks like, and its name.
@@ -197,6 +198,18 @@ def check_workers(cfg: DictConfig, typed: Collection[str]) -> None:
                 f"{key}={wanted}: this process may use {cores} {'core' if cores == 1 else 'cores'}, by the machine and "
                 f"its container's quota. Type {key}={cores} or less."
             )
+
+
+def check_replayed(cfg: DictConfig, typed: Collection[str]) -> None:
+    """Raise PositronicError when limits of a motion are typed for a recording, in which nothing moves."""
+    if cfg.stage != "infer" or cfg.hardware.name != "replay":
+        return
+    limits = [key for key in typed if key.startswith("driver.max_") and key != STALENESS]
+    clamped = ["driver.on_unsafe_chunk"] if cfg.driver.on_unsafe_chunk == "clamp" else []
+    for key in [*limits, *(key for key in clamped if key in typed)]:
+        raise PositronicError(
+            f"{key} does nothing with hardware=replay, where commands move nothing and are only compared. Leave it out."
+        )
 
 
 def check_part(node: DictConfig, path: str) -> None:

@@ -45,6 +45,10 @@ SAID = {
     "stage=collect hardware.scene.cube_x=[0.6,0.4]": "expected a range: [low,high], low not above high.",
     "stage=infer policy=scripted policy.host=x": "It belongs to policy=remote.",
     "stage=infer policy=scripted hardware=replay hardware.path=x": "policy=scripted needs the simulator",
+    "stage=infer hardware=replay hardware.path=x driver.max_jump=1": "driver.max_jump does nothing with",
+    "stage=infer hardware=replay hardware.path=x driver.on_unsafe_chunk=clamp": "Leave it out.",
+    "stage=infer driver.on_unsafe_chunk=skip": "expected one of refuse, stop, clamp.",
+    "stage=infer driver.max_speed=0": "driver.max_speed=0.0: expected a number above 0.",
 }
 
 

@@ -60,7 +60,8 @@ class RobotContract:
     ``signals``: raw key -> shape, ``()`` for a scalar, cameras ``(height, width, 3)``. ``commands``: kinds that
     ``Robot.command`` accepts, by their name on the wire. ``conventions``: raw key -> what its numbers mean. ``scores``:
     those of a robot that is ``Judged``. ``embodiment``: which robot it is, None if nobody says. ``hint``: what else
-    somebody can do whose policy does not fit.
+    somebody can do whose policy does not fit. ``moves``: whether commands move anything; with a recording they are only
+    compared.
     """
 
     name: str
@@ -70,6 +71,7 @@ class RobotContract:
     scores: Scores | None = None
     embodiment: Embodiment | None = None
     hint: str = ""
+    moves: bool = True
 
     @property
     def arms(self) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from positronic.errors import PositronicError
 from positronic.geometry import (
     NoDirectionError,
     matrix_to_quat,
+    quat_multiply,
     quat_normalise,
     quat_to_matrix,
     rot6d_to_matrix,
@@ -80,21 +81,6 @@ def _poses(signal: SignalMapping, numbers: Floats, where: str) -> Floats:
     matrix = quat_to_matrix(frame[POSITION:])
     moved = position @ matrix.T + frame[:POSITION]
     return np.concatenate([moved, quat_multiply(quat_normalise(frame[POSITION:]), quat)], axis=1)
-
-
-def quat_multiply(left: Floats, right: Floats) -> Floats:
-    """The rotation ``right``, then ``left``; (..., 4) scalar first."""
-    w1, x1, y1, z1 = np.moveaxis(left, -1, 0)
-    w2, x2, y2, z2 = np.moveaxis(right, -1, 0)
-    return np.stack(
-        [
-            w1 * w2 - x1 * x2 - y1 * y2 - z1 * z2,
-            w1 * x2 + x1 * w2 + y1 * z2 - z1 * y2,
-            w1 * y2 - x1 * z2 + y1 * w2 + z1 * x2,
-            w1 * z2 + x1 * y2 - y1 * x2 + z1 * w2,
-        ],
-        axis=-1,
-    )
 
 
 def _quat_wxyz(rotation: str, numbers: Floats, where: str) -> Floats:

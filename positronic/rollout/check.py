@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from positronic import conventions, keys
 from positronic.codecs.limits import step_fault
 from positronic.codecs.parts import MEASURED, PARTS, POSE_SIZE, split_feature
-from positronic.commands import ActionStep, ArmAction, CartesianPosition, Command, JointDelta, JointPosition
+from positronic.commands import ActionStep, ArmAction, CartesianPosition, JointDelta, JointPosition
 from positronic.embodiments.embodiment import Arm, differing_rows, same_quantities
 from positronic.errors import ConventionError, PositronicError, did_you_mean, listing
 from positronic.hardware.robot import RobotContract, said_arms
@@ -43,12 +44,17 @@ def check_policy(meta: Mapping[str, Any], contract: RobotContract) -> None:
         )
 
 
-def check_chunk(chunk: Sequence[ActionStep], contract: RobotContract) -> None:
-    """Check the chunk as a whole, before its first step is played.
+class UnsafeChunk(PositronicError):  # noqa: N818  (it names the state of a chunk)
+    """A chunk that the robot cannot follow, or not without harm. Nothing of it was played."""
 
-    Raises ConventionError if it is for other arms than the robot's, or the robot does not take one of its commands.
-    Raises PositronicError for a step that the robot cannot follow: out of reach, beyond a joint's limits, of another
-    number of joints, or without a target for a gripper.
+
+def check_chunk(chunk: Sequence[ActionStep], contract: RobotContract, with_limits: bool = True) -> None:
+    """Check each step of a chunk, before the first one is played. ``with_limits``: those that the
+    robot states of its joints, too.
+
+    Raises ConventionError if it is for other arms than the robot's, or the robot does not take one of its commands;
+    PositronicError for a step of another number of joints, or without a target for a gripper; UnsafeChunk for a step
+    that is out of reach or beyond a joint's limits.
     """
     _require_arms(chunk, contract)
     kinds = {action.command.kind for step in chunk for action in step.arms.values()} - contract.commands
@@ -58,13 +64,24 @@ def check_chunk(chunk: Sequence[ActionStep], contract: RobotContract) -> None:
             f" {listing(contract.commands)}. Take a checkpoint with another codec, or another hardware=."
         )
     for number, step in enumerate(chunk):  # all of them: half a chunk must not be played before the fault is met
-        fault = _arm_fault(step, contract, _size_fault) or step_fault(step) or _arm_fault(step, contract, _robot_fault)
-        if fault:
-            kinds = {action.command.kind for action in step.arms.values()}
-            raise PositronicError(
-                f"Step {number} of {len(chunk)} that the policy commands ({listing(kinds)}): {fault}. Nothing of this"
-                " chunk was played. Look at the checkpoint, its statistics and its codec: units, rotation, grip."
-            )
+        odd = _arm_fault(step, contract, _size_fault)
+        if odd:
+            raise PositronicError(said_fault(chunk, number, odd))
+        unsafe = step_fault(step) or (_arm_fault(step, contract, _limit_fault) if with_limits else None)
+        if unsafe:
+            raise UnsafeChunk(said_fault(chunk, number, unsafe))
+        lacks = _arm_fault(step, contract, _grip_fault)
+        if lacks:
+            raise PositronicError(said_fault(chunk, number, lacks))
+
+
+def said_fault(chunk: Sequence[ActionStep], number: int, fault: str) -> str:
+    """What is wrong with a chunk because of its step ``number``."""
+    kinds = {action.command.kind for action in chunk[number].arms.values()}
+    return (
+        f"Step {number} of {len(chunk)} that the policy commands ({listing(kinds)}): {fault}. Nothing of this"
+        " chunk was played. Look at the checkpoint, its statistics and its codec: units, rotation, grip."
+    )
 
 
 def _require_arms(chunk: Sequence[ActionStep], contract: RobotContract) -> None:
@@ -85,24 +102,30 @@ def _arm_fault(step: ActionStep, contract: RobotContract, fault_of: ArmFault) ->
     return next((f"arm {arm}: {fault}" if arm else fault for arm, fault in found if fault), None)
 
 
-def _robot_fault(action: ArmAction, arm: str, contract: RobotContract) -> str | None:
-    """What this robot in particular cannot do."""
+def _grip_fault(action: ArmAction, arm: str, contract: RobotContract) -> str | None:
     if action.target_grip is None and contract.has_gripper(arm):
         return f"it has no '{keys.of_arm(keys.TARGET_GRIP, arm)}', and there is a gripper"
-    stated = contract.embodiment.by_name[arm] if contract.embodiment else None
-    return _limit_fault(action.command, stated) if stated else None
+    return None
 
 
-def _limit_fault(command: Command, arm: Arm) -> str | None:
-    if not isinstance(command, JointPosition):
+def _limit_fault(action: ArmAction, arm: str, contract: RobotContract) -> str | None:
+    if contract.embodiment is None or not isinstance(action.command, JointPosition):
         return None
-    unknown = [None] * len(arm.joints)
-    limits = zip(arm.lower or unknown, arm.upper or unknown, strict=True)
-    for name, value, (low, high) in zip(arm.joints, command.positions, limits, strict=True):
-        low, high = -np.inf if low is None else low, np.inf if high is None else high
+    stated = contract.embodiment.by_name[arm]
+    lows, highs = joint_limits(stated)
+    for name, value, low, high in zip(stated.joints, action.command.positions, lows, highs, strict=True):
         if not low - LIMIT_SLACK_RAD <= value <= high + LIMIT_SLACK_RAD:
             return f"joint '{name}' at {value:.4g} rad, expected {low:.4g} to {high:.4g} rad"
     return None
+
+
+def joint_limits(arm: Arm) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Where each joint's range begins and ends, (n,) rad; infinite where that is unknown, or the joint turns without
+    end."""
+    unknown = [None] * len(arm.joints)
+    lows = [-np.inf if low is None else low for low in arm.lower or unknown]
+    highs = [np.inf if high is None else high for high in arm.upper or unknown]
+    return np.array(lows), np.array(highs)
 
 
 def _size_fault(action: ArmAction, arm: str, contract: RobotContract) -> str | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from positronic.conventions import require_equal
 from positronic.errors import PositronicError
 from positronic.rollout.campaign import REPORT_FILE
+from positronic.rollout.config import DriverConfig
 from positronic.rollout.pairs import LEVEL, Pairs, holm, seeds_to_decide
 from positronic.rollout.report import FORMAT, policy_name
 from positronic.rollout.results import UNJUDGED, percentiles, wilson_interval
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
     from rich.console import Group
 
 COMPARISON_FORMAT = 1
-SAME_FOR_ALL = ("simulation_time", "stop_on_success", "simulate_latency", "max_staleness_sec", "on_stale", "task")
+SAME_FOR_ALL = (
+    *("simulation_time", "stop_on_success", "simulate_latency", "max_staleness_sec", "on_stale", "on_unsafe_chunk"),
+    "task",
+)
 """Values of the driver without which success means something else."""
 
 
@@ -53,7 +57,7 @@ class Evaluation:
     def task(self) -> dict[str, object]:
         """What was to be done, by which robot, under which conditions."""
         config, driver = self.report["config"], self.report["config"].get("driver", {})
-        told = {f"driver.{name}": driver.get(name) for name in SAME_FOR_ALL}
+        told = {f"driver.{name}": driver.get(name, getattr(DriverConfig, name)) for name in SAME_FOR_ALL}
         robot = _flat(config.get("hardware", {}), "hardware.")
         return {"robot": self.report["robot"], "task": self.report["task"], **told, **robot}
 

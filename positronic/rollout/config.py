@@ -78,6 +78,16 @@ class DriverConfig:
     simulate_latency: the robot's clock runs on while the policy thinks
     max_staleness_sec: how old a signal may be that a policy is asked about, or a picture that stays; null: any age
     on_stale: abort ends the run with an error, stop the episode
+    on_unsafe_chunk: refuse ends the run with an error, stop the episode, which has failed; clamp keeps to the limits
+    max_jump: from where the tool is measured to a chunk's first step, in m; null: any, as for the limits below
+    max_turn_jump: from how the tool is turned to a chunk's first step, in rad
+    max_joint_jump: from where a joint is measured to a chunk's first step, in rad
+    max_speed: of the tool between steps, in m/s
+    max_turn_speed: of the tool's rotation between steps, in rad/s
+    max_joint_speed: of a joint between steps, in rad/s; null: 1.5 times what the embodiment states, or 2 pi
+    max_acceleration: of the tool between steps, in m/s²
+    max_turn_acceleration: of the tool's rotation between steps, in rad/s²
+    max_joint_acceleration: of a joint between steps, in rad/s²
     action_fps: control rate in Hz where the policy does not say it
     task: the instruction; null takes the robot's own
     """
@@ -92,5 +102,15 @@ class DriverConfig:
     simulate_latency: bool = False
     max_staleness_sec: float | None = above(0, default=1.0)
     on_stale: str = one_of("abort", "stop", default="abort")
+    on_unsafe_chunk: str = one_of("refuse", "stop", "clamp", default="refuse")
+    max_jump: float | None = above(0, default=0.3)
+    max_turn_jump: float | None = above(0, default=0.8)
+    max_joint_jump: float | None = above(0, default=0.8)
+    max_speed: float | None = above(0, default=2.5)
+    max_turn_speed: float | None = above(0, default=4.0)
+    max_joint_speed: float | None = above(0, default=None)
+    max_acceleration: float | None = above(0, default=40.0)
+    max_turn_acceleration: float | None = above(0, default=100.0)
+    max_joint_acceleration: float | None = above(0, default=100.0)
     action_fps: float = above(0, default=15.0)
     task: str | None = None

@@ -89,14 +89,16 @@ def schedule(chunk: Sequence[ActionStep], asked_ns: Fraction | int, step_sec: fl
     An empty chunk means that there is nothing new: the current step stays for one control step. Raises PositronicError
     if timestamps are not finite, not increasing or before the start.
     """
-    stamps = _stamps(chunk)
+    stamps = stamps_of(chunk)
     asked, step = Fraction(asked_ns), exact_ns(step_sec)
     start = asked + latency_ns
     end = start + (stamps[-1] if stamps else 0) + step
     return Schedule(asked, end, tuple(start + stamp for stamp in stamps), tuple(chunk), step)
 
 
-def _stamps(chunk: Sequence[ActionStep]) -> list[Fraction]:
+def stamps_of(chunk: Sequence[ActionStep]) -> list[Fraction]:
+    """The timestamps of a chunk's steps in ns. Raises PositronicError if they are not finite, not increasing or before
+    the start."""
     seconds = [step.timestamp for step in chunk]
     stamps = [exact_ns(stamp) for stamp in seconds] if all(math.isfinite(stamp) for stamp in seconds) else []
     whole_ns = [-1, *(math.floor(stamp) for stamp in stamps)]

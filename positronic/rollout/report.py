@@ -94,7 +94,7 @@ class Rollouts:
 
     @property
     def is_replay(self) -> bool:
-        return bool(self.judged) and all(result.outcome == REPLAYED for result in self.judged)
+        return any(result.outcome == REPLAYED for result in self.judged)
 
     @property
     def successes(self) -> int:
@@ -165,6 +165,7 @@ def report(rollouts: Rollouts) -> dict[str, Any]:
         "replay_errors": error_summary(rollouts),
         "inferences": len(latencies),
         "inference_latency_ms": percentiles(latencies),
+        "clamped_steps": sum(result.clamped_steps for result in rollouts.results),
         "wall_sec": round(rollouts.wall_sec, 3),
         "robot": rollouts.robot,
         "task": rollouts.task,

@@ -14,6 +14,7 @@ TIMEOUT = "timeout"
 REPLAYED = "replayed"  # a recording was played to its end; nothing to succeed at
 ABORTED = "aborted"
 STALE = "stale"  # a signal stopped being true, and driver.on_stale=stop ended the episode
+UNSAFE = "unsafe"  # a chunk that the robot could not follow without harm, and driver.on_unsafe_chunk=stop: a failure
 UNJUDGED = (ABORTED, STALE)  # they say nothing about the policy
 
 Z_95 = 1.959964  # standard normal quantile of a two-sided 95 % interval
@@ -32,7 +33,8 @@ class EpisodeResult:
     """One recorded rollout.
 
     Times in seconds from the episode's start; ``success_sec`` is when the success had lasted long enough. ``metrics``:
-    the robot's scores over time, by name.
+    the robot's scores over time, by name. ``clamped_steps``: how many steps were changed to keep to the driver's
+    limits.
     """
 
     id: int
@@ -45,6 +47,7 @@ class EpisodeResult:
     reason: str | None = None
     latencies_ms: Sequence[float] = ()
     metrics: Mapping[str, Series] = field(default_factory=dict)
+    clamped_steps: int = 0
 
     @property
     def success(self) -> bool:
@@ -61,6 +64,7 @@ class EpisodeResult:
             "duration_sec": self.duration_sec,
             "max": {name: round(max(values_of(series)), 6) for name, series in self.metrics.items()},
             "mean": {name: round(float(np.mean(values_of(series))), 6) for name, series in self.metrics.items()},
+            "clamped_steps": self.clamped_steps,
             "reason": self.reason,
             "path": self.path,
         }

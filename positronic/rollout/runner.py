@@ -7,24 +7,26 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import takewhile
 from typing import Any
 
 from positronic import keys
+from positronic.commands import ActionStep
 from positronic.errors import PositronicError
 from positronic.hardware.robot import Judged, Robot
 from positronic.raw.timeline import NS_PER_SEC
 from positronic.raw.writer import EpisodeWriter
-from positronic.rollout.check import check_chunk
+from positronic.rollout.check import UnsafeChunk
 from positronic.rollout.config import DriverConfig
 from positronic.rollout.freshness import FreshnessCheck, StaleSignal, measured_ns
-from positronic.rollout.playback import Event, Schedule, schedule, to_ns
+from positronic.rollout.playback import Event, Schedule, schedule, stamps_of, to_ns
 from positronic.rollout.policies import Policy
 from positronic.rollout.recorder import EpisodeRecorder, flat, robot_statics
-from positronic.rollout.results import ABORTED, REPLAYED, STALE, SUCCESS, TIMEOUT, EpisodeResult, Series
+from positronic.rollout.results import ABORTED, REPLAYED, STALE, SUCCESS, TIMEOUT, UNSAFE, EpisodeResult, Series
+from positronic.rollout.safety import STOP, ChunkCheck
 
 
 def ignore(time_ns: int) -> None:
@@ -33,11 +35,13 @@ def ignore(time_ns: int) -> None:
 
 @dataclass
 class Course:
-    """How an episode went so far. ``success_ns``: when the success had lasted long enough."""
+    """How an episode went so far. ``success_ns``: when the success had lasted long enough. ``clamped_steps``: how many
+    steps were changed to keep to the driver's limits."""
 
     latencies_ms: list[float] = field(default_factory=list)
     metrics: dict[str, Series] = field(default_factory=dict)
     success_ns: int | None = None
+    clamped_steps: int = 0
     started: bool = False
 
     def note(self, time_ns: int, metrics: Mapping[str, float]) -> None:
@@ -69,6 +73,7 @@ class Loop:
         self._driver, self._task, self._seed, self._watch = driver, task, seed, watch
         self._end_ns = end_ns(robot, driver)
         self._step_sec = 1 / float(policy.meta.get(keys.META_ACTION_FPS) or driver.action_fps)
+        self._check = ChunkCheck(robot.contract, driver, self._step_sec)
         self._judge = robot.judge() if isinstance(robot, Judged) else None
         known = robot.contract.embodiment
         self._freshness = FreshnessCheck(driver.max_staleness_sec, known.cameras if known else None)
@@ -105,8 +110,21 @@ class Loop:
         chunk = self._policy.infer(observation)
         latency_sec = time.perf_counter() - begin
         self.course.latencies_ms.append(latency_sec * 1e3)
-        check_chunk(chunk, self._robot.contract)
-        return schedule(chunk, now, self._step_sec, to_ns(latency_sec) if self._driver.simulate_latency else 0)
+        admitted = self._admit(chunk, observation)
+        latency_ns = to_ns(latency_sec) if self._driver.simulate_latency else 0
+        return schedule(admitted, now, self._step_sec, latency_ns)
+
+    def _admit(self, chunk: Sequence[ActionStep], observation: Mapping[str, Any]) -> Sequence[ActionStep]:
+        """The chunk as it may be played. Raises UnsafeChunk; the moment is recorded first if only the episode ends."""
+        stamps_of(chunk)
+        try:
+            admitted = self._check.admit(chunk, observation)
+        except UnsafeChunk:
+            if self._driver.on_unsafe_chunk == STOP and not self.course.started:
+                self._look(Event(self._robot.time_ns))
+            raise
+        self.course.clamped_steps += admitted.clamped
+        return admitted.chunk
 
     def _look(self, event: Event) -> None:
         metrics = self._robot.metrics()
@@ -149,8 +167,8 @@ def run_episode(
     """One rollout from ``seed``, recorded by ``writer``, which stays open.
 
     If policy or robot fail after the start, what happened so far is recorded as ``aborted`` with the reason. A failure
-    before anything moved is raised (PositronicError, ConventionError). A signal that goes stale counts as such a
-    failure, unless the driver says that it only ends the episode.
+    before anything moved is raised (PositronicError, ConventionError). A signal that goes stale and an unsafe chunk
+    count as such a failure, unless the driver says that they only end the episode.
     """
     robot.reset(seed)
     policy.reset()
@@ -164,12 +182,20 @@ def run_episode(
     except PositronicError as problem:
         if not loop.course.started:  # nothing was recorded that could be reported
             raise
-        stops = isinstance(problem, StaleSignal) and driver.on_stale == "stop"
-        reason, outcome = str(problem), STALE if stops else ABORTED
+        reason, outcome = str(problem), _ended_by(problem, driver)
     outcome = outcome or _outcome(robot, loop.course)
     result = _result(loop.course, writer, seed, robot.time_ns, facts[keys.TASK], outcome, reason)
     recorder.statics(facts | policy_statics(policy.meta) | outcome_statics(result))
     return result
+
+
+def _ended_by(problem: PositronicError, driver: DriverConfig) -> str:
+    """Outcome of an episode that came to no end of its own."""
+    if isinstance(problem, StaleSignal) and driver.on_stale == STOP:
+        return STALE
+    if isinstance(problem, UnsafeChunk) and driver.on_unsafe_chunk == STOP:
+        return UNSAFE
+    return ABORTED
 
 
 def _outcome(robot: Robot, course: Course) -> str:
@@ -193,6 +219,7 @@ def _result(
         reason=reason,
         latencies_ms=course.latencies_ms,
         metrics=course.metrics,
+        clamped_steps=course.clamped_steps,
     )
 
 
@@ -204,6 +231,7 @@ def outcome_statics(result: EpisodeResult) -> dict[str, Any]:
         keys.EVAL_OUTCOME: result.outcome,
         keys.EVAL_DURATION: result.duration_sec,
         keys.EVAL_REASON: result.reason,
+        keys.EVAL_CLAMPED_STEPS: result.clamped_steps,
     }
     return {key: value for key, value in known.items() if value is not None}
 

@@ -1,13 +1,17 @@
 """One episode, from the first observation to the recording."""
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 
 from positronic import keys
+from positronic.commands import ActionStep, CartesianPosition
 from positronic.errors import ConventionError, PositronicError
 from positronic.raw.dataset import open_dataset
+from positronic.rollout.check import UnsafeChunk
 from positronic.rollout.config import DriverConfig
-from positronic.rollout.results import ABORTED, SUCCESS, TIMEOUT
+from positronic.rollout.results import ABORTED, SUCCESS, TIMEOUT, UNSAFE
 from positronic.rollout.runner import run_episode
 
 
@@ -71,6 +75,7 @@ def test_the_recording_says_what_it_was(point_robot, approach, writer):
         "eval.success": True,
         "eval.outcome": "success",
         "eval.duration": 0.6,
+        "eval.clamped_steps": 0,
         "inference.policy.type": "approach",
         "inference.policy.action_fps": 10.0,
         "inference.policy.server.size": [1, 2],
@@ -118,6 +123,47 @@ def test_an_impossible_chunk_is_not_played(point_robot, approach, writer, asked)
         result = run_episode(point_robot, Far(steps=2), writer, 0, driver())
         assert (result.outcome, result.duration_sec) == (ABORTED, 0.2)
         assert "m from the base" in result.reason
+
+
+class Leaping:
+    """Steps from 5 cm beside the goal to 45 cm beside it within 0.1 s: 4 m/s."""
+
+    meta: ClassVar[dict] = {keys.META_TYPE: "leaping", keys.META_ACTION_FPS: 10.0}
+
+    def reset(self):
+        pass
+
+    def infer(self, observation):
+        places = [np.array([0.5, y, 0.1, 1.0, 0.0, 0.0, 0.0]) for y in (0.05, 0.45)]
+        return [ActionStep.of_one(CartesianPosition(place), 0.0, k / 10) for k, place in enumerate(places)]
+
+
+def test_a_chunk_that_moves_too_fast_is_not_played(point_robot, writer):
+    """Not its first step either, which alone would be possible."""
+    with pytest.raises(
+        UnsafeChunk, match=r"Step 1 of 2.*the tool moves at 4 m/s, expected at most 2.5 m/s \(driver.max"
+    ):
+        run_episode(point_robot, Leaping(), writer, 0, driver())
+    assert (point_robot.time_ns, point_robot.pose[0]) == (0, 0.4)
+
+
+def test_an_unsafe_chunk_may_end_its_episode_alone(point_robot, writer):
+    """Which has failed, is recorded as it was then, and says why."""
+    result = run_episode(point_robot, Leaping(), writer, 0, driver(on_unsafe_chunk="stop"))
+    assert (result.outcome, result.success, result.duration_sec) == (UNSAFE, False, 0.0)
+    episode = recorded(writer)
+    assert "the tool moves at 4 m/s" in episode.statics[keys.EVAL_REASON]
+    assert keys.COMMAND_POSE not in episode.signals
+    assert len(episode.signals[keys.EE_POSE].times_ns) == 1
+
+
+def test_a_clamped_chunk_is_played_recorded_and_counted(point_robot, writer):
+    """The second step goes 25 cm, which is what 2.5 m/s allows in 0.1 s."""
+    result = run_episode(point_robot, Leaping(), writer, 0, driver(on_unsafe_chunk="clamp", simulation_time=0.2))
+    assert (result.outcome, result.clamped_steps) == (TIMEOUT, 1)
+    episode = recorded(writer)
+    np.testing.assert_allclose(episode.signals[keys.COMMAND_POSE].values[:, 1], [0.05, 0.3])
+    assert episode.statics[keys.EVAL_CLAMPED_STEPS] == 1
 
 
 def test_thinking_takes_time_when_asked_to(point_robot, approach, writer):

@@ -138,6 +138,7 @@ class ReplayRobot:
             conventions={name: str(meaning) for name, meaning in meanings.items() if meaning},
             embodiment=self._episode.embodiment,
             hint=ALIAS_HINT,
+            moves=False,
         )
 
     def _open_camera(self, signal: VideoSignal) -> Decoder:

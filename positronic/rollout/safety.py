@@ -1,0 +1,187 @@
+"""Whether a chunk may be played: it is looked at as a whole, before its first step, from where the robot is.
+
+``check.py`` asks whether each step alone is possible for this robot. Here is what lies between the steps.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from positronic import keys
+from positronic.commands import ActionStep, CartesianPosition, Command, JointDelta, JointPosition
+from positronic.embodiments.embodiment import Arm
+from positronic.hardware.robot import RobotContract
+from positronic.rollout.check import LIMIT_SLACK_RAD, UnsafeChunk, check_chunk, joint_limits, said_fault
+from positronic.rollout.config import DriverConfig
+from positronic.rollout.motion import JOINTS, PLACE, TURN, Course, Excess, MotionLimits, Quantity, Ways, excess, within
+
+Floats = NDArray[np.float64]
+
+AHEAD = 1.5
+"""How much faster than the arm its targets may be, as the arm lags behind them. DROID's largest joint step, 0.2 rad at
+15 Hz, is 1.38 times what a Franka's joints do."""
+UNKNOWN_JOINT_SPEED = 2 * np.pi  # rad/s, of targets for joints whose speed nobody states; hobby servos turn at 5.4
+CLAMP, REFUSE, STOP = "clamp", "refuse", "stop"
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """A chunk that may be played. ``clamped``: how many of its steps were changed for that."""
+
+    chunk: Sequence[ActionStep]
+    clamped: int = 0
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Commands of one kind to one arm, one after another, from step ``first`` on, ``times_sec`` (n,)."""
+
+    first: int
+    commands: Sequence[Command]
+    times_sec: Floats
+
+
+class ChunkCheck:
+    """Admits chunks for one robot. ``step_sec``: length of a control step."""
+
+    def __init__(self, contract: RobotContract, driver: DriverConfig, step_sec: float) -> None:
+        self._contract, self._driver, self._step_sec = contract, driver, step_sec
+
+    def admit(self, chunk: Sequence[ActionStep], observation: Mapping[str, Any]) -> Admitted:
+        """Look at a chunk, whose timestamps increase, as a whole. ``observation``: what the policy was asked about.
+
+        Raises UnsafeChunk for a step that is out of reach or beyond a joint's limits, for a jump from where the robot
+        is measured, and for speeds and accelerations between steps beyond the driver's limits. With
+        ``driver.on_unsafe_chunk=clamp``, joints and motions are brought to their limits instead. Raises as
+        ``check_chunk`` does for what is no matter of limits.
+        """
+        clamps = self._driver.on_unsafe_chunk == CLAMP
+        check_chunk(chunk, self._contract, with_limits=not clamps)
+        if not self._contract.moves:
+            return Admitted(chunk)
+        if clamps:
+            return self._clamped(chunk, observation)
+        for arm in self._contract.arms:
+            for stretch in stretches(chunk, arm):
+                self._require(chunk, stretch, arm, observation)
+        return Admitted(chunk)
+
+    def _require(self, chunk: Sequence[ActionStep], stretch: Stretch, arm: str, observation: Mapping[str, Any]) -> None:
+        stated = self._stated(arm)
+        for course in self._courses(stretch, arm, observation):
+            found = excess(course, motion_limits(course.quantity, self._driver, stated))
+            if found:
+                raise UnsafeChunk(said_fault(chunk, found.step, _said(course.quantity, found, arm, stated)))
+
+    def _clamped(self, chunk: Sequence[ActionStep], observation: Mapping[str, Any]) -> Admitted:
+        steps = list(chunk)
+        for arm in self._contract.arms:
+            for stretch in stretches(chunk, arm):
+                for number, command in enumerate(self._brought_within(stretch, arm, observation), stretch.first):
+                    if command is not chunk[number].arms[arm].command:
+                        action = replace(steps[number].arms[arm], command=command)
+                        steps[number] = replace(steps[number], arms={**steps[number].arms, arm: action})
+        return Admitted(steps, sum(new is not old for new, old in zip(steps, chunk, strict=True)))
+
+    def _brought_within(self, stretch: Stretch, arm: str, observation: Mapping[str, Any]) -> Sequence[Command]:
+        stated, kept = self._stated(arm), []
+        for course in self._courses(stretch, arm, observation):
+            limits = motion_limits(course.quantity, self._driver, stated)
+            inside = replace(course, values=_within_joints(course, course.values, stated))
+            kept.append(_within_joints(course, within(inside, limits), stated))  # what brakes may overshoot
+        return _rebuilt(stretch.commands, kept)
+
+    def _courses(self, stretch: Stretch, arm: str, observation: Mapping[str, Any]) -> list[Course | Ways]:
+        """The motions of a stretch. Going back to the start pose is the robot's own."""
+        first, times, commands = stretch.first, stretch.times_sec, stretch.commands
+        match commands[0]:
+            case CartesianPosition():
+                poses, start = _rows(commands), _measured(observation, keys.of_arm(keys.EE_POSE, arm), first)
+                place, turn = (None, None) if start is None else (start[:3], start[3:])
+                return [
+                    Course(PLACE, poses[:, :3], times, first, place),
+                    Course(TURN, poses[:, 3:], times, first, turn),
+                ]
+            case JointPosition():
+                start = _measured(observation, keys.of_arm(keys.JOINT_POSITION, arm), first)
+                return [Course(JOINTS, _rows(commands), times, first, start)]
+            case JointDelta():
+                return [Ways(JOINTS, _rows(commands), self._step_sec, first)]
+            case _:
+                return []
+
+    def _stated(self, arm: str) -> Arm | None:
+        return self._contract.embodiment.by_name[arm] if self._contract.embodiment else None
+
+
+def motion_limits(quantity: Quantity, driver: DriverConfig, arm: Arm | None) -> MotionLimits:
+    """The driver's limits; where it has none for the joints' speed, ``AHEAD`` times what the arm states."""
+    if quantity is PLACE:
+        return _limits(driver.max_jump, driver.max_speed, driver.max_acceleration)
+    if quantity is TURN:
+        return _limits(driver.max_turn_jump, driver.max_turn_speed, driver.max_turn_acceleration)
+    speed: float | Floats | None = driver.max_joint_speed
+    if speed is None:
+        speed = AHEAD * np.array(arm.max_speed) if arm and arm.max_speed else UNKNOWN_JOINT_SPEED
+    return _limits(driver.max_joint_jump, speed, driver.max_joint_acceleration)
+
+
+def stretches(chunk: Sequence[ActionStep], arm: str) -> Iterator[Stretch]:
+    """What one arm is told, cut where the kind of command changes."""
+    told = ((number, step.arms[arm].command, step.timestamp) for number, step in enumerate(chunk))
+    for _, group in itertools.groupby(told, key=lambda one: type(one[1])):
+        numbers, commands, times = zip(*group, strict=True)
+        yield Stretch(numbers[0], commands, np.array(times, np.float64))
+
+
+def _limits(*values: float | Floats | None) -> MotionLimits:
+    return MotionLimits(*(np.atleast_1d(np.inf if value is None else value).astype(np.float64) for value in values))
+
+
+def _rows(commands: Sequence[Command]) -> Floats:
+    """The commands' numbers, (n, v)."""
+    return np.stack([_numbers(command) for command in commands])
+
+
+def _numbers(command: Command) -> Floats:
+    match command:
+        case CartesianPosition(values) | JointPosition(values) | JointDelta(values):
+            return values
+        case _:
+            return np.zeros(0)
+
+
+def _measured(observation: Mapping[str, Any], key: str, first: int) -> Floats | None:
+    """Where the robot is, for a chunk's first step; nobody knows where it will be when the kind of command changes."""
+    return np.asarray(observation[key], np.float64) if first == 0 and key in observation else None
+
+
+def _within_joints(course: Course | Ways, values: Floats, arm: Arm | None) -> Floats:
+    """Joint positions (n, v) within the arm's limits; a value that is within them stays."""
+    if arm is None or course.quantity is not JOINTS or isinstance(course, Ways):
+        return values
+    lows, highs = joint_limits(arm)
+    return np.clip(values, lows - LIMIT_SLACK_RAD, highs + LIMIT_SLACK_RAD)
+
+
+def _rebuilt(commands: Sequence[Command], parts: Sequence[Floats]) -> Sequence[Command]:
+    """The commands with other numbers, those that have the same numbers themselves. ``parts``: (n, v) each, side by
+    side."""
+    if not parts:
+        return commands
+    rows = zip(commands, np.hstack(parts), strict=True)
+    return [old if np.array_equal(_numbers(old), new) else type(old)(new) for old, new in rows]
+
+
+def _said(quantity: Quantity, found: Excess, arm: str, stated: Arm | None) -> str:
+    who = quantity.name
+    if quantity is JOINTS:
+        who = f"joint '{stated.joints[found.part]}'" if stated else f"joint {found.part}"
+    told = f"{who} {found.does}, expected at most {found.allowed:.3g} {found.unit} (driver.{found.key})"
+    return f"arm {arm}: {told}" if arm else told
