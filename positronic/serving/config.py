@@ -24,6 +24,7 @@ class ServerConfig:
     max_sessions: open at once; a client beyond them is told so. Each may hold a frame of 64 MiB
     memory_gb: that all checkpoints in memory may take together; null is what is free. Those that no session uses make
         room for another, the one that was used longest ago first
+    max_batch: observations that share one forward pass at most; fewer do when the device's memory has run out once
     answer_timeout_sec: the server ends, with a message, when its model gives no sign of life for so long; published
         clients of this protocol wait 180 s for an answer
     log_level: debug, info, warning or error
@@ -37,5 +38,6 @@ class ServerConfig:
     device: str = fields.device("auto")
     max_sessions: int = between(1, 10_000, default=128)
     memory_gb: float | None = above(0, 100_000, default=None)
+    max_batch: int = between(1, 1024, default=16)
     answer_timeout_sec: float = above(0, DAY_SEC, default=300.0)
     log_level: str = one_of("debug", "info", "warning", "error", default="warning")

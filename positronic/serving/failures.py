@@ -19,11 +19,16 @@ MAX_LOGGED = 10_000  # characters of a traceback
 MAX_REASON = 1000  # characters; an error may quote what a stranger sent
 
 
+NO_MEMORY = ("can't allocate memory", "_STATUS_ALLOC_FAILED", "out of memory", "RESOURCE_EXHAUSTED")
+"""In the texts of torch's errors, of the CPU's memory and the GPU's, and of JAX's."""
+
+
 @dataclass(frozen=True)
 class Failure:
-    """Why there is no answer, for the person at the other end."""
+    """Why there is no answer, for the person at the other end. ``out_of_memory``: less might have been computed."""
 
     reason: str
+    out_of_memory: bool = False
 
 
 def attempt[T, R](function: Callable[[T], R], argument: T, log: bool = True) -> R | Failure:
@@ -41,12 +46,13 @@ def attempt[T, R](function: Callable[[T], R], argument: T, log: bool = True) -> 
 def failed(error: BaseException) -> Failure:
     """The error's text. Everything that its traceback, or those of its causes, held is released."""
     reason = describe(error)
+    out_of_memory = isinstance(error, MemoryError) or any(text in reason for text in NO_MEMORY)
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__
-    return Failure(reason)
+    return Failure(reason, out_of_memory)
 
 
 def describe(error: BaseException) -> str:

@@ -84,7 +84,8 @@ class WorkerLink:
     async def _read(self, socket: zmq.asyncio.Socket) -> None:
         while True:
             session, reply, payload = await socket.recv_multipart()
-            self._heard_sec = time.monotonic()
+            if reply == Reply.ALIVE:  # the worker says more while its model hangs
+                self._heard_sec = time.monotonic()
             if session in self._mailboxes:
                 self._mailboxes[session].replies.put_nowait((Reply(reply), payload))
 

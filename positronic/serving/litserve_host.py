@@ -62,7 +62,7 @@ class _Worker(litserve.LitAPI):
         sys.setswitchinterval(SWITCH_SEC)
         wait_quietly()  # torch is imported when a checkpoint is loaded
         memory = policy_memory(self.settings.device, self.settings.memory_gb)
-        self.scheduler = Scheduler(self.address, self._load, memory)
+        self.scheduler = Scheduler(self.address, self._load, memory, self.settings.max_batch)
         self.scheduler.preload(self.checkpoint_id, self.needs)
 
     def _load(self, checkpoint_id: str) -> ServedPolicy:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence, Sized
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,13 @@ MAX_SEEDS = 4
 MAX_TASK_CHARS = 4096  # a tokenizer takes time by the length, and everybody waits for it
 
 
+@dataclass
+class BatchLimit:
+    """How many observations one forward pass can take, as far as is known: fewer once memory has run out."""
+
+    most: int = sys.maxsize
+
+
 @dataclass(frozen=True)
 class ServedPolicy:
     """A recipe and a model. Holds no state between observations: many robots share it, in any order. ``held``: keeps
@@ -47,6 +55,7 @@ class ServedPolicy:
     model: ChunkModel
     meta: Mapping[str, Any]
     held: Held | None = None
+    batch_limit: BatchLimit = field(default_factory=BatchLimit)
 
     def infer(self, observations: Sequence[Mapping[str, Any]]) -> list[list[ActionStep]]:
         """A chunk for each observation (raw keys; arrays, numbers or lists), from one forward pass.
@@ -66,8 +75,17 @@ class ServedPolicy:
         ``generators``: one for each observation, of the random numbers that its chunk starts from. So a robot's chunk
         depends neither on the others in its batch nor on its place there.
         """
-        chunks = self._forward(encoded, self._noise(generators))
-        return [item if isinstance(item, Failure) else attempt(self.recipe.codec.decode, item) for item in chunks]
+        return [self.decode(chunk) for chunk in self.chunks_each(encoded, generators)]
+
+    def chunks_each(
+        self, encoded: Sequence[dict[str, Any]], generators: Sequence[np.random.Generator]
+    ) -> list[NDArray[np.float32] | Failure]:
+        """Like ``predict_each``, what the model says: (H, A) each, not yet decoded."""
+        return self._forward(encoded, self._noise(generators))
+
+    def decode(self, chunk: NDArray[np.float32] | Failure) -> list[ActionStep] | Failure:
+        """The steps of a chunk that the model said, or why there are none."""
+        return chunk if isinstance(chunk, Failure) else attempt(self.recipe.codec.decode, chunk)
 
     def encode(self, observation: Mapping[str, Any]) -> dict[str, Any]:
         """One raw observation to the model's columns and the task.
@@ -104,6 +122,8 @@ class ServedPolicy:
         if alone:
             return [chunks]
         half = len(encoded) // 2
+        if chunks.out_of_memory:  # it would run out again
+            self.batch_limit.most = min(self.batch_limit.most, half)
         first, second = (None, None) if noise is None else (noise[:half], noise[half:])
         return self._forward(encoded[:half], first) + self._forward(encoded[half:], second)
 

@@ -6,15 +6,17 @@ Meanwhile the other sessions are answered, and the model computes.
 
 from __future__ import annotations
 
-import contextlib
+import math
 import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from socket import socketpair
 from typing import Any
 
 import numpy as np
 
+from positronic import keys
+from positronic.errors import PositronicError
 from positronic.serving.failures import Failure, attempt
 from positronic.serving.messages import Session
 from positronic.serving.policy import ServedPolicy, noise_generator
@@ -26,29 +28,31 @@ THREADS = 4
 
 @dataclass(frozen=True)
 class Observed:
-    """A session's observation as the model takes it, or why it cannot be taken. ``generator``: of the random numbers
-    that its chunk starts from, if the observation says their seed."""
+    """A session's observation as the model takes it, or why it cannot be taken.
+
+    ``generator``: of the random numbers that its chunk starts from, if the observation says their seed. ``within_sec``:
+    how long after the observation came a forward pass may begin.
+    """
 
     session: Session
-    policy: ServedPolicy
     encoded: dict[str, Any] | Failure
     generator: np.random.Generator | None = None
+    within_sec: float = math.inf
+
+    @property
+    def is_read(self) -> bool:
+        return not isinstance(self.encoded, Failure)
 
 
 class Readers:
-    """Reads frames in the order in which they come. When ``fileno`` is readable, ``collect`` has something."""
+    """Reads frames in the order in which they come. ``ring``: called from a thread when ``collect`` has something."""
 
-    def __init__(self, threads: int = THREADS) -> None:
+    def __init__(self, ring: Callable[[], None], threads: int = THREADS) -> None:
+        self._ring = ring
         self._asked: SimpleQueue[tuple[Session, ServedPolicy, Buffer]] = SimpleQueue()
         self._ended: SimpleQueue[Observed] = SimpleQueue()
-        self._bell, self._button = socketpair()
-        for end in (self._bell, self._button):
-            end.setblocking(False)
         for number in range(threads):
             threading.Thread(target=self._run, name=f"reader-{number}", daemon=True).start()
-
-    def fileno(self) -> int:
-        return self._bell.fileno()
 
     def ask(self, session: Session, policy: ServedPolicy, payload: Buffer) -> None:
         """Read a frame for ``policy``."""
@@ -56,7 +60,6 @@ class Readers:
 
     def collect(self) -> list[Observed]:
         """What has been read since the last call."""
-        self._silence()
         ended = []
         while True:
             try:
@@ -64,22 +67,13 @@ class Readers:
             except Empty:
                 return ended
 
-    def ring(self) -> None:
-        """Make ``fileno`` readable. From any thread."""
-        with contextlib.suppress(BlockingIOError):  # it has been rung so often that it cannot be overheard
-            self._button.send(b"\0")
-
-    def _silence(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            self._bell.recv(1 << 16)
-
     def _run(self) -> None:
         while True:
             self._read(*self._asked.get())
 
     def _read(self, session: Session, policy: ServedPolicy, payload: Buffer) -> None:
         self._ended.put(read(session, policy, payload))
-        self.ring()
+        self._ring()
 
 
 def read(session: Session, policy: ServedPolicy, payload: Buffer) -> Observed:
@@ -87,7 +81,21 @@ def read(session: Session, policy: ServedPolicy, payload: Buffer) -> Observed:
 
     def observed(frame: Buffer) -> Observed:
         observation = deserialise_lazily(frame)
-        return Observed(session, policy, policy.encode(observation), noise_generator(observation))
+        encoded = policy.encode(observation)
+        return Observed(session, encoded, noise_generator(observation), patience_sec(observation))
 
     found = attempt(observed, payload)
-    return Observed(session, policy, found) if isinstance(found, Failure) else found
+    return Observed(session, found) if isinstance(found, Failure) else found
+
+
+def patience_sec(observation: Mapping[str, Any]) -> float:
+    """How long an observation's client wants to wait until its forward pass begins; for ever if it does not say.
+
+    Raises PositronicError if it says anything but a number above 0.
+    """
+    found = observation.get(keys.ANSWER_WITHIN_SEC, math.inf)
+    if isinstance(found, bool) or not isinstance(found, int | float) or not found > 0:
+        raise PositronicError(
+            f"Observation '{keys.ANSWER_WITHIN_SEC}': expected seconds above 0, found {str(found)[:100]}."
+        )
+    return float(found)

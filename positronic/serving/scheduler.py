@@ -1,29 +1,32 @@
 """The inference worker: takes requests from the API process and answers observations in batches.
 
-A batching policy belongs here. Today, everything that is queued for the same policy when the worker is free goes
-through the model together, so a lone robot never waits for company. A frame that is quick to read is read here; other
-threads read the others. The worker waits for the frames that they are reading, a moment at most, so that robots that
-ask together are answered together.
+The sessions of one checkpoint form a line; ``line.py`` says when its next forward pass begins and for whom. Passes run
+one at a time, each line's in turn, in a thread of their own: meanwhile this one takes up what comes and sends answers.
+Where there is one robot alone, this thread computes for it: handing over would cost it a moment. A frame that is quick
+to read is read here; other threads read the others.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from itertools import islice
 
 import numpy as np
 import zmq
 
 from positronic import keys
 from positronic.commands import ActionStep, chunk_to_wire
+from positronic.serving.bell import Bell
 from positronic.serving.failures import Failure, attempt
+from positronic.serving.line import Line
 from positronic.serving.memory import Memory
 from positronic.serving.messages import Reply, Request, Session, error_frame, ready_frame
+from positronic.serving.passes import Pass, Passes, compute
 from positronic.serving.policy import ServedPolicy
 from positronic.serving.readers import Observed, Readers, read
 from positronic.serving.store import Event, Opened, PolicyStore, Refused
@@ -33,33 +36,31 @@ from positronic.utils.serialization import serialise
 
 logger = logging.getLogger(__name__)
 
-MAX_BATCH = 16
 IDLE_MS = 1000
-GATHER_MS = 4  # for frames that are being read when the model is free: reading an honest one takes less
 FLUSH_MS = 1000
 DEVICE_LOST = 70  # the worker's exit code
 NO_POLICY = "This session has no checkpoint yet: expected an observation after 'ready', found one before. Wait for it."
+TOO_LATE = "No forward pass was free within {:g} s, as 'answer_within_sec' asks: the server is busy. Ask again."
 
 
 class Scheduler:
     """Owns the worker's end of the socket at ``address``, and the policies. ``load``: checkpoint id to policy.
-    ``memory``: what there is for them."""
+    ``memory``: what there is for them. ``max_batch``: observations in one forward pass."""
 
-    def __init__(self, address: str, load: Callable[[str], ServedPolicy], memory: Memory) -> None:
+    def __init__(self, address: str, load: Callable[[str], ServedPolicy], memory: Memory, max_batch: int) -> None:
         self._context = zmq.Context()
         self._socket = self._bind(address)
-        self._readers = Readers()
+        self._bell = Bell()
         self._poller = zmq.Poller()
-        for source in (self._socket, self._readers.fileno()):
+        for source in (self._socket, self._bell.fileno()):
             self._poller.register(source, zmq.POLLIN)
-        self._store = PolicyStore(load, self._readers.ring, memory)
+        self._readers, self._passes = Readers(self._bell.ring), Passes(self._bell.ring)
+        self._store = PolicyStore(load, self._bell.ring, memory)
+        self._max_batch = max_batch
         self._peers: dict[Session, bytes] = {}
-        self._seen: list[Observed] = []
-        self._reading: set[Session] = set()
-        # Their last frame was no observation, so the others do not wait for the next one.
-        self._clumsy: set[Session] = set()
-        self._queue: dict[Session, Observed] = {}
-        self._queued_sec = 0.0
+        self._lines: dict[Session, Line] = {}
+        self._left_in_pass: set[Session] = set()
+        self._asked_alive: list[bytes] = []
         # Of the random numbers that a robot's chunks start from, where its observations do not say their seed: they do
         # not depend on who else is served.
         self._generators: dict[Session, np.random.Generator] = defaultdict(np.random.default_rng)
@@ -69,25 +70,31 @@ class Scheduler:
         self._store.preload(checkpoint, needs)
 
     def step(self) -> None:
-        """Wait for something to happen, at most ``IDLE_MS``. Then take up everything that has happened, and answer one
-        batch."""
+        """Wait for something to happen, at most ``IDLE_MS``. Then take up everything that has happened, and begin the
+        next pass."""
         ready = dict(self._poller.poll(self._patience_ms()))
-        if self._readers.fileno() in ready:
+        ended = None
+        if self._bell.fileno() in ready:
+            self._bell.silence()
+            ended = self._end_pass()
             self._take_read(self._readers.collect())
             self._tell(self._store.collect())
         if self._socket in ready:
             self._receive()
-        if self._queue and not self._patience_ms():
-            self._answer_batch()
+        self._begin_pass()
+        if ended is not None:
+            self._answer(ended)
 
     def _patience_ms(self) -> int:
         """How long the worker can wait because it has nothing better to do."""
-        if not self._queue:
+        if self._passes.under_way:
             return IDLE_MS
-        if len(self._queue) >= MAX_BATCH or not self._reading - self._clumsy:
-            return 0
-        waited_ms = (time.monotonic() - self._queued_sec) * 1000
-        return max(0, int(GATHER_MS - waited_ms))
+        now = time.monotonic()
+        begin = min((line.begin_at(self._passes.free_since, now) for line in self._waiting()), default=math.inf)
+        return max(0, min(IDLE_MS, math.ceil((begin - now) * 1000))) if begin < math.inf else IDLE_MS
+
+    def _waiting(self) -> list[Line]:
+        return [line for line in dict.fromkeys(self._lines.values()) if line.is_wanted]
 
     def _bind(self, address: str) -> zmq.Socket[bytes]:
         socket = self._context.socket(zmq.ROUTER)
@@ -98,66 +105,102 @@ class Scheduler:
 
     def _receive(self) -> None:
         """Take up the requests. No observation is answered meanwhile, so nobody can ask again and again."""
+        seen: list[Observed] = []
         while self._socket.poll(0):
             *heads, frame = self._socket.recv_multipart(copy=False)
             peer, session, kind, checkpoint = (head.bytes for head in heads)
             if kind == Request.ALIVE:
-                self._socket.send_multipart([peer, session, Reply.ALIVE, b""])
+                self._asked_alive.append(peer)
                 continue
             self._peers[session] = peer
-            self._take(session, Request(kind), checkpoint.decode(), frame.buffer)
-        self._take_read(self._seen)
-        self._seen = []
+            if kind == Request.OPEN:
+                self._tell(self._store.open(session, checkpoint.decode(), int(frame.bytes)))
+            elif kind == Request.INFER:
+                seen += self._observe(session, frame.buffer)
+            else:
+                self._close(session)
+        self._take_read(seen)
+        if not self._passes.under_way:  # one that never ends must not look alive
+            self._say_alive()
 
-    def _take(self, session: Session, request: Request, checkpoint: str, payload: Buffer) -> None:
-        if request is Request.OPEN:
-            self._tell(self._store.open(session, checkpoint, int(bytes(payload))))
-        elif request is Request.INFER:
-            self._observe(session, payload)
+    def _close(self, session: Session) -> None:
+        self._peers.pop(session, None)
+        self._generators.pop(session, None)
+        line = self._lines.pop(session, None)
+        if line is not None:
+            line.leave(session)
+        if session in self._passes.under_way:  # its policy must stay until the pass has ended
+            self._left_in_pass.add(session)
         else:
-            self._queue.pop(session, None)
-            self._peers.pop(session, None)
-            self._reading.discard(session)
-            self._clumsy.discard(session)
-            self._generators.pop(session, None)
             self._tell(self._store.close(session))
 
-    def _observe(self, session: Session, payload: Buffer) -> None:
-        policy = self._store.policy(session)
-        if policy is None:
+    def _observe(self, session: Session, payload: Buffer) -> list[Observed]:
+        """The observation, if it was quick to read."""
+        line = self._lines.get(session)
+        if line is None:
             self._send(session, Reply.ANSWER, error_frame(NO_POLICY))
-            return
-        self._reading.add(session)
+            return []
+        line.ask(session, time.monotonic())
         if is_light(payload):
-            self._seen.append(read(session, policy, payload))
-        else:
-            self._readers.ask(session, policy, payload)
+            return [read(session, line.policy, payload)]
+        self._readers.ask(session, line.policy, payload)
+        return []
 
     def _take_read(self, observed: Sequence[Observed]) -> None:
         for each in observed:
-            if each.session not in self._reading:  # its client has gone meanwhile
+            line = self._lines.get(each.session)
+            if line is None or not line.take(each):  # its client has gone meanwhile
                 continue
-            self._reading.remove(each.session)
             if isinstance(each.encoded, Failure):
-                self._clumsy.add(each.session)
                 self._send(each.session, Reply.ANSWER, error_frame(each.encoded.reason))
-                continue
-            self._clumsy.discard(each.session)
-            self._queued_sec = self._queued_sec if self._queue else time.monotonic()
-            self._queue[each.session] = each
 
-    def _answer_batch(self) -> None:
-        policy = next(iter(self._queue.values())).policy
-        batch = list(islice((each for each in self._queue.values() if each.policy is policy), MAX_BATCH))
-        for each in batch:
-            del self._queue[each.session]
-        self._queued_sec = time.monotonic()
+    def _begin_pass(self) -> None:
+        if self._passes.under_way:
+            return
+        now = time.monotonic()
+        for line in self._waiting():
+            self._refuse_late(line, now)
+        free = self._passes.free_since
+        ready = [line for line in self._waiting() if line.begin_at(free, now) <= now]
+        if not ready:
+            return
+        line = min(ready, key=lambda each: each.oldest)
+        batch = line.take_batch()
         generators = [each.generator or self._generators[each.session] for each in batch]
-        outcomes = policy.predict_each([each.encoded for each in batch], generators)
-        for each, outcome in zip(batch, outcomes, strict=True):
-            self._send(each.session, Reply.ANSWER, answer_frame(outcome))
-        if any(isinstance(outcome, Failure) for outcome in outcomes) and device_is_lost():
+        if len(self._lines) > 1:
+            self._passes.begin(line, batch, generators)
+        else:
+            self._answer(self._ended(compute(line, batch, generators)))
+
+    def _refuse_late(self, line: Line, now: float) -> None:
+        late = line.take_expired(now)
+        for each in late:
+            self._send(each.session, Reply.ANSWER, error_frame(TOO_LATE.format(each.within_sec)))
+        line.answered([each.session for each in late], now)
+
+    def _end_pass(self) -> Pass | None:
+        ended = self._passes.collect()
+        return None if ended is None else self._ended(ended)
+
+    def _ended(self, ended: Pass) -> Pass:
+        ended.line.took(ended.seconds)
+        ended.line.answered([each.session for each in ended.batch], time.monotonic())
+        self._say_alive()
+        return ended
+
+    def _answer(self, ended: Pass) -> None:
+        for each, chunk in zip(ended.batch, ended.chunks, strict=True):
+            self._send(each.session, Reply.ANSWER, answer_frame(ended.line.policy.decode(chunk)))
+        for session in self._left_in_pass - self._passes.under_way:
+            self._left_in_pass.discard(session)
+            self._tell(self._store.close(session))
+        if any(isinstance(chunk, Failure) for chunk in ended.chunks) and device_is_lost():
             self._give_up()
+
+    def _say_alive(self) -> None:
+        for peer in self._asked_alive:
+            self._socket.send_multipart([peer, b"", Reply.ALIVE, b""])
+        self._asked_alive.clear()
 
     def _give_up(self) -> None:
         """End this process after the answers have been sent. The main process then ends the others, with a message."""
@@ -169,11 +212,17 @@ class Scheduler:
     def _tell(self, events: Sequence[Event]) -> None:
         for event in events:
             if isinstance(event, Opened):
+                self._join(event.session, event.policy)
                 self._send(event.session, Reply.READY, ready_frame(dict(event.policy.meta)))
             elif isinstance(event, Refused):
                 self._send(event.session, Reply.REFUSED, event.reason.encode(errors="replace"))
             else:
                 self._send(event.session, Reply.STATUS, f"{event.status} {event.message}".encode())
+
+    def _join(self, session: Session, policy: ServedPolicy) -> None:
+        lines = (line for line in self._lines.values() if line.policy is policy)
+        self._lines[session] = next(lines, None) or Line(policy, self._max_batch)
+        self._lines[session].join(session)
 
     def _send(self, session: Session, reply: Reply, payload: bytes) -> None:
         if session in self._peers:  # otherwise its client has left in the meantime
@@ -185,10 +234,10 @@ def answer_frames(policy: ServedPolicy, payloads: Sequence[bytes]) -> list[bytes
     alone, and the good ones are predicted together. One answer for each, in their order. For measurements and tests.
     """
     seen = [read(b"", policy, payload) for payload in payloads]
-    good = [each for each in seen if not isinstance(each.encoded, Failure)]
+    good = [each for each in seen if each.is_read]
     generators = [each.generator or np.random.default_rng() for each in good]
     outcomes = iter(policy.predict_each([each.encoded for each in good], generators))
-    return [answer_frame(each.encoded if isinstance(each.encoded, Failure) else next(outcomes)) for each in seen]
+    return [answer_frame(next(outcomes) if each.is_read else each.encoded) for each in seen]
 
 
 def answer_frame(outcome: list[ActionStep] | Failure) -> bytes:

@@ -1,3 +1,4 @@
+import contextlib
 import gc
 import math
 import queue
@@ -242,7 +243,7 @@ def test_an_observation_before_ready_is_refused():
     """There is no policy to ask."""
     with tempfile.TemporaryDirectory() as folder, zmq.Context() as context:  # a socket's path must be short
         address = f"ipc://{folder}/worker"
-        scheduler = Scheduler(address, lambda checkpoint: toy_policy(), NO_LIMIT)
+        scheduler = Scheduler(address, lambda checkpoint: toy_policy(), NO_LIMIT, 16)
         with context.socket(zmq.DEALER) as client:
             client.connect(address)
             client.send_multipart([b"1", Request.INFER, b"", serialise(observation())])
@@ -337,6 +338,163 @@ def test_a_batch_too_large_for_the_memory_gets_small():
     answers = answer_frames(policy, [serialise(observation())] * 16)
     assert all("result" in deserialise(answer) for answer in answers)
     assert policy.model.batches == [4] * 4
+    assert policy.batch_limit.most == 4
+
+
+class Gate(ToyModel):
+    """Each forward pass goes on when the test says so; ``begun`` holds the size of those that have begun."""
+
+    def __init__(self):
+        super().__init__()
+        self.begun, self.doors, self.closed = queue.Queue(), queue.Queue(), threading.Event()
+
+    def predict(self, observations, noise=None):
+        self.begun.put(len(observations))
+        self.doors.get(timeout=10)
+        assert not self.closed.is_set()
+        return super().predict(observations, noise)
+
+    def close(self):
+        self.closed.set()
+
+
+@contextlib.contextmanager
+def working(policies, limit=math.inf, max_batch=16):
+    """A scheduler at work over ``policies`` by checkpoint id, each of one byte. Yields what talks to it."""
+    with tempfile.TemporaryDirectory() as folder, zmq.Context() as context, context.socket(zmq.DEALER) as client:
+        address = f"ipc://{folder}/worker"
+        scheduler = Scheduler(address, policies.__getitem__, Memory(limit, lambda: 0, lambda: 0), max_batch)
+        ending = threading.Event()
+        thread = threading.Thread(target=lambda: [scheduler.step() for _ in iter(ending.is_set, True)], daemon=True)
+        thread.start()
+        client.connect(address)
+        yield Line(client)
+        ending.set()
+        client.send_multipart([b"", Request.ALIVE, b"", b""])
+        thread.join(10)
+
+
+class Line:
+    """The API process's end."""
+
+    def __init__(self, socket):
+        self.socket = socket
+
+    def say(self, session, request, checkpoint=b"", payload=b""):
+        self.socket.send_multipart([session, request, checkpoint, payload])
+
+    def open(self, session, checkpoint):
+        self.say(session, Request.OPEN, checkpoint, b"1")
+        while self.hear()[:2] != (session, Reply.READY):
+            pass
+
+    def ask(self, session, **changes):
+        self.say(session, Request.INFER, payload=serialise(observation(**changes)))
+
+    def hear(self):
+        assert self.socket.poll(10_000)
+        session, reply, payload = self.socket.recv_multipart()
+        return session, Reply(reply), payload
+
+    def hears_nothing(self):
+        return not self.socket.poll(100)
+
+
+def test_those_who_ask_during_a_pass_share_the_next_one():
+    """Frames are taken up while the model computes, up to the largest batch."""
+    policy = ServedPolicy(make_recipe(), Gate(), {})
+    with working({"A": policy}, max_batch=3) as line:
+        sessions = [bytes([number]) for number in range(5)]
+        for session in sessions:
+            line.open(session, b"A")
+        line.ask(sessions[0])
+        assert policy.model.begun.get(timeout=10) == 1
+        for session in sessions[1:]:
+            line.ask(session)
+        line.say(b"x", Request.INFER)  # answered at once: so the four before it have been taken up
+        assert line.hear()[:2] == (b"x", Reply.ANSWER)
+        for size in (3, 1):
+            policy.model.doors.put(None)
+            assert policy.model.begun.get(timeout=10) == size
+        policy.model.doors.put(None)
+        assert sorted(line.hear()[0] for _ in sessions) == sessions
+
+
+def test_checkpoints_take_turns():
+    """The one whose robot asked first is next, however many ask the other."""
+    policies = {name: ServedPolicy(make_recipe(), Gate(), {}) for name in "AB"}
+    with working(policies) as line:
+        for session, checkpoint in ((b"1", b"A"), (b"2", b"A"), (b"3", b"B"), (b"4", b"A")):
+            line.open(session, checkpoint)
+        line.ask(b"1")
+        assert policies["A"].model.begun.get(timeout=10) == 1
+        for session in (b"3", b"2", b"4"):
+            line.ask(session)
+        line.say(b"x", Request.INFER)
+        line.hear()
+        policies["A"].model.doors.put(None)
+        assert policies["B"].model.begun.get(timeout=10) == 1
+        policies["B"].model.doors.put(None)
+        assert policies["A"].model.begun.get(timeout=10) == 2
+        policies["A"].model.doors.put(None)
+        assert [line.hear()[0] for _ in range(4)] == [b"1", b"3", b"2", b"4"]
+
+
+def test_a_policy_stays_until_its_pass_has_ended():
+    """Though its only session has left and another checkpoint needs its memory."""
+    gate = ServedPolicy(make_recipe(), Gate(), {})
+    with working({"A": gate, "B": toy_policy()}, limit=1) as line:
+        line.open(b"1", b"A")
+        line.open(b"2", b"A")  # so that the pass has a thread of its own
+        line.ask(b"1")
+        gate.model.begun.get(timeout=10)
+        line.say(b"2", Request.CLOSE)
+        line.say(b"1", Request.CLOSE)
+        line.say(b"3", Request.OPEN, b"B", b"1")
+        assert line.hear()[:2] == (b"3", Reply.STATUS)
+        assert not gate.model.closed.is_set()
+        gate.model.doors.put(None)
+        while line.hear()[:2] != (b"3", Reply.READY):
+            pass
+        assert gate.model.closed.wait(10)
+
+
+def test_a_pass_that_does_not_end_does_not_look_alive():
+    """Nobody is told that the worker lives before it has ended."""
+    policy = ServedPolicy(make_recipe(), Gate(), {})
+    with working({"A": policy}) as line:
+        line.open(b"1", b"A")
+        line.open(b"2", b"A")
+        line.say(b"", Request.ALIVE)
+        assert line.hear()[1] is Reply.ALIVE
+        line.ask(b"1")
+        policy.model.begun.get(timeout=10)
+        line.say(b"", Request.ALIVE)
+        line.ask(b"2", grip=[])
+        assert line.hear()[:2] == (b"2", Reply.ANSWER)
+        assert line.hears_nothing()
+        policy.model.doors.put(None)
+        assert {line.hear()[1] for _ in range(2)} == {Reply.ALIVE, Reply.ANSWER}
+
+
+def test_an_answer_that_comes_too_late_is_refused_and_not_computed():
+    """The session may ask again."""
+    policy = ServedPolicy(make_recipe(), Gate(), {})
+    with working({"A": policy}) as line:
+        for session in (b"1", b"2"):
+            line.open(session, b"A")
+        line.ask(b"1")
+        policy.model.begun.get(timeout=10)
+        line.ask(b"2", answer_within_sec=1e-6)
+        line.say(b"x", Request.INFER)
+        line.hear()
+        policy.model.doors.put(None)
+        answers = {session: deserialise(payload) for session, _, payload in (line.hear(), line.hear())}
+        assert "result" in answers[b"1"]
+        assert "No forward pass was free within 1e-06 s" in answers[b"2"]["error"]
+        assert policy.model.batches == [1]
+        line.ask(b"2", answer_within_sec=0)
+        assert "expected seconds above 0" in deserialise(line.hear()[2])["error"]
 
 
 @pytest.fixture

@@ -1,0 +1,122 @@
+"""The observations that wait for one policy, and how long they wait for others to share their forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
+
+from positronic.serving.messages import Session
+from positronic.serving.policy import ServedPolicy
+from positronic.serving.readers import Observed
+from positronic.serving.rhythm import Rhythm
+
+WINDOW = 0.25  # of a forward pass: waiting costs each robot less than a pass of its own would cost the others
+READ_SEC = 0.004  # for frames that are being read: an honest one takes less
+RECENT = 0.2  # the weight of the last pass in what the next one is expected to take
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    observed: Observed
+    asked: float
+
+
+class Line:
+    """The sessions that hold ``policy``. ``most``: observations in one forward pass. Times are seconds of one clock.
+
+    A pass begins as soon as everybody is in who is about to ask. A robot is waited for only if it asks at an even pace
+    and its time has come, or if its frame is being read; and no longer than ``WINDOW`` of a pass. So a lone robot never
+    waits, nor do several that are out of step.
+    """
+
+    def __init__(self, policy: ServedPolicy, most: int) -> None:
+        self.policy, self._most = policy, most
+        self._rhythms: dict[Session, Rhythm] = {}
+        self._asked: dict[Session, float] = {}  # of frames that are being read
+        # Their last frame was no observation, so the others do not wait for the next one.
+        self._clumsy: set[Session] = set()
+        self._waiting: dict[Session, _Waiting] = {}
+        self._pass_sec = 0.0
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether an observation waits."""
+        return bool(self._waiting)
+
+    @property
+    def oldest(self) -> float:
+        """When the first of those that wait asked."""
+        return next(iter(self._waiting.values())).asked
+
+    @property
+    def room(self) -> int:
+        """Observations that a pass can take."""
+        return min(self._most, self.policy.batch_limit.most)
+
+    def join(self, session: Session) -> None:
+        """A session that will ask."""
+        self._rhythms[session] = Rhythm()
+
+    def leave(self, session: Session) -> None:
+        """What it has asked is not computed."""
+        for table in (self._rhythms, self._waiting, self._asked):
+            table.pop(session, None)
+        self._clumsy.discard(session)
+
+    def ask(self, session: Session, now: float) -> None:
+        """A session's frame has come. Then it is read."""
+        self._rhythms[session].ask(now)
+        self._asked[session] = now
+
+    def take(self, observed: Observed) -> bool:
+        """A frame that was read: an observation waits for a pass from now on. Whether its session is still there."""
+        session = observed.session
+        if session not in self._asked:
+            return False
+        asked = self._asked.pop(session)
+        if observed.is_read:
+            self._clumsy.discard(session)
+            self._waiting[session] = _Waiting(observed, asked)
+        else:
+            self._clumsy.add(session)
+        return True
+
+    def take_expired(self, now: float) -> list[Observed]:
+        """Those whose clients no longer want an answer. They wait no more."""
+        late = [each.observed for each in self._waiting.values() if now - each.asked > each.observed.within_sec]
+        for observed in late:
+            del self._waiting[observed.session]
+        return late
+
+    def take_batch(self) -> list[Observed]:
+        """Those that asked first, as many as there is room for. They wait no more."""
+        batch = [each.observed for each in islice(self._waiting.values(), self.room)]
+        for observed in batch:
+            del self._waiting[observed.session]
+        return batch
+
+    def answered(self, sessions: Iterable[Session], now: float) -> None:
+        """They may ask again."""
+        for session in sessions:
+            if session in self._rhythms:  # otherwise it has left meanwhile
+                self._rhythms[session].answer(now)
+
+    def took(self, seconds: float) -> None:
+        """A forward pass has taken so long."""
+        self._pass_sec += RECENT * (seconds - self._pass_sec) if self._pass_sec else seconds
+
+    def begin_at(self, free: float, now: float) -> float:
+        """When the next pass is to begin, for those that wait now. ``free``: since when there has been no other."""
+        if len(self._waiting) >= self.room:
+            return now
+        since, window = max(self.oldest, free), WINDOW * self._pass_sec
+        if self._asked.keys() - self._clumsy and now < since + max(window, READ_SEC):
+            return since + max(window, READ_SEC)
+        if now < since + window and any(each.is_due(now, since + window, window) for each in self._absent()):
+            return since + window
+        return now
+
+    def _absent(self) -> list[Rhythm]:
+        there = self._waiting.keys() | self._asked.keys()
+        return [rhythm for session, rhythm in self._rhythms.items() if session not in there]
