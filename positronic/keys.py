@@ -63,6 +63,7 @@ BOX_DISTANCE = "box_distance"  # m between the cubes' centres
 OBS_TIME_NS = "obs_time_ns"
 WALL_TIME_NS = "wall_time_ns"
 MEASURED_TIMES_NS = "measured_times_ns"  # map: raw signal -> when it was measured, on the clock of obs_time_ns
+ANSWER_WITHIN_SEC = "answer_within_sec"  # number: an answer that would begin later is not wanted any more
 NOISE_SEED = "noise_seed"  # int, or some: of the random numbers that the answer starts from
 
 # One decoded action step on the wire; with several arms robot_command.left, target_grip.left, ...
