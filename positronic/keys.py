@@ -50,6 +50,7 @@ EVAL_SEED = "eval.seed"
 EVAL_OUTCOME = "eval.outcome"
 EVAL_DURATION = "eval.duration"  # s
 EVAL_REASON = "eval.reason"  # why an episode was aborted
+EVAL_IDLE_FRAMES = "eval.idle_frames"  # control steps at which nothing was due, as the policy's answer was not there
 EVAL_CLAMPED_STEPS = "eval.clamped_steps"  # steps that were changed to keep to the driver's limits
 POLICY_PREFIX = "inference.policy."
 SIMULATION_PREFIX = "simulation."

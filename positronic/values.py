@@ -20,6 +20,7 @@ from positronic.embodiments.config import FROM_DATA
 from positronic.errors import PositronicError, did_you_mean, listing
 from positronic.hardware.sim.config import SimConfig
 from positronic.refusals import WANTED, missing_value, unknown_key
+from positronic.rollout.config import NO_REAL_TIME, PLAY_OUT, REAL_TIME
 from positronic.schemas import STAGES, Parameter, is_mapping, own_parameters, parameters, raw_values
 from positronic.training.config import RANDOM, OptimizerConfig
 from positronic.utils.fields import RULE, Rule
@@ -131,6 +132,7 @@ def check(cfg: DictConfig) -> None:
         registry.require_horizon(cfg.vendor.name, cfg.modality.action_chunk)
     _check_horizon(cfg)
     _check_simulator(cfg)
+    _check_playback(cfg)
     _check_robot(cfg)
     _check_toy(cfg)
     missing = missing_value(cfg)
@@ -225,6 +227,19 @@ def _check_simulator(cfg: DictConfig) -> None:
         raise PositronicError(
             f"{expert} needs the simulator, where the expert knows where the cubes are; found hardware="
             f"{cfg.hardware.name}. Type hardware=sim."
+        )
+
+
+def _check_playback(cfg: DictConfig) -> None:
+    """Chunks can be played in a way that this policy makes chunks for."""
+    if cfg.stage != "infer":
+        return
+    if cfg.driver.playback == REAL_TIME:
+        raise PositronicError(NO_REAL_TIME)
+    if cfg.policy.name == "scripted" and cfg.driver.playback != PLAY_OUT:
+        raise PositronicError(
+            f"driver.playback={cfg.driver.playback} is for chunks of several steps; policy=scripted gives one step at "
+            f"a time, from the scene as it is. Type driver.playback={PLAY_OUT}."
         )
 
 

@@ -47,6 +47,11 @@ SAID = {
     "stage=infer policy=scripted hardware=replay hardware.path=x": "policy=scripted needs the simulator",
     "stage=infer hardware=replay hardware.path=x driver.max_jump=1": "driver.max_jump does nothing with",
     "stage=infer hardware=replay hardware.path=x driver.on_unsafe_chunk=clamp": "Leave it out.",
+    "stage=infer driver.playback=real_time": "(real-time chunking). LeRobot's pi05 and SmolVLA could, but no server",
+    "stage=infer policy=scripted driver.playback=ask_ahead": "policy=scripted gives one step at a time",
+    "stage=infer driver.ask_ahead_steps=2": "driver.ask_ahead_steps counts only with driver.playback=ask_ahead.",
+    "stage=infer driver.ensemble_decay=0.1": "counts only with driver.playback=temporal_ensemble.",
+    "stage=infer driver.latency_sec=0.1": "driver.latency_sec counts only with driver.simulate_latency=true.",
     "stage=infer driver.on_unsafe_chunk=skip": "expected one of refuse, stop, clamp.",
     "stage=infer driver.max_speed=0": "driver.max_speed=0.0: expected a number above 0.",
 }

@@ -10,6 +10,13 @@ from positronic.storage.config import StorageConfig
 from positronic.utils import fields
 from positronic.utils.fields import above, between, name, one_of, path, some
 
+PLAY_OUT, ASK_AHEAD, TEMPORAL_ENSEMBLE, REAL_TIME = "play_out", "ask_ahead", "temporal_ensemble", "real_time"
+NO_REAL_TIME = (
+    f"driver.playback={REAL_TIME} needs a policy that continues the steps which are still being played when it answers "
+    "(real-time chunking). LeRobot's pi05 and SmolVLA could, but no server of this protocol takes these steps, and no "
+    f"policy is served with them. Type driver.playback={ASK_AHEAD}."
+)
+
 
 @dataclass
 class PolicyConfig:
@@ -76,6 +83,11 @@ class DriverConfig:
     save_videos: of how many episodes a video is rendered, successes and failures in turn
     num_workers: episodes run side by side, each in its own process
     simulate_latency: the robot's clock runs on while the policy thinks
+    latency_sec: how long it thinks by the robot's clock, in s; null: as long as it really does
+    playback: play_out each chunk and then ask for the next; ask_ahead of a chunk's end; temporal_ensemble: ask at every
+        step, and average what chunks say of one moment; real_time continues a chunk that is being played
+    ask_ahead_steps: how many steps are still to be played when the policy is asked
+    ensemble_decay: weights are exp(-decay i), the oldest chunk's first; 0 weighs all the same
     max_staleness_sec: how old a signal may be that a policy is asked about, or a picture that stays; null: any age
     on_stale: abort ends the run with an error, stop the episode
     on_unsafe_chunk: refuse ends the run with an error, stop the episode, which has failed; clamp keeps to the limits
@@ -100,6 +112,10 @@ class DriverConfig:
     save_videos: int = between(0, default=1)
     num_workers: int = between(1, default=1)
     simulate_latency: bool = False
+    latency_sec: float | None = between(0, default=None, simulate_latency=True)
+    playback: str = one_of(PLAY_OUT, ASK_AHEAD, TEMPORAL_ENSEMBLE, REAL_TIME, default=PLAY_OUT)
+    ask_ahead_steps: int = between(1, default=4, playback=ASK_AHEAD)
+    ensemble_decay: float = between(0, default=0.01, playback=TEMPORAL_ENSEMBLE)
     max_staleness_sec: float | None = above(0, default=1.0)
     on_stale: str = one_of("abort", "stop", default="abort")
     on_unsafe_chunk: str = one_of("refuse", "stop", "clamp", default="refuse")

@@ -56,6 +56,8 @@ def numbers(facts: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
         latency = facts["inference_latency_ms"]
         yield _ms(latency["p50"]), f"median inference, 99 % within {_ms(latency['p99'])}"
     yield f"{facts['inferences']}", f"inferences in {facts['n']} episodes"
+    if facts["idle_frames"]:
+        yield f"{facts['idle_frames']}", "idle frames: control steps without an answer"
     if facts["clamped_steps"]:
         yield f"{facts['clamped_steps']}", "steps brought within the driver's limits"
     yield f"{facts['wall_sec']:.0f} s", "wall time"

@@ -1,16 +1,14 @@
 """When the steps of an action chunk are due, on the robot's own clock. Pure functions: no robot, no waiting.
 
-The policy is asked again when the chunk has ended, one control step after its last timestamp. So a chunk of n steps at
-f Hz lasts n / f s, and the next one follows without a gap. Times are exact fractions of a nanosecond until a robot is
-told about them: 1/15 s is not a whole number of nanoseconds, and the rounding of each chunk would add up over an
-episode.
+Times are exact fractions of a nanosecond until a robot is told about them: 1/15 s is not a whole number of nanoseconds,
+and the rounding of each chunk would add up over an episode.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -33,21 +31,42 @@ def to_ns(seconds: float) -> int:
 
 @dataclass(frozen=True)
 class Event:
-    """A moment at which the loop looks at the robot. If there is a ``step``, it becomes current then."""
+    """A moment at which the loop looks at the robot. If there is a ``step``, it becomes current then. ``idle``: nothing
+    is due, because the policy's answer is not there yet."""
 
     time_ns: int
     step: ActionStep | None = None
+    idle: bool = False
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A chunk that was asked for at ``asked`` and is there at ``ready``, exact ns. ``chunk``: waits for it and returns
+    it."""
+
+    asked: Fraction
+    ready: Fraction
+    chunk: Callable[[], Sequence[ActionStep]]
+
+
+Ask = Callable[[Fraction], Answer]
+"""Lets the robot's time pass up to a moment, and asks the policy about what it sees then."""
+
+Strategy = Callable[[Fraction, int, Ask], Iterator[Event]]
+"""From when on and until when (ns) to play, and how to ask -> what happens, in order of time. The last events may be
+later than the end."""
 
 
 @dataclass(frozen=True)
 class Schedule:
     """A chunk on the clock, in exact ns. ``times`` (n,), strictly increasing: when ``steps`` (n,) are due.
 
-    The chunk was requested at ``asked`` and ends at ``end``, when the policy is asked again. ``step`` is the length of
-    a control step.
+    The chunk was requested at ``asked``, was there at ``ready`` and ends at ``end``, when the policy is asked again.
+    ``step`` is the length of a control step.
     """
 
     asked: Fraction
+    ready: Fraction
     end: Fraction
     times: tuple[Fraction, ...]
     steps: tuple[ActionStep, ...]
@@ -65,24 +84,30 @@ class Schedule:
         So the loop looks once per control step even where the chunk has nothing new.
         """
         if self.asked not in self.times:
-            yield Event(math.floor(self.asked))
+            yield self._look(self.asked)
         look = self.asked + self.step
         for time, step in zip(self.times, self.steps, strict=True):
-            yield from self._looks(look, time)
+            yield from map(self._look, moments(look, time, self.step))
             yield Event(math.floor(time), step)
             look = time + self.step
-        yield from self._looks(look, self.end)
+        yield from map(self._look, moments(look, self.end, self.step))
 
-    def _looks(self, first: Fraction, before: Fraction) -> Iterator[Event]:
-        """Every control step from ``first``, none closer than half a step to ``before``."""
-        for number in itertools.count():
-            time = first + number * self.step
-            if time >= before - self.step / 2:
-                return
-            yield Event(math.floor(time))
+    def _look(self, time: Fraction) -> Event:
+        return Event(math.floor(time), idle=time < self.ready)
 
 
-def schedule(chunk: Sequence[ActionStep], asked_ns: Fraction | int, step_sec: float, latency_ns: int = 0) -> Schedule:
+def moments(first: Fraction, before: Fraction, step: Fraction) -> Iterator[Fraction]:
+    """Every control step from ``first`` on, none closer than half a step to ``before``."""
+    for number in itertools.count():
+        time = first + number * step
+        if time >= before - step / 2:
+            return
+        yield time
+
+
+def schedule(
+    chunk: Sequence[ActionStep], asked_ns: Fraction | int, step_sec: float, latency_ns: Fraction | int = 0
+) -> Schedule:
     """Put a chunk, requested at ``asked_ns`` and answered ``latency_ns`` later, on the clock. ``step_sec``: length of a
     control step.
 
@@ -91,9 +116,23 @@ def schedule(chunk: Sequence[ActionStep], asked_ns: Fraction | int, step_sec: fl
     """
     stamps = stamps_of(chunk)
     asked, step = Fraction(asked_ns), exact_ns(step_sec)
-    start = asked + latency_ns
-    end = start + (stamps[-1] if stamps else 0) + step
-    return Schedule(asked, end, tuple(start + stamp for stamp in stamps), tuple(chunk), step)
+    ready = asked + latency_ns
+    end = ready + (stamps[-1] if stamps else 0) + step
+    return Schedule(asked, ready, end, tuple(ready + stamp for stamp in stamps), tuple(chunk), step)
+
+
+def play_out(start: Fraction, end_ns: int, ask: Ask, step_sec: float) -> Iterator[Event]:
+    """Chunk after chunk, each played to its end.
+
+    The policy is asked again when the chunk has ended, one control step after its last timestamp. So a chunk of n steps
+    at f Hz lasts n / f s, and if an answer takes no time, the next one follows without a gap.
+    """
+    now = start
+    while math.floor(now) < end_ns:
+        answer = ask(now)
+        plan = schedule(answer.chunk(), answer.asked, step_sec, answer.ready - answer.asked)
+        yield from plan.events()
+        now = plan.end
 
 
 def stamps_of(chunk: Sequence[ActionStep]) -> list[Fraction]:

@@ -165,6 +165,7 @@ def report(rollouts: Rollouts) -> dict[str, Any]:
         "replay_errors": error_summary(rollouts),
         "inferences": len(latencies),
         "inference_latency_ms": percentiles(latencies),
+        "idle_frames": sum(result.idle_frames for result in rollouts.results),
         "clamped_steps": sum(result.clamped_steps for result in rollouts.results),
         "wall_sec": round(rollouts.wall_sec, 3),
         "robot": rollouts.robot,

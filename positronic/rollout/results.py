@@ -34,7 +34,7 @@ class EpisodeResult:
 
     Times in seconds from the episode's start; ``success_sec`` is when the success had lasted long enough. ``metrics``:
     the robot's scores over time, by name. ``clamped_steps``: how many steps were changed to keep to the driver's
-    limits.
+    limits. ``idle_frames``: control steps at which nothing was due, because the policy's answer was not there yet.
     """
 
     id: int
@@ -48,6 +48,7 @@ class EpisodeResult:
     latencies_ms: Sequence[float] = ()
     metrics: Mapping[str, Series] = field(default_factory=dict)
     clamped_steps: int = 0
+    idle_frames: int = 0
 
     @property
     def success(self) -> bool:
@@ -65,6 +66,7 @@ class EpisodeResult:
             "max": {name: round(max(values_of(series)), 6) for name, series in self.metrics.items()},
             "mean": {name: round(float(np.mean(values_of(series))), 6) for name, series in self.metrics.items()},
             "clamped_steps": self.clamped_steps,
+            "idle_frames": self.idle_frames,
             "reason": self.reason,
             "path": self.path,
         }

@@ -19,14 +19,16 @@ from positronic.errors import PositronicError
 from positronic.hardware.robot import Judged, Robot
 from positronic.raw.timeline import NS_PER_SEC
 from positronic.raw.writer import EpisodeWriter
+from positronic.rollout.answers import Questioner
 from positronic.rollout.check import UnsafeChunk
-from positronic.rollout.config import DriverConfig
+from positronic.rollout.config import PLAY_OUT, DriverConfig
 from positronic.rollout.freshness import FreshnessCheck, StaleSignal, measured_ns
-from positronic.rollout.playback import Event, Schedule, schedule, stamps_of, to_ns
+from positronic.rollout.playback import Answer, Event, stamps_of, to_ns
 from positronic.rollout.policies import Policy
 from positronic.rollout.recorder import EpisodeRecorder, flat, robot_statics
 from positronic.rollout.results import ABORTED, REPLAYED, STALE, SUCCESS, TIMEOUT, UNSAFE, EpisodeResult, Series
 from positronic.rollout.safety import STOP, ChunkCheck
+from positronic.rollout.strategies import strategy_of
 
 
 def ignore(time_ns: int) -> None:
@@ -36,12 +38,14 @@ def ignore(time_ns: int) -> None:
 @dataclass
 class Course:
     """How an episode went so far. ``success_ns``: when the success had lasted long enough. ``clamped_steps``: how many
-    steps were changed to keep to the driver's limits."""
+    steps were changed to keep to the driver's limits. ``idle_frames``: control steps at which nothing was due, because
+    the policy's answer was not there yet."""
 
     latencies_ms: list[float] = field(default_factory=list)
     metrics: dict[str, Series] = field(default_factory=dict)
     success_ns: int | None = None
     clamped_steps: int = 0
+    idle_frames: int = 0
     started: bool = False
 
     def note(self, time_ns: int, metrics: Mapping[str, float]) -> None:
@@ -68,11 +72,14 @@ class Loop:
         seed: int,
         watch: Callable[[int], None] = ignore,
     ) -> None:
-        self.course = Course()
         self._robot, self._policy, self._recorder = robot, policy, recorder
         self._driver, self._task, self._seed, self._watch = driver, task, seed, watch
         self._end_ns = end_ns(robot, driver)
         self._step_sec = 1 / float(policy.meta.get(keys.META_ACTION_FPS) or driver.action_fps)
+        overlaps = driver.playback != PLAY_OUT
+        self._questioner = Questioner(policy, driver.simulate_latency, driver.latency_sec, overlaps)
+        self._asked = 0
+        self.course = Course(self._questioner.latencies_ms)
         self._check = ChunkCheck(robot.contract, driver, self._step_sec)
         self._judge = robot.judge() if isinstance(robot, Judged) else None
         known = robot.contract.embodiment
@@ -81,11 +88,23 @@ class Loop:
 
     def run(self) -> None:
         """Play until success or until time is up. Raises what the policy and the robot raise."""
+        interrupted = True  # by Ctrl-C, which does not wait for an answer that may never come
+        try:
+            self._play()
+            interrupted = False
+        except Exception:
+            interrupted = False
+            raise
+        finally:
+            self._questioner.close(wait=not interrupted)
+
+    def _play(self) -> None:
         for event in self._events():
             self._robot.advance(event.time_ns)
             if event.step:
                 for arm, action in event.step.arms.items():
                     self._robot.command(action.command, action.target_grip, arm)
+            self.course.idle_frames += event.idle
             self._look(event)
             if self.course.success_ns is not None and self._driver.stop_on_success:
                 return
@@ -93,26 +112,20 @@ class Loop:
     def _events(self) -> Iterator[Event]:
         """Chunk after chunk. The last one is cut when time is up, and one last look follows."""
         now = Fraction(self._robot.time_ns)  # exact: 1/15 s is no whole number of ns, and rounding would add up
-        while math.floor(now) < self._end_ns:
-            self._robot.advance(math.floor(now))
-            plan = self._ask(now)
-            yield from takewhile(lambda event: event.time_ns < self._end_ns, plan.events())
-            now = plan.end
+        play = strategy_of(self._driver, self._step_sec)
+        yield from takewhile(lambda event: event.time_ns < self._end_ns, play(now, self._end_ns, self._ask))
         yield Event(self._end_ns)
 
-    def _ask(self, now: Fraction) -> Schedule:
+    def _ask(self, now: Fraction) -> Answer:
+        self._robot.advance(math.floor(now))
         now_ns = self._robot.time_ns
         observed, stamps_ns = self._observe()
         about = {keys.TASK: self._task, keys.OBS_TIME_NS: now_ns, keys.WALL_TIME_NS: time.time_ns()}
-        about |= {keys.MEASURED_TIMES_NS: stamps_ns, keys.NOISE_SEED: [self._seed, len(self.course.latencies_ms)]}
+        about |= {keys.MEASURED_TIMES_NS: stamps_ns, keys.NOISE_SEED: [self._seed, self._asked]}
+        self._asked += 1
         observation = observed | about
-        begin = time.perf_counter()
-        chunk = self._policy.infer(observation)
-        latency_sec = time.perf_counter() - begin
-        self.course.latencies_ms.append(latency_sec * 1e3)
-        admitted = self._admit(chunk, observation)
-        latency_ns = to_ns(latency_sec) if self._driver.simulate_latency else 0
-        return schedule(admitted, now, self._step_sec, latency_ns)
+        coming = self._questioner.ask(observation)
+        return Answer(now, now + coming.latency_ns, lambda: self._admit(coming.chunk(), observation))
 
     def _admit(self, chunk: Sequence[ActionStep], observation: Mapping[str, Any]) -> Sequence[ActionStep]:
         """The chunk as it may be played. Raises UnsafeChunk; the moment is recorded first if only the episode ends."""
@@ -220,6 +233,7 @@ def _result(
         latencies_ms=course.latencies_ms,
         metrics=course.metrics,
         clamped_steps=course.clamped_steps,
+        idle_frames=course.idle_frames,
     )
 
 
@@ -231,6 +245,7 @@ def outcome_statics(result: EpisodeResult) -> dict[str, Any]:
         keys.EVAL_OUTCOME: result.outcome,
         keys.EVAL_DURATION: result.duration_sec,
         keys.EVAL_REASON: result.reason,
+        keys.EVAL_IDLE_FRAMES: result.idle_frames,
         keys.EVAL_CLAMPED_STEPS: result.clamped_steps,
     }
     return {key: value for key, value in known.items() if value is not None}

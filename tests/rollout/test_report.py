@@ -57,6 +57,7 @@ def test_the_report_holds_the_numbers(tmp_path):
         "max": {keys.SCORE: 0.5},
         "mean": {keys.SCORE: 0.25},
         "clamped_steps": 0,
+        "idle_frames": 0,
         "reason": None,
         "path": "000000000000/000000000001",
     }

@@ -75,6 +75,7 @@ def test_the_recording_says_what_it_was(point_robot, approach, writer):
         "eval.success": True,
         "eval.outcome": "success",
         "eval.duration": 0.6,
+        "eval.idle_frames": 0,
         "eval.clamped_steps": 0,
         "inference.policy.type": "approach",
         "inference.policy.action_fps": 10.0,
