@@ -13,20 +13,13 @@ import argparse
 import json
 import multiprocessing
 import os
-import signal
-import socket
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from bench.hostile import heavy_frames, hostile_frame
-from numpy.typing import NDArray
+from bench.toy_serving import observation, toy_server
 from rich.console import Console
 from rich.table import Table
 from websockets.exceptions import ConnectionClosed
@@ -34,75 +27,10 @@ from websockets.sync.client import connect
 
 from positronic import keys
 from positronic.client.client import InferenceClient
-from positronic.codecs.build import build
-from positronic.codecs.config import CodecConfig, ModalityConfig
-from positronic.training.checkpoints import write_info, writing_checkpoint
 from positronic.utils.serialization import serialise
 
-COLUMNS = {
-    "observation.state": ["state.ee_pose", "state.grip"],
-    "observation.image": ["image.wrist"],
-    "action": ["action.ee_pose", "action.grip"],
-}
-IMAGE_SIZE = 224
-STEPS = 16
-MODEL_MS = "POSITRONIC_TOY_MODEL_MS"
 RESULT = serialise(keys.RESULT)
 PAUSE_SEC = 1 / 15  # between an answer and the next observation, as a robot has them
-
-
-class ToyModel:
-    """Repeats the observed state, after the time that a model takes."""
-
-    noise_shape = None
-
-    def predict(self, observations: Sequence[Mapping[str, Any]], noise: None = None) -> list[NDArray[np.float32]]:
-        time.sleep(float(os.environ[MODEL_MS]) / 1000)
-        return [np.tile(each["observation.state"], (STEPS, 1)) for each in observations]
-
-    def close(self) -> None:
-        """Nothing is held."""
-
-
-def load_model(vendor: str, checkpoint: Path, device: str, backend: str) -> ToyModel:
-    return ToyModel()
-
-
-def observation() -> dict[str, Any]:
-    picture = np.random.default_rng(0).integers(0, 255, (IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
-    pose = np.array([0.4, 0.1, 0.3, 0.0, 1.0, 0.0, 0.0])
-    return {keys.EE_POSE: pose, keys.GRIP: np.array([0.5]), keys.IMAGE_WRIST: picture, keys.TASK: "stack"}
-
-
-@contextmanager
-def serving(model_ms: float) -> Iterator[tuple[int, int]]:
-    """The port and the main process of a server of its own."""
-    with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-        probe.close()
-        codec = CodecConfig(name="ee", state=["ee_pose", "grip"], images=["wrist"])
-        recipe = build(codec, ModalityConfig([IMAGE_SIZE] * 2, COLUMNS))
-        with writing_checkpoint(Path(folder), 1) as checkpoint:
-            info = {"vendor": "toy", "recipe": recipe.to_dict(), "training": {"backend": "native"}}
-            write_info(checkpoint, info)
-        command = [sys.executable, __file__, "--serve", folder, str(port)]
-        environment = {**os.environ, MODEL_MS: str(model_ms)}
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        process = subprocess.Popen(command, env=environment, **quiet)
-        try:
-            InferenceClient("127.0.0.1", port).models()
-            yield port, process.pid
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(60)
-
-
-def serve(folder: str, port: str) -> None:
-    """The server's process."""
-    from positronic.serving.server import serve
-    from positronic.serving.settings import ServerSettings
-
-    serve(ServerSettings(Path(folder), host="127.0.0.1", port=int(port), device="cpu", loader=load_model))
 
 
 def attack(port: int, numbers: range, ready: Any, begin: Any, accepted: Any) -> None:
@@ -147,7 +75,7 @@ def largest_mb(pid: int) -> float:
 
 def measure(frames: int, attackers: int, model_ms: float, alone: int) -> list[tuple[str, list[float], float]]:
     """Rows of name, the robot's milliseconds, and the memory afterwards: before, during and after the attack."""
-    with serving(model_ms) as (port, pid):
+    with toy_server(model_ms) as (port, pid):
         rows = [("alone", ask(port, lambda: True, alone), largest_mb(pid))]
         fresh = multiprocessing.get_context("spawn")
         ready, begin, accepted = fresh.Semaphore(0), fresh.Event(), fresh.Value("i", 0)
@@ -174,11 +102,7 @@ def main() -> None:
     parser.add_argument("--attackers", type=int, default=2, help="connections that send them")
     parser.add_argument("--model-ms", type=float, default=20.0, help="what a forward pass takes")
     parser.add_argument("--alone", type=int, default=300, help="answers to the robot alone")
-    parser.add_argument("--serve", nargs=2, metavar=("FOLDER", "PORT"), help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.serve:
-        serve(*options.serve)
-        return
     rows = measure(options.frames, options.attackers, options.model_ms, options.alone)
     table = Table(title="an honest robot's answers")
     for heading in ("", "answers", "p50 ms", "p99 ms", "worst ms", "MB afterwards"):

@@ -50,6 +50,18 @@ def test_the_parts_of_the_time_add_up(printed):
     assert sum(shares[:-1]) == pytest.approx(100, abs=1)
 
 
+def test_servers_are_measured_side_by_side():
+    """Both answer every robot; only the ratios of what was measured are told."""
+    options = ["--models=zero", "--robots", "1", "2", "--servers", "ours", "plain", "--seconds=0.2"]
+    command = [sys.executable, "scripts/bench_serving.py", *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told.keys() == {"n2_dropped", "n1_zero_vs_plain"}
+    assert told["n2_dropped"] == 0
+    assert told["n1_zero_vs_plain"] > 0
+
+
 def test_memory_is_that_of_a_process_and_of_those_below_it(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "scripts")
     from bench import memory

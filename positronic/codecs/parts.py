@@ -126,6 +126,10 @@ class Part(ABC):
     def convention(self, label: str) -> Convention:
         """What encoded numbers mean."""
 
+    def at_rest(self) -> Floats:
+        """A raw sample (raw_size,) that a robot could measure."""
+        return np.zeros(self.raw_size)
+
     def encode(self, rows: Floats) -> Floats:
         """Raw samples (T, raw_size) -> (T, size). Raises PositronicError for what means nothing."""
         return rows
@@ -179,6 +183,9 @@ class EePose(Part):
 
     def convention(self, label: str) -> Convention:
         return conventions.pose(self.rotation, label)
+
+    def at_rest(self) -> Floats:
+        return np.array([0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0])
 
     @property
     def has_two_numbers(self) -> bool:

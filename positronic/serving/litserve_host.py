@@ -26,13 +26,14 @@ from positronic import keys
 from positronic.errors import PositronicError
 from positronic.serving.link import WORKER_SILENT, WorkerLink
 from positronic.serving.logs import log_to_stderr, spare_libraries
-from positronic.serving.memory import policy_memory
+from positronic.serving.memory import is_on_gpu, policy_memory
 from positronic.serving.offer import offered
 from positronic.serving.policy import ServedPolicy, load_policy
 from positronic.serving.protocols import PatientWebSocket, PunctualHTTP
 from positronic.serving.session import Sessions
 from positronic.serving.settings import ServerSettings
 from positronic.serving.token import TokenGuard
+from positronic.serving.warm_up import warm_up
 from positronic.utils.processes import die_with_parent
 from positronic.utils.serialization import MAX_FRAME_BYTES
 from positronic.utils.threads import wait_quietly
@@ -68,7 +69,9 @@ class _Worker(litserve.LitAPI):
     def _load(self, checkpoint_id: str) -> ServedPolicy:
         settings = self.settings
         where = settings.checkpoints_dir, checkpoint_id, settings.device
-        return load_policy(*where, typed=settings.typed, load=settings.load_model())
+        policy = load_policy(*where, typed=settings.typed, load=settings.load_model())
+        warm_up(policy, settings.max_batch if is_on_gpu(settings.device) else 1)
+        return policy
 
     def decode_request(self, request: Any) -> Any:
         return request

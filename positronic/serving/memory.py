@@ -69,6 +69,11 @@ def _in_use(device: str) -> int:
         return 0
 
 
+def is_on_gpu(device: str) -> bool:
+    """Whether policies on a torch device, ``auto`` included, are on a GPU, once one has been loaded."""
+    return _cuda(device) is not None
+
+
 def _cuda(device: str) -> ModuleType | None:
     """Where policies are on a GPU, also those of a vendor's own process. Torch is not imported for this: that takes
     seconds."""

@@ -137,8 +137,9 @@ def _ask(selector: selectors.BaseSelector, client: Client) -> None:
         selector.modify(client.connection, selectors.EVENT_READ | selectors.EVENT_WRITE, client)
 
 
-def websocket_client(port: int, path: str, message: bytes, error: bytes, ready: bytes) -> Client:
-    """Connected, and past the frames that come before ``ready``, which is in the last of them."""
+def websocket_client(port: int, path: str, message: Callable[[bytes], bytes], error: bytes, ready: bytes) -> Client:
+    """Connected, and past the frames that come before the one that holds ``ready``. ``message``: what is sent, by that
+    frame."""
     connection = socket.create_connection(("127.0.0.1", port), SILENCE_SEC)
     protocol = ClientProtocol(parse_uri(f"ws://127.0.0.1:{port}{path}"), max_size=None)
     protocol.send_request(protocol.connect())
@@ -151,9 +152,10 @@ def websocket_client(port: int, path: str, message: bytes, error: bytes, ready: 
         _flush(protocol, connection)
         if protocol.handshake_exc is not None:
             raise protocol.handshake_exc
-        if any(isinstance(event, Frame) and ready in event.data for event in protocol.events_received()):
+        frames = [bytes(each.data) for each in protocol.events_received() if isinstance(each, Frame)]
+        if any(ready in frame for frame in frames):
             break
-    request = Frame(Opcode.BINARY, message).serialize(mask=True)
+    request = Frame(Opcode.BINARY, message(frames[-1])).serialize(mask=True)
     return Client(connection, request, _whole_frame, error)
 
 
@@ -177,7 +179,7 @@ def http_client(port: int, path: str, body: bytes, content_type: str) -> Client:
     """A connection that posts ``body`` again and again."""
     connection = socket.create_connection(("127.0.0.1", port), SILENCE_SEC)
     head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n"
-    return Client(connection, head.encode() + b"\r\n" + body, _whole_response, b"HTTP/1.1 5")
+    return Client(connection, head.encode() + b"\r\n" + body, _whole_response, b"HTTP/1.1 4")
 
 
 def _whole_response(buffer: bytearray) -> int:
