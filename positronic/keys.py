@@ -55,11 +55,6 @@ EVAL_CLAMPED_STEPS = "eval.clamped_steps"  # steps that were changed to keep to 
 POLICY_PREFIX = "inference.policy."
 SIMULATION_PREFIX = "simulation."
 
-# Scores recorded beside a simulated rollout, each 0..1.
-SCORE = "stacking_success"
-SCORE_PREFIX = "stacking_success."
-BOX_DISTANCE = "box_distance"  # m between the cubes' centres
-
 # Observation on the wire, beside the raw signals.
 OBS_TIME_NS = "obs_time_ns"
 WALL_TIME_NS = "wall_time_ns"

@@ -220,12 +220,12 @@ def check_part(node: DictConfig, path: str) -> None:
 
 
 def _check_simulator(cfg: DictConfig) -> None:
-    """The expert knows where the cubes are in the simulator alone."""
+    """The expert knows where everything is in the simulator alone."""
     expert = "stage=collect" if cfg.stage == "collect" else "policy=scripted"
     needed = cfg.stage == "collect" or (cfg.stage == "infer" and cfg.policy.name == "scripted")
     if needed and OmegaConf.get_type(cfg.hardware) is not SimConfig:
         raise PositronicError(
-            f"{expert} needs the simulator, where the expert knows where the cubes are; found hardware="
+            f"{expert} needs the simulator, where the expert knows where everything is; found hardware="
             f"{cfg.hardware.name}. Type hardware=sim."
         )
 

@@ -1,15 +1,16 @@
 """Nothing here reaches the network or a display."""
 
+import copy
 import json
 import os
 import select
 import signal
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
 from standins import Checkout
 
 # A shell that starts the tests in the background makes them, and what they start, deaf to Ctrl-C.
@@ -20,7 +21,6 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("WANDB_MODE", "offline")
 
 ROOT = Path(__file__).parents[1]
-HARDWARE = ROOT / "conf" / "hardware"
 
 ALONE = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 PYTHON = [sys.executable, "-P"]  # the folder of tests has names of libraries in it
@@ -57,13 +57,14 @@ def one_thread():
 @pytest.fixture
 def sim_config():
     """hardware=sim as it is shipped, with small pictures."""
-    from positronic.hardware.sim.config import SimConfig
+    return copy.deepcopy(_sim_config())
 
-    values = OmegaConf.load(HARDWARE / "sim.yaml")
-    del values["defaults"]
-    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(SimConfig), values))
-    config.image_size = [32, 48]
-    return config
+
+@cache
+def _sim_config():
+    import positronic
+
+    return positronic.compose(["stage=collect", "hardware.image_size=[32,48]"]).hardware
 
 
 @pytest.fixture

@@ -27,10 +27,13 @@ VARIANTS = {
     "stats": (["report=true"], ["vendor=openpi", "vendor.backend=upstream"]),
 }
 VENDORS = ("vendors/gr00t", "vendors/lerobot", "vendors/openpi")
+TASKS = ("hardware/sim/tasks",)
 BY_NAME = {
     "train": VENDORS,
     "convert": VENDORS,
     "stats": VENDORS,
+    "collect": TASKS,
+    "infer": TASKS,
 }  # folders whose modules a stage imports by a dotted name
 WALKS = [(stage, ()) for stage in STAGES] + [(s, tuple(more)) for s, mores in VARIANTS.items() for more in mores]
 
@@ -81,7 +84,7 @@ def names_read(stage):
     return found
 
 
-NAMED_BY_USERS = ("modality.columns", "modality.cameras", "embodiment.arms", "embodiment.cameras")
+NAMED_BY_USERS = ("modality.columns", "modality.cameras", "embodiment.arms", "embodiment.cameras", "hardware.scoring")
 
 
 @pytest.mark.parametrize(("stage", "more"), WALKS, ids=str)

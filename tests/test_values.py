@@ -42,7 +42,7 @@ SAID = {
     "stage=convert storage.endpoint_url=localhost:9000": "localhost:9000: expected an address that begins with",
     "stage=collect +seed=5": "seed is a parameter already, and those take no plus. Type seed=5.",
     "stage=collect hardware=replay hardware.path=x": "stage=collect needs the simulator",
-    "stage=collect hardware.scene.cube_x=[0.6,0.4]": "expected a range: [low,high], low not above high.",
+    "stage=collect hardware.scene.things.red.x=[0.6,0.4]": "expected a range: [low,high], low not above high.",
     "stage=infer policy=scripted policy.host=x": "It belongs to policy=remote.",
     "stage=infer policy=scripted hardware=replay hardware.path=x": "policy=scripted needs the simulator",
     "stage=infer hardware=replay hardware.path=x driver.max_jump=1": "driver.max_jump does nothing with",

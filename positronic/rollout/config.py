@@ -68,7 +68,7 @@ class LocalPolicyConfig(PolicyConfig):
 
 @dataclass
 class ScriptedPolicyConfig(PolicyConfig):
-    """The expert that knows where the cubes are; simulation only."""
+    """The expert that knows where everything is; simulation only."""
 
 
 @dataclass

@@ -18,7 +18,6 @@ from positronic import keys
 from positronic.errors import PositronicError
 from positronic.hardware.robot import tick_ns
 from positronic.hardware.sim.config import SimConfig
-from positronic.hardware.sim.expert import Expert
 from positronic.hardware.sim.perturbation import Disturbance, RecoveryStart, recovery_preroll
 from positronic.hardware.sim.robot import SimRobot
 from positronic.raw.writer import DatasetWriter, EpisodeWriter
@@ -58,7 +57,6 @@ class Demonstrator:
     def __init__(self, robot: SimRobot, writer: DatasetWriter, lesson: Lesson, first_seed: int) -> None:
         self._robot, self._writer, self._lesson, self._first_seed = robot, writer, lesson, first_seed
         self._fps = robot.config.control_fps
-        self._expert = Expert(robot.config.scene.cube_size, self._fps)
 
     def record(self, seed: int) -> Demonstration:
         """Demonstrate once; the episode is kept only when it ends in a success."""
@@ -66,7 +64,9 @@ class Demonstrator:
         rng = np.random.default_rng([seed, NOISE_STREAM])
         recovering = bool(rng.random() < self._lesson.recovery)
         if recovering:
-            start = RecoveryStart.draw(rng, self._robot.config.scene, self._robot.scene_state().red)
+            handled = self._robot.task.handled
+            position = self._robot.scene_state()[handled].position
+            start = RecoveryStart.draw(rng, self._robot.config.scene.things[handled], position)
             recovery_preroll(self._robot, start)
         num_steps = round(self._lesson.time_limit_sec * self._fps)
         disturbance = Disturbance.draw(rng, num_steps, self._lesson.noise)
@@ -79,14 +79,14 @@ class Demonstrator:
         return Demonstration(seed, episode.id, frames)
 
     def _perform(self, recorder: EpisodeRecorder, disturbance: Disturbance) -> int:
-        judge = self._robot.judge()
+        judge, expert = self._robot.judge(), self._robot.task.expert()
         begin_ns = self._robot.time_ns  # not 0 after a recovery's preroll
         for tick in range(len(disturbance.yaws)):
             time_ns = tick_ns(tick, self._fps)
             state = self._robot.scene_state()
-            decision = self._expert.decide(state)
+            decision = expert.decide(state)
             recorder.tick(time_ns, self._robot.observe(), decision.step)
-            if judge.update(time_ns, self._robot.metrics()) and self._expert.is_done(state):
+            if judge.update(time_ns, self._robot.metrics()) and expert.is_done(state):
                 return tick + 1
             executed = disturbance.apply(tick, decision)
             self._robot.command(executed.command, executed.target_grip)

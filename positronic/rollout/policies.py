@@ -130,23 +130,21 @@ class ScriptedPolicy:
     """The expert that sees the simulator's state: one step at a time, at the control rate."""
 
     def __init__(self, robot: Robot) -> None:
-        from positronic.hardware.sim.expert import Expert
         from positronic.hardware.sim.robot import SimRobot
 
         if not isinstance(robot, SimRobot):
             raise PositronicError(
-                "policy=scripted knows where the cubes are, which only the simulator can tell; found the robot"
+                "policy=scripted knows where everything is, which only the simulator can tell; found the robot"
                 f" '{robot.contract.name}'. Add hardware=sim, or take policy=remote."
             )
         self._robot = robot
-        self._expert = Expert(robot.config.scene.cube_size, robot.config.control_fps)
         self.meta = {keys.META_TYPE: SCRIPTED, keys.META_ACTION_FPS: float(robot.config.control_fps)}
 
     def reset(self) -> None:
         """Nothing to forget: the expert has no memory."""
 
     def infer(self, observation: Mapping[str, Any]) -> list[ActionStep]:
-        return [self._expert.decide(self._robot.scene_state()).step]
+        return [self._robot.task.expert().decide(self._robot.scene_state()).step]
 
     def close(self) -> None:
         """Nothing to free."""

@@ -71,7 +71,7 @@ def run(config: Collect) -> Collected:
 
     if not isinstance(config.hardware, SimConfig):
         raise PositronicError(
-            f"stage=collect needs the simulator, where the expert knows where the cubes are; found hardware="
+            f"stage=collect needs the simulator, where the expert knows where everything is; found hardware="
             f"{config.hardware.name}. Add hardware=sim."
         )
     from positronic.raw.upload import RECORDING

@@ -75,7 +75,7 @@ class Truth:
         """A moment."""
         state = self.robot.scene_state()
         self.tools.append(state.tcp.copy())
-        self.reds.append(state.red.copy())
+        self.reds.append(state["red"].position.copy())
 
 
 def play(policy: ServedPolicy, hardware: HardwareConfig, how: Played) -> dict[str, NDArray[np.float64]]:
@@ -112,10 +112,8 @@ def loop(robot: SimRobot, policy: ServedPolicy, how: Played, scene: int, until_s
 def expert_finishes(robot: SimRobot) -> bool:
     """Let the expert play the scene, to where demonstrations end. Whether it got there."""
     from positronic.hardware.robot import tick_ns
-    from positronic.hardware.sim.expert import Expert
 
-    fps, judge = robot.config.control_fps, robot.judge()
-    expert = Expert(robot.config.scene.cube_size, fps)
+    fps, judge, expert = robot.config.control_fps, robot.judge(), robot.task.expert()
     for tick in range(round(EXPERT_SEC * fps)):
         state = robot.scene_state()
         if judge.update(robot.time_ns, robot.metrics()) and expert.is_done(state):
@@ -136,10 +134,10 @@ def from_start(course: Course, truth: Truth) -> list[float]:
 
 def from_end(course: Course, truth: Truth) -> list[float]:
     """In the order of ``FROM_END``."""
-    from positronic import keys
+    from positronic.hardware.sim.tasks.stack import SCORES
 
     tools = np.array(truth.tools)
-    stands = course.metrics[keys.SCORE][-1][1] >= STACKED
+    stands = course.metrics[SCORES.score][-1][1] >= STACKED
     path = np.linalg.norm(np.diff(tools, axis=0), axis=1).sum()
     off = np.linalg.norm(tools - tools[0], axis=1).max()
     return [100.0 * stands, 100.0 * float(path), 100.0 * float(off)]

@@ -5,20 +5,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from positronic import keys
 from positronic.hardware.robot import tick_ns
-from positronic.hardware.sim.expert import Expert, Phase, down_quat, down_yaw
-from positronic.hardware.sim.scoring import SuccessHold
+from positronic.hardware.sim.expert import Phase, down_quat, down_yaw
+from positronic.hardware.sim.tasks.stack import SCORES
+
+PHASES = [Phase.APPROACH, Phase.GRASP, Phase.CARRY, Phase.RELEASE, Phase.RETREAT]
 
 
 @pytest.fixture
 def expert(robot):
-    return Expert(robot.config.scene.cube_size, robot.config.control_fps)
+    return robot.task.expert()
 
 
 def perform(robot, expert, ticks=210):
     """Let the expert work until it succeeds; the phases it went through, or None when time was up."""
-    hold, phases, begin = SuccessHold(), [], robot.time_ns
+    hold, phases, begin = robot.judge(), [], robot.time_ns
     for tick in range(ticks):
         if hold.update(robot.time_ns, robot.metrics()) and expert.is_done(robot.scene_state()):
             return phases
@@ -34,8 +35,8 @@ def test_the_expert_stacks(robot, expert, seed):
     """Within 5 s, through every phase in order, and the score says so."""
     robot.reset(seed)
     phases = perform(robot, expert, ticks=75)
-    assert list(dict.fromkeys(phases)) == list(Phase)
-    assert robot.metrics()[keys.SCORE] == 1.0
+    assert list(dict.fromkeys(phases)) == PHASES
+    assert robot.metrics()[SCORES.score] == 1.0
 
 
 def test_the_expert_has_no_memory(robot, expert):
@@ -72,7 +73,7 @@ def test_a_gripper_closed_on_nothing_is_opened(robot, expert):
 def test_the_tool_comes_down_only_when_it_is_above_the_cube(robot, expert):
     """Low and aside, the expert rises before it goes over the cube."""
     state = robot.scene_state()
-    low_and_aside = replace(state, tcp=state.red + np.array([0.08, 0, 0]))
+    low_and_aside = replace(state, tcp=state["red"].position + np.array([0.08, 0, 0]))
     assert expert.decide(low_and_aside).step.command.pose[2] > low_and_aside.tcp[2]
 
 

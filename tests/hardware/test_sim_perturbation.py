@@ -35,7 +35,7 @@ def test_scale_0_executes_the_label():
 
 
 @pytest.mark.parametrize("phase", [Phase.GRASP, Phase.RELEASE, Phase.RETREAT])
-def test_where_the_cube_is_handled_nothing_is_disturbed(phase):
+def test_where_the_thing_is_handled_nothing_is_disturbed(phase):
     """Grasp, release and retreat are executed as they are."""
     assert draw().apply(5, Decision(STEP, phase)) is STEP
 
@@ -57,10 +57,10 @@ def test_noise_does_not_push_the_fingers_into_the_table():
     assert min(noise.apply(tick, low).command.pose[2] for tick in range(2000)) == pytest.approx(0.016)
 
 
-def test_recovery_starts_lie_beside_red_or_over_the_table(sim_config):
+def test_recovery_starts_lie_beside_the_thing_or_over_the_table(sim_config):
     """Heights between the table and 16 cm; most starts within 7 cm of red."""
-    red = np.array([0.5, 0.0, 0.02])
-    starts = [RecoveryStart.draw(np.random.default_rng(seed), sim_config.scene, red) for seed in range(200)]
+    red, thing = np.array([0.5, 0.0, 0.02]), sim_config.scene.things["red"]
+    starts = [RecoveryStart.draw(np.random.default_rng(seed), thing, red) for seed in range(200)]
     assert all(0.02 <= start.position[2] <= 0.16 for start in starts)
     near = [np.linalg.norm(start.position[:2] - red[:2]) <= 0.07 for start in starts]
     assert 0.5 < np.mean(near) < 0.8

@@ -14,15 +14,11 @@ from positronic.errors import PositronicError
 ROOT = Path(__file__).parents[2]
 OPEN_AND_LOOK = """
 import sys
-from omegaconf import OmegaConf
+import positronic
 from positronic.errors import PositronicError
 from positronic.hardware.factory import open_robot
-from positronic.hardware.sim.config import SimConfig
-values = OmegaConf.load("conf/hardware/sim.yaml")
-del values["defaults"]
-config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(SimConfig), values))
 try:
-    open_robot(config).observe()
+    open_robot(positronic.compose(["stage=collect"]).hardware).observe()
 except PositronicError as error:
     sys.exit(str(error))
 """
@@ -41,7 +37,7 @@ def test_the_cubes_are_seen_where_they_are(robot):
         robot.reset(seed)
         image = robot.observe()[keys.IMAGE_EXTERIOR]
         (_, red), (_, blue) = centre_of(image, 0), centre_of(image, 2)
-        assert (red < blue) == (robot.placement.red[1] < robot.placement.blue[1])
+        assert (red < blue) == (robot.placement.things["red"][1] < robot.placement.things["blue"][1])
 
 
 def test_the_wrist_camera_sees_what_is_gripped(robot):

@@ -164,7 +164,7 @@ def test_statics_describe_the_scene(robot):
     """Task and scene, JSON-ready, under simulation.*."""
     statics = robot.statics()
     assert statics[keys.TASK] == "Stack the red cube on the blue cube."
-    assert statics["simulation.red"] == robot.placement.red.tolist()
+    assert statics["simulation.red"] == robot.placement.things["red"].tolist()
     assert statics["simulation.cube_size"] == 0.04
 
 

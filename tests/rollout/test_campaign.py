@@ -12,6 +12,7 @@ from positronic.errors import ConventionError, PositronicError
 from positronic.hardware.config import HardwareConfig
 from positronic.hardware.factory import open_robot
 from positronic.hardware.replay.config import ReplayConfig
+from positronic.hardware.sim.tasks.stack import SCORES
 from positronic.raw.dataset import open_dataset
 from positronic.raw.layout import require_empty
 from positronic.rollout.campaign import REPORT_FILE, Campaign, run_campaign
@@ -50,7 +51,7 @@ def test_what_is_recorded_does_not_depend_on_the_number_of_workers(tmp_path):
     assert [result.seed for result in alone] == [40, 41, 42]
     for one, other in zip(ours, theirs, strict=True):
         assert one.statics == other.statics
-        for name in (keys.EE_POSE, keys.COMMAND_POSE, keys.SCORE):
+        for name in (keys.EE_POSE, keys.COMMAND_POSE, SCORES.score):
             np.testing.assert_array_equal(one[name].values, other[name].values)
 
 

@@ -9,7 +9,6 @@ from positronic import keys
 from positronic.embodiments.published import FRANKA
 from positronic.errors import PositronicError
 from positronic.hardware.robot import tick_ns
-from positronic.hardware.sim.expert import Expert
 from positronic.hardware.sim.robot import SimRobot
 from positronic.raw.dataset import open_dataset
 from positronic.raw.layout import episode_paths
@@ -59,7 +58,7 @@ def test_the_label_is_the_experts_and_the_noise_is_in_what_follows(sim_config, t
     _, (quiet,) = record(sim_config, tmp_path / "quiet", Lesson(0.0, 0.0), [SEED])
     robot = SimRobot(sim_config)
     robot.reset(SEED)
-    label = Expert(sim_config.scene.cube_size, sim_config.control_fps).decide(robot.scene_state()).step.command.pose
+    label = robot.task.expert().decide(robot.scene_state()).step.command.pose
     for episode in (noisy, quiet):
         np.testing.assert_array_equal(episode[keys.COMMAND_POSE].values[0], label)
     assert np.any(noisy[keys.EE_POSE].values[1] != quiet[keys.EE_POSE].values[1])

@@ -9,6 +9,7 @@ from positronic import keys
 from positronic.commands import ActionStep, ArmAction, CartesianPosition, JointDelta, JointPosition, Reset
 from positronic.embodiments.published import FRANKA
 from positronic.hardware.robot import RobotContract
+from positronic.hardware.sim.tasks.stack import SCORES
 from positronic.raw.dataset import open_dataset
 from positronic.raw.writer import DatasetWriter
 from positronic.rollout.recorder import EpisodeRecorder, robot_statics
@@ -29,8 +30,8 @@ def test_observation_command_and_scores_share_the_tick(tmp_path):
     """Everything of a tick is stamped alike."""
     image = np.zeros((16, 16, 3), np.uint8)
     seen = {keys.GRIP: 0.25, keys.IMAGE_WRIST: image}
-    episode = recorded(tmp_path, (7, seen, ActionStep.of_one(CartesianPosition(POSE), 1.0), {keys.SCORE: 0.5}))
-    names = {keys.GRIP, keys.IMAGE_WRIST, keys.COMMAND_POSE, keys.TARGET_GRIP, keys.SCORE}
+    episode = recorded(tmp_path, (7, seen, ActionStep.of_one(CartesianPosition(POSE), 1.0), {SCORES.score: 0.5}))
+    names = {keys.GRIP, keys.IMAGE_WRIST, keys.COMMAND_POSE, keys.TARGET_GRIP, SCORES.score}
     assert set(episode.signals) == names
     assert all(episode[name].times_ns.tolist() == [7] for name in names)
 

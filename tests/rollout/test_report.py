@@ -10,6 +10,7 @@ from PIL import Image
 from rollout_reports import episode, rollouts
 
 from positronic import keys
+from positronic.hardware.sim.tasks.stack import SCORES
 from positronic.rollout.page import page_html
 from positronic.rollout.plot import plot_png
 from positronic.rollout.publish import closing_words, publish
@@ -54,8 +55,8 @@ def test_the_report_holds_the_numbers(tmp_path):
         "success": False,
         "success_sec": None,
         "duration_sec": 2.0,
-        "max": {keys.SCORE: 0.5},
-        "mean": {keys.SCORE: 0.25},
+        "max": {SCORES.score: 0.5},
+        "mean": {SCORES.score: 0.25},
         "clamped_steps": 0,
         "idle_frames": 0,
         "reason": None,

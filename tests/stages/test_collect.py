@@ -135,9 +135,9 @@ def test_resume_with_other_parameters_is_refused(two, typed, said):
 
 def test_resume_with_another_scene_is_refused(two):
     """What the demonstrations depend on is all of the hardware's config."""
-    cube = two.hardware.scene.cube_size
-    two.hardware.scene.cube_size = cube / 2
-    with pytest.raises(PositronicError, match=rf"hardware.scene.cube_size: the folder has {cube}; this run has"):
+    gap = two.hardware.scene.gap
+    two.hardware.scene.gap = gap / 2
+    with pytest.raises(PositronicError, match=rf"hardware.scene.gap: the folder has {gap}; this run has"):
         run(two)
 
 

@@ -1,1 +1,1 @@
-"""A Franka Panda in MuJoCo, a table and two cubes."""
+"""A Franka Panda in MuJoCo at a table, and the tasks that it is given there."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from positronic.commands import ActionStep, CartesianPosition
 from positronic.hardware.robot import tick_ns
-from positronic.hardware.sim.config import SceneConfig
+from positronic.hardware.sim.config import ThingConfig
 from positronic.hardware.sim.expert import CLOSED, TRAVEL, Decision, down_quat, down_yaw
 from positronic.hardware.sim.robot import SimRobot
 
@@ -25,7 +25,7 @@ BURST_SIGMA = 0.012  # m per axis
 BURST_YAW_SIGMA = 0.1  # rad
 MIN_HEIGHT = 0.016  # m; noise does not push the fingers into the table
 
-NEAR_RED = 0.6  # share of recovery starts beside the red cube, the others anywhere
+NEAR = 0.6  # share of recovery starts beside the thing, the others anywhere
 NEAR_DISTANCE = (0.025, 0.07)  # m
 NEAR_HEIGHT = (0.02, 0.12)  # m
 FAR_HEIGHT = (0.06, 0.16)  # m
@@ -55,7 +55,7 @@ class Disturbance:
         return cls(scale * offsets, scale * yaws)
 
     def apply(self, tick: int, decision: Decision) -> ActionStep:
-        """What to execute at control step ``tick``: disturbed on the way, exact where the cube is handled."""
+        """What to execute at control step ``tick``: disturbed on the way, exact where the thing is handled."""
         if decision.phase not in TRAVEL:
             return decision.step
         pose = decision.step.command.pose
@@ -74,14 +74,14 @@ class RecoveryStart:
     yaw: float
 
     @classmethod
-    def draw(cls, rng: np.random.Generator, scene: SceneConfig, red: Floats) -> RecoveryStart:
-        """A start beside the red cube at ``red`` (3,), more often than not, or anywhere over the table."""
-        yaw = rng.uniform(*scene.cube_yaw)
-        if rng.random() < NEAR_RED:
+    def draw(cls, rng: np.random.Generator, thing: ThingConfig, position: Floats) -> RecoveryStart:
+        """A start beside ``thing`` at ``position`` (3,), more often than not, or anywhere that it may start."""
+        yaw = rng.uniform(*thing.yaw)
+        if rng.random() < NEAR:
             distance, angle = rng.uniform(*NEAR_DISTANCE), rng.uniform(0, 2 * np.pi)
-            place = red[:2] + distance * np.array([np.cos(angle), np.sin(angle)])
+            place = position[:2] + distance * np.array([np.cos(angle), np.sin(angle)])
             return cls(np.append(place, rng.uniform(*NEAR_HEIGHT)), yaw)
-        place = [rng.uniform(*scene.cube_x), rng.uniform(*scene.cube_y)]
+        place = [rng.uniform(*thing.x), rng.uniform(*thing.y)]
         return cls(np.append(place, rng.uniform(*FAR_HEIGHT)), yaw)
 
 

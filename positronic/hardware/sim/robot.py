@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,17 +19,16 @@ from positronic.hardware.sim.engine import mujoco
 from positronic.hardware.sim.kinematics import DOF, Kinematics
 from positronic.hardware.sim.rendering import Cameras
 from positronic.hardware.sim.scene import (
-    BLUE,
-    RED,
     Placement,
-    SceneState,
     build_model,
     finger_width,
-    place_cube,
+    place_thing,
     read_state,
     sample_placement,
 )
-from positronic.hardware.sim.scoring import SCORES, SuccessHold, stacking_metrics
+from positronic.hardware.sim.state import SceneState
+from positronic.hardware.sim.task import SuccessHold, Task, task_of
+from positronic.hardware.sim.things import shape_of
 
 Floats = NDArray[np.float64]
 
@@ -54,7 +53,7 @@ class Motion:
 
 
 class SimRobot:
-    """A Panda, a table and two cubes in MuJoCo, on a virtual clock.
+    """A Panda at a table in MuJoCo, on a virtual clock. ``task``: the present episode's.
 
     The physics runs on its own grid of ``timestep_sec``. Targets move linearly in time, no faster than the joints can.
     So the result depends on when commands came, not on how ``advance`` was cut into pieces.
@@ -62,6 +61,7 @@ class SimRobot:
 
     def __init__(self, config: SimConfig) -> None:
         self.config = config
+        self._task_of_seed = task_of(config)
         self.model = build_model(config)
         self.data = mujoco.MjData(self.model)
         self.contract = sim_contract(config)
@@ -76,17 +76,18 @@ class SimRobot:
         return self._time_ns
 
     def reset(self, seed: int) -> None:
-        """Place the cubes and the tool as ``seed`` says; the clock goes to 0, the gripper is open."""
+        """Place the things and the tool as ``seed`` says; the clock goes to 0, the gripper is open."""
         scene = self.config.scene
-        self.placement = sample_placement(scene, np.random.default_rng(seed))
+        self.task = self._task_of_seed(self.config, seed)
+        self.placement = sample_placement(scene, np.random.default_rng(self.task.scene_seed))
         self._time_ns, self._steps = 0, 0
         mujoco.mj_resetData(self.model, self.data)
         self._start_joints = self._kinematics.inverse(panda.HOME, self.placement.start, TOOL_DOWN)
         targets = np.append(self._start_joints, panda.MAX_OPENING)
         self.data.qpos[:DOF] = self._start_joints
         self.data.qpos[DOF : DOF + 2] = panda.MAX_OPENING
-        place_cube(self.data, RED, self.placement.red, scene.cube_size)
-        place_cube(self.data, BLUE, self.placement.blue, scene.cube_size)
+        for name, thing in scene.things.items():
+            place_thing(self.model, self.data, name, shape_of(name, thing), self.placement.things[name])
         self.data.ctrl[:] = targets
         self._motion = Motion(targets, targets, begin_ns=0, duration_ns=1)
         mujoco.mj_forward(self.model, self.data)
@@ -136,20 +137,21 @@ class SimRobot:
 
     def scene_state(self) -> SceneState:
         """The whole truth about the scene, for the expert and the scores."""
-        return read_state(self.data, self.placement.blue[:2])
+        return read_state(self.data, self.config.scene, self.placement)
 
     def metrics(self) -> dict[str, float]:
-        """The stacking score, its parts, and the cubes' distance."""
-        return stacking_metrics(self.scene_state(), self.config.scoring, self.config.scene.cube_size)
+        """The task's score, its parts, and its course."""
+        return self.task.metrics(self.scene_state())
 
     def judge(self) -> SuccessHold:
-        """Says when red has stood on blue for long enough."""
-        return SuccessHold()
+        """Says when the task has been done for long enough."""
+        return self.task.judge()
 
     def statics(self) -> dict[str, Any]:
         """The task, and how this episode's scene was set up (``simulation.*``)."""
-        facts = scene_facts(self.config, self.placement)
-        return {keys.TASK: self.config.task} | {keys.SIMULATION_PREFIX + name: value for name, value in facts.items()}
+        facts = scene_facts(self.config, self.task, self.placement)
+        named = {keys.SIMULATION_PREFIX + name: value for name, value in facts.items()}
+        return {keys.TASK: self.task.instruction} | named
 
     def render(self, camera: str, height: int, width: int) -> NDArray[np.uint8]:
         """A smooth picture (height, width, 3) for people, from ``wrist``, ``exterior`` or ``view``."""
@@ -191,19 +193,20 @@ def sim_contract(config: SimConfig) -> RobotContract:
         signals=vectors | cameras,
         commands=frozenset(kind.kind for kind in (CartesianPosition, JointPosition, JointDelta, Reset)),
         conventions={key: str(meaning) for key, meaning in meanings.items()},
-        scores=SCORES,
+        scores=task_of(config).scores,
         embodiment=FRANKA,
     )
 
 
-def scene_facts(config: SimConfig, placement: Placement) -> dict[str, Any]:
+def scene_facts(config: SimConfig, task: Task, placement: Placement) -> dict[str, Any]:
     """How a scene was set up: JSON-ready, without prefix."""
     return {
         "hardware": config.name,
         "mujoco_version": mujoco.__version__,
         "control_fps": config.control_fps,
-        "cube_size": config.scene.cube_size,
-        **{name: value.tolist() for name, value in asdict(placement).items()},
+        **task.facts(),
+        "start": placement.start.tolist(),
+        **{name: place.tolist() for name, place in placement.things.items()},
     }
 
 

@@ -1,8 +1,9 @@
-"""The stacking scene: what is in it, where things may start, and where they are."""
+"""The scene: what is in it, where things may start, and where they are."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations
 from xml.etree.ElementTree import Element, tostring
 
 import numpy as np
@@ -13,48 +14,32 @@ from positronic.hardware.sim import panda
 from positronic.hardware.sim.config import CameraConfig, SceneConfig, SimConfig
 from positronic.hardware.sim.engine import mujoco
 from positronic.hardware.sim.mjcf import add, camera_axes, rgba
+from positronic.hardware.sim.state import SceneState, Thing
+from positronic.hardware.sim.things import Shape, add_thing, shape_of
 
-RED, BLUE = "red", "blue"
 CAMERAS = ("wrist", "exterior", "view")
 PLACEMENT_TRIES = 1000
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where an episode starts. ``start`` (3,): tool centre point; ``red`` and ``blue`` (3,): x, y in m, yaw in rad."""
+    """Where an episode starts. ``start`` (3,): tool centre point; ``things``: name -> (3,), x, y in m, yaw in rad."""
 
-    start: NDArray[np.float64]
-    red: NDArray[np.float64]
-    blue: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class SceneState:
-    """The whole truth at one moment; positions (3,) in m, yaws in rad, a cube's yaw in [-pi/4, pi/4).
-
-    ``width``: m between the finger pads. ``red_speed``: m/s. ``blue_start`` (3,): where blue was at the reset.
-    """
-
-    tcp: NDArray[np.float64]
-    tcp_yaw: float
-    width: float
-    red: NDArray[np.float64]
-    red_yaw: float
-    red_speed: float
-    blue: NDArray[np.float64]
-    blue_yaw: float
-    blue_start: NDArray[np.float64]
+    start: Floats
+    things: dict[str, Floats]
 
 
 def build_model(config: SimConfig) -> mujoco.MjModel:
-    """Compile the scene."""
+    """Compile the scene. Raises PositronicError for a thing whose size is not its shape's."""
     return mujoco.MjModel.from_xml_string(tostring(build_mjcf(config), encoding="unicode"))
 
 
 def build_mjcf(config: SimConfig) -> Element:
-    """The scene as MJCF: options, materials, table, cubes, cameras, arm."""
+    """The scene as MJCF: options, materials, table, cameras, arm, things."""
     scene = config.scene
-    model = Element("mujoco", model="panda_stack")
+    model = Element("mujoco", model="panda")
     add(model, "compiler", angle="radian", autolimits=True)
     add(model, "option", timestep=config.timestep_sec, integrator="implicitfast", cone="elliptic", impratio=10)
     add(model, "statistic", extent=1, center=[0.4, 0, 0.2])  # lengths in <visual><map> are multiples of this extent
@@ -66,50 +51,51 @@ def build_mjcf(config: SimConfig) -> Element:
     _add_camera(world, "exterior", scene.exterior)
     _add_camera(world, "view", scene.view)
     panda.add_arm(world, scene.wrist)
-    for name, color in ((RED, scene.red_rgb), (BLUE, scene.blue_rgb)):
-        _add_cube(world, name, scene, color)
+    for name, thing in scene.things.items():
+        add_thing(world, name, thing)
     panda.add_finger_coupling(model)
     panda.add_servos(add(model, "actuator"))
     return model
 
 
 def sample_placement(scene: SceneConfig, rng: np.random.Generator) -> Placement:
-    """Draw a start. Raises PositronicError when the cubes cannot be kept ``cube_gap`` apart."""
+    """Draw a start. Raises PositronicError when the things cannot be kept ``gap`` apart."""
     for _ in range(PLACEMENT_TRIES):
-        red, blue = (np.array([rng.uniform(*scene.cube_x), rng.uniform(*scene.cube_y)]) for _ in range(2))
-        if np.linalg.norm(red - blue) > scene.cube_gap:
+        places = {
+            name: np.array([rng.uniform(*thing.x), rng.uniform(*thing.y)]) for name, thing in scene.things.items()
+        }
+        if all(np.linalg.norm(one - other) > scene.gap for one, other in combinations(places.values(), 2)):
             break
     else:
         raise PositronicError(
-            f"No room for two cubes {scene.cube_gap} m apart in x {scene.cube_x}, y {scene.cube_y}."
-            " Lower hardware.scene.cube_gap or widen hardware.scene.cube_x and cube_y."
+            f"No room for things {scene.gap} m apart: {_ranges(scene)}. Lower hardware.scene.gap or widen x and y of"
+            " hardware.scene.things."
         )
-    red_yaw, blue_yaw = rng.uniform(*scene.cube_yaw, size=2)
+    yaws = {name: rng.uniform(*thing.yaw) for name, thing in scene.things.items()}
     start = np.array([rng.uniform(*axis) for axis in (scene.start_x, scene.start_y, scene.start_z)])
-    return Placement(start=start, red=np.append(red, red_yaw), blue=np.append(blue, blue_yaw))
+    return Placement(start, {name: np.append(place, yaws[name]) for name, place in places.items()})
 
 
-def place_cube(data: mujoco.MjData, name: str, x_y_yaw: NDArray[np.float64], cube_size: float) -> None:
-    """Put a cube flat on the table."""
+def place_thing(model: mujoco.MjModel, data: mujoco.MjData, name: str, shape: Shape, x_y_yaw: Floats) -> None:
+    """Put a thing flat on the table."""
     x, y, yaw = x_y_yaw
-    data.joint(name).qpos[:] = [x, y, cube_size / 2, np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)]
+    position, quat_wxyz = [x, y, shape.rise], [np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)]
+    if shape.moves:
+        data.joint(name).qpos[:] = [*position, *quat_wxyz]
+    else:
+        mocap = model.body(name).mocapid[0]
+        data.mocap_pos[mocap], data.mocap_quat[mocap] = position, quat_wxyz
 
 
-def read_state(data: mujoco.MjData, blue_start: NDArray[np.float64]) -> SceneState:
+def read_state(data: mujoco.MjData, scene: SceneConfig, placement: Placement) -> SceneState:
     """Where everything is; ``data`` must have current kinematics."""
     tcp = data.site(panda.TCP_SITE)
-    red, blue = data.body(RED), data.body(BLUE)
-    return SceneState(
-        tcp=tcp.xpos.copy(),
-        tcp_yaw=float(np.arctan2(tcp.xmat[1], tcp.xmat[0])),
-        width=finger_width(data),
-        red=red.xpos.copy(),
-        red_yaw=_cube_yaw(red.xmat),
-        red_speed=float(np.linalg.norm(data.joint(RED).qvel[:3])),
-        blue=blue.xpos.copy(),
-        blue_yaw=_cube_yaw(blue.xmat),
-        blue_start=blue_start,
-    )
+    things = {
+        name: _read_thing(data, name, shape_of(name, thing), placement.things[name])
+        for name, thing in scene.things.items()
+    }
+    yaw = float(np.arctan2(tcp.xmat[1], tcp.xmat[0]))
+    return SceneState(tcp=tcp.xpos.copy(), tcp_yaw=yaw, width=finger_width(data), things=things)
 
 
 def finger_width(data: mujoco.MjData) -> float:
@@ -117,9 +103,15 @@ def finger_width(data: mujoco.MjData) -> float:
     return float(sum(data.joint(finger).qpos[0] for finger in panda.FINGERS))
 
 
-def _cube_yaw(xmat: NDArray[np.float64]) -> float:
-    yaw = np.arctan2(xmat[3], xmat[0])
-    return float((yaw + np.pi / 4) % (np.pi / 2) - np.pi / 4)
+def _read_thing(data: mujoco.MjData, name: str, shape: Shape, start: Floats) -> Thing:
+    body = data.body(name)
+    speed = float(np.linalg.norm(data.joint(name).qvel[:3])) if shape.moves else 0.0
+    yaw = shape.least_yaw(float(np.arctan2(body.xmat[3], body.xmat[0])))
+    return Thing(position=body.xpos.copy(), yaw=yaw, speed=speed, start=start)
+
+
+def _ranges(scene: SceneConfig) -> str:
+    return "; ".join(f"{name} in x {thing.x}, y {thing.y}" for name, thing in scene.things.items())
 
 
 def _add_visual(model: Element) -> None:
@@ -163,10 +155,3 @@ def _add_surroundings(world: Element) -> None:
 def _add_camera(world: Element, name: str, camera: CameraConfig) -> None:
     axes = camera_axes(camera.pos, camera.look_at, camera.up)
     add(world, "camera", name=name, pos=camera.pos, xyaxes=axes, fovy=camera.fovy_deg)
-
-
-def _add_cube(world: Element, name: str, scene: SceneConfig, rgb: list[float]) -> None:
-    cube = add(world, "body", name=name)
-    add(cube, "freejoint", name=name)
-    half = [scene.cube_size / 2] * 3
-    add(cube, "geom", name=name, class_="solid", type="box", size=half, mass=scene.cube_mass, rgba=rgba(rgb))

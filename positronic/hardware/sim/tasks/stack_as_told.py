@@ -1,0 +1,48 @@
+"""Stacking as told: the instruction says which cube is put on which, and each scene is played both ways.
+
+Seeds 2k and 2k + 1 have the same scene and opposite instructions. So a policy that does not heed the instruction does
+the same in both, and succeeds in one of them at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from positronic.errors import PositronicError
+from positronic.hardware.sim.tasks.stack import BLUE, RED, SCORES, Stack
+
+UPPER, LOWER = "{upper}", "{lower}"
+
+
+@dataclass(frozen=True)
+class StackAsTold(Stack):
+    """The seed says which cube is the upper one. ``config.task``: an instruction with ``{upper}`` and ``{lower}``."""
+
+    scores = replace(SCORES, done="stacked as told")
+
+    def __post_init__(self) -> None:
+        if UPPER not in self.config.task or LOWER not in self.config.task:
+            raise PositronicError(
+                f"hardware.task={self.config.task}: expected an instruction with {UPPER} and {LOWER}, where the colours"
+                f" go, e.g. 'Put the {UPPER} cube on the {LOWER} cube.'"
+            )
+
+    @property
+    def upper(self) -> str:
+        return BLUE if self.seed % 2 else RED
+
+    @property
+    def scene_seed(self) -> int:
+        return self.seed // 2
+
+    @property
+    def instruction(self) -> str:
+        return self.config.task.replace(UPPER, self.upper).replace(LOWER, self.lower)
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        return {self.upper: "upper", self.lower: "lower"}
+
+
+TASK = StackAsTold
