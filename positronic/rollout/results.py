@@ -72,6 +72,11 @@ class EpisodeResult:
         }
 
 
+def instructions(results: Sequence[EpisodeResult]) -> str:
+    """What the policy was told, each instruction once."""
+    return " / ".join(sorted({result.task for result in results}))
+
+
 def wilson_interval(successes: int, n: int) -> tuple[float, float]:
     """95 % interval of a success rate, both ends 0..1; (0, 1) when ``n`` is 0.
 

@@ -229,6 +229,7 @@ def _report(
 ) -> Rollouts:
     from positronic.rollout.publish import closing_words, film_all, publish
     from positronic.rollout.report import Rollouts, headline
+    from positronic.rollout.results import instructions
     from positronic.rollout.video import choose
 
     rollouts = Rollouts(
@@ -237,7 +238,7 @@ def _report(
         planned=campaign.driver.num_episodes,
         robot=robot.contract.name,
         scores=robot.contract.scores,
-        task=results[0].task,
+        task=instructions(results),
         policy=policy.meta,
         config=campaign.to_dict(),
         provenance=campaign.provenance,

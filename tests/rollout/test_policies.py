@@ -267,7 +267,7 @@ def test_no_server_says_where_it_was_looked_for(point_robot, approach, serving):
 
 
 def test_the_expert_needs_the_simulator(point_robot):
-    """Another robot cannot tell where the cubes are."""
+    """Another robot cannot tell where everything is."""
     with pytest.raises(PositronicError, match="'point'.*hardware=sim"):
         open_policy(ScriptedPolicyConfig("scripted"), point_robot)
 

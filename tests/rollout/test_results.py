@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from positronic.rollout.results import percentiles, wilson_interval
+from positronic.rollout.results import EpisodeResult, instructions, percentiles, wilson_interval
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,13 @@ def test_wilson_interval_holds_the_rate(counts):
     low, high = wilson_interval(*counts)
     assert 0 <= low <= counts[0] / counts[1] + 1e-12
     assert counts[0] / counts[1] - 1e-12 <= high <= 1
+
+
+def test_each_instruction_is_said_once():
+    """In an order that does not depend on which came first."""
+    told = ["Push.", "Pull.", "Push."]
+    results = [EpisodeResult(i, i, "success", "", task, duration_sec=1.0) for i, task in enumerate(told)]
+    assert instructions(results) == instructions(results[1:]) == "Pull. / Push."
 
 
 def test_nothing_run_means_nothing_known():
