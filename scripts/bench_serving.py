@@ -30,7 +30,7 @@ from pathlib import Path
 
 from bench.load import Answers, Client, closed_loop, http_client, websocket_client
 from bench.memory import family, resident
-from bench.toy_serving import ITEM_MS, PASS_MS, free_port, observation, process, toy_server
+from bench.toy_serving import ITEM_MS, PASS_MS, free_port, observation, process, toy_server, until_there
 from rich.console import Console
 from rich.table import Table
 
@@ -41,7 +41,7 @@ OTHERS = Path(__file__).parent / "bench" / "other_servers.py"
 MODELS = {"zero": (0.0, 0.0), "gpu": (20.0, 0.5)}
 BATCH = 16
 READY, ERROR = serialise("ready"), serialise("error")
-IDLE_SEC, START_SEC, RETRY_SEC = 1.0, 60.0, 0.05
+IDLE_SEC = 1.0
 SETTLE_SEC = 0.5
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -77,7 +77,7 @@ def other(name: str) -> Callable[..., object]:
         environment = {PASS_MS: str(pass_ms), ITEM_MS: str(item_ms)}
         with process([interpreter, str(OTHERS), name, str(port)], environment) as pid:
             connect = CONNECTIONS[name](port)
-            _until_there(connect)
+            until_there(connect)
             yield connect, pid
 
     return running
@@ -102,19 +102,6 @@ def _third_version(port: int) -> Connect:
 
 CONNECTIONS = {"plain": _bare, "openpi": _bare, "litserve": _post, "published": _third_version}
 SERVERS = {"ours": ours, **{name: other(name) for name in CONNECTIONS}}
-
-
-def _until_there(connect: Connect) -> None:
-    """Raises the last error when nobody has answered after ``START_SEC``."""
-    end = time.monotonic() + START_SEC
-    while True:
-        try:
-            connect().connection.close()
-            return
-        except OSError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(RETRY_SEC)
 
 
 def measure(model: str, server: str, robots: Sequence[int], seconds: float, published: str | None) -> list[Row]:

@@ -146,18 +146,29 @@ class Codec:
 
         Raises PositronicError when A is not ``action_size`` or a value is not finite.
         """
-        chunk = np.asarray(actions, np.float64)
-        if chunk.ndim != 2 or chunk.shape[1] != self.action_size:
-            found = f"shape {chunk.shape}"
+        (chunk,) = self.decode_each([actions])
+        return chunk
+
+    def decode_each(self, chunks: Sequence[ArrayLike]) -> list[list[ActionStep]]:
+        """Chunks of one length, decoded together: for a server that costs less than one by one. Raises like
+        ``decode``."""
+        together = np.asarray(chunks, np.float64)
+        if together.ndim != 3 or together.shape[2] != self.action_size:
+            found = f"shape {together.shape[1:]}"
             raise PositronicError(
                 f"Codec '{self.name}': expected an action chunk (steps, {self.action_size}), found {found}."
             )
-        if not np.all(np.isfinite(chunk)):
+        if not np.all(np.isfinite(together)):
             raise PositronicError(f"Codec '{self.name}': the policy's actions are not finite numbers.")
-        stamps = self.timing.timestamps(len(chunk))  # before decoding: what lies behind the horizon costs nothing
-        played = self._played(chunk[: len(stamps)])
+        stamps = self.timing.timestamps(together.shape[1])
+        near = together[:, : len(stamps)]  # before decoding: what lies behind the horizon costs nothing
+        played = self._played(near.reshape(-1, self.action_size))
         names, actions = list(played), zip(*played.values(), strict=True)
-        return [ActionStep(dict(zip(names, arms, strict=True)), t) for arms, t in zip(actions, stamps, strict=True)]
+        steps = [
+            ActionStep(dict(zip(names, arms, strict=True)), stamp)
+            for arms, stamp in zip(actions, stamps * len(together), strict=True)
+        ]
+        return [steps[start : start + len(stamps)] for start in range(0, len(steps), max(len(stamps), 1))]
 
     def _played(self, chunk: NDArray[np.float64]) -> dict[str, list[ArmAction]]:
         """Arm -> what it is told at each step."""

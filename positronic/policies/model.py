@@ -16,7 +16,9 @@ from positronic.codecs.modality import Column
 from positronic.errors import PositronicError
 from positronic.policies.steps import batch_of
 from positronic.policies.trainable import Parts
-from positronic.training.device import to_device
+from positronic.training.device import autocast, to_device
+
+FP32 = "fp32"
 
 Act = Callable[[dict[str, Any], Tensor | None], Tensor]
 """A preprocessed batch, and the noise (B, *noise_shape) float32 that it starts from -> chunks (B, H, A), normalised."""
@@ -35,7 +37,16 @@ class PolicyModel:
         self._parts, self._act, self._device = parts, act, device
         self._columns = recipe.modality.observation_columns
         self._task_key = recipe.modality.task_key
+        self._precision = FP32
         self._one_at_a_time = threading.Lock()  # processors of relative actions remember the state they came from
+
+    def compute_in(self, precision: str) -> None:
+        """From now on ``bf16``: matrix products and convolutions in bfloat16; or ``fp32``: as the policy was built."""
+        self._precision = precision
+
+    def compile(self, backend: str = "inductor") -> None:
+        """Let torch compile the forward pass, at the first passes: that takes a minute or more."""
+        self._act = torch.compile(self._act, backend=backend)
 
     def predict(
         self, observations: Sequence[Mapping[str, Any]], noise: Sequence[NDArray[np.float32]] | None = None
@@ -52,7 +63,9 @@ class PolicyModel:
         start = self._start(len(observations), noise)
         with self._one_at_a_time, torch.inference_mode():
             seen = self._parts.before(batch_of(self._parts.steps, to_device(batch, self._device)))
-            actions = self._parts.after(self._act(seen, start))
+            with autocast(self._device, self._precision):
+                chunks = self._act(seen, start)
+            actions = self._parts.after(chunks if self._precision == FP32 else chunks.float())
         return list(actions.float().cpu().numpy())
 
     def close(self) -> None:

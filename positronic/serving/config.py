@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from positronic.utils import fields
 from positronic.utils.fields import above, between, one_of, path, some
 
+AUTO, BF16 = "auto", "bf16"
 DAY_SEC = 86_400
 
 
@@ -25,6 +26,9 @@ class ServerConfig:
     memory_gb: that all checkpoints in memory may take together; null is what is free. Those that no session uses make
         room for another, the one that was used longest ago first
     max_batch: observations that share one forward pass at most; fewer do when the device's memory has run out once
+    precision: of the forward pass; auto is what the policy was built with, bf16 computes matrix products and
+        convolutions in bfloat16, which is faster on a GPU and rounds to about three digits
+    compile: let torch compile the policy, which takes minutes when a checkpoint is loaded; passes are faster then
     answer_timeout_sec: the server ends, with a message, when its model gives no sign of life for so long; published
         clients of this protocol wait 180 s for an answer
     log_level: debug, info, warning or error
@@ -39,5 +43,7 @@ class ServerConfig:
     max_sessions: int = between(1, 10_000, default=128)
     memory_gb: float | None = above(0, 100_000, default=None)
     max_batch: int = between(1, 1024, default=16)
+    precision: str = one_of(AUTO, BF16, default=AUTO)
+    compile: bool = False
     answer_timeout_sec: float = above(0, DAY_SEC, default=300.0)
     log_level: str = one_of("debug", "info", "warning", "error", default="warning")

@@ -33,6 +33,7 @@ from positronic.serving.protocols import PatientWebSocket, PunctualHTTP
 from positronic.serving.session import Sessions
 from positronic.serving.settings import ServerSettings
 from positronic.serving.token import TokenGuard
+from positronic.serving.tuning import tune
 from positronic.serving.warm_up import warm_up
 from positronic.utils.processes import die_with_parent
 from positronic.utils.serialization import MAX_FRAME_BYTES
@@ -70,6 +71,7 @@ class _Worker(litserve.LitAPI):
         settings = self.settings
         where = settings.checkpoints_dir, checkpoint_id, settings.device
         policy = load_policy(*where, typed=settings.typed, load=settings.load_model())
+        tune(policy, settings)
         warm_up(policy, settings.max_batch if is_on_gpu(settings.device) else 1)
         return policy
 

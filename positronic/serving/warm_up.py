@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from positronic import keys
 from positronic.codecs.build import Recipe
@@ -33,6 +34,12 @@ def warm_up(policy: ServedPolicy, most: int) -> None:
         if failed or policy.batch_limit.most < size:
             return
     logger.info("The policy is warmed up (%.1f s)", time.monotonic() - begin)
+
+
+def first_pass(policy: ServedPolicy) -> NDArray[np.float32] | Failure:
+    """The chunk for a dummy observation, or why there is none."""
+    (chunk,) = policy.chunks_each([policy.encode(dummy_observation(policy.recipe))], [np.random.default_rng(0)])
+    return chunk
 
 
 def dummy_observation(recipe: Recipe) -> dict[str, Any]:

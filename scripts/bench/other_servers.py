@@ -1,6 +1,7 @@
 """Servers as others write them, over the same toy model and without any codec: ``other_servers.py NAME PORT``.
 
 plain     one process: uvicorn, Starlette's websocket, and the model behind a lock in a thread
+lock      the same over a trained policy with its codec: ``other_servers.py lock PORT EXPERIMENT DEVICE``
 openpi    openpi's way: the websockets library, and the model in the event loop
 litserve  LitServe's own batching, 16 observations or 5 ms, over HTTP with pictures as base64 in JSON
 
@@ -15,6 +16,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -36,26 +38,43 @@ def predict(count: int) -> list[dict[str, Any]]:
 
 
 def plain(port: int) -> None:
+    from positronic.utils.serialization import deserialise, serialise
+
+    def answer(frame: bytes) -> bytes:
+        deserialise(frame)
+        return serialise({"result": predict(1)})
+
+    _one_process(port, answer)
+
+
+def lock(port: int, experiment: str, device: str) -> None:
+    from positronic.serving.policy import load_policy
+    from positronic.serving.scheduler import answer_frames
+
+    policy = load_policy(experiment, None, device)
+    _one_process(port, lambda frame: answer_frames(policy, [frame])[0])
+
+
+def _one_process(port: int, answer: Callable[[bytes], bytes]) -> None:
     import uvicorn
     from starlette.applications import Starlette
     from starlette.routing import WebSocketRoute
     from starlette.websockets import WebSocket, WebSocketDisconnect
 
-    from positronic.utils.serialization import deserialise, serialise
+    from positronic.utils.serialization import serialise
 
-    lock = threading.Lock()
+    one_at_a_time = threading.Lock()
 
-    def answer(frame: bytes) -> bytes:
-        deserialise(frame)
-        with lock:
-            return serialise({"result": predict(1)})
+    def locked(frame: bytes) -> bytes:
+        with one_at_a_time:
+            return answer(frame)
 
     async def session(websocket: WebSocket) -> None:
         await websocket.accept()
         await websocket.send_bytes(serialise({"status": "ready", "meta": {}}))
         try:
             while True:
-                await websocket.send_bytes(await asyncio.to_thread(answer, await websocket.receive_bytes()))
+                await websocket.send_bytes(await asyncio.to_thread(locked, await websocket.receive_bytes()))
         except WebSocketDisconnect:
             pass
 
@@ -106,4 +125,5 @@ def published(port: int) -> None:
 
 
 if __name__ == "__main__":
-    {each.__name__: each for each in (plain, openpi, litserve, published)}[sys.argv[1]](int(sys.argv[2]))
+    servers = {each.__name__: each for each in (plain, lock, openpi, litserve, published)}
+    servers[sys.argv[1]](int(sys.argv[2]), *sys.argv[3:])

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.load import Client
 from positronic import keys
 from positronic.client.client import InferenceClient
 from positronic.codecs.build import build
@@ -32,7 +33,7 @@ COLUMNS = {
     "action": ["action.ee_pose", "action.grip"],
 }
 PASS_MS, ITEM_MS = "POSITRONIC_TOY_PASS_MS", "POSITRONIC_TOY_ITEM_MS"
-END_SEC = 60.0
+START_SEC, RETRY_SEC, END_SEC = 60.0, 0.05, 60.0
 
 
 class ToyModel:
@@ -103,6 +104,19 @@ def process(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[
     finally:
         started.send_signal(signal.SIGTERM)
         started.wait(END_SEC)
+
+
+def until_there(connect: Callable[[], Client]) -> None:
+    """Raises the last error when nobody has answered after ``START_SEC``."""
+    end = time.monotonic() + START_SEC
+    while True:
+        try:
+            connect().connection.close()
+            return
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(RETRY_SEC)
 
 
 if __name__ == "__main__":

@@ -120,6 +120,27 @@ def test_a_batch_predicts_what_each_would_alone(checkpoint, observation):
     np.testing.assert_array_equal(model.predict([observation(0)])[0], alone[0])
 
 
+def test_a_compiled_policy_predicts_what_it_did(checkpoint, observation):
+    """Alone and in a batch. The part of torch that needs no compiler; what it writes for one is its own affair."""
+    model = registry.load_model("lerobot", checkpoint, "cpu")
+    seen = [observation(seed) for seed in range(3)]
+    before = model.predict(seen), model.predict(seen[:1])
+    model.compile(backend="aot_eager")
+    for expected, found in zip(before, (model.predict(seen), model.predict(seen[:1])), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_bf16_rounds_the_forward_pass(checkpoint, observation):
+    """To about three digits, and actions stay float32."""
+    model = registry.load_model("lerobot", checkpoint, "cpu")
+    seen = [observation(0)]
+    (exact,) = model.predict(seen)
+    model.compute_in("bf16")
+    (rounded,) = model.predict(seen)
+    assert rounded.dtype == np.float32
+    assert 0 < np.abs(rounded - exact).max() < 0.05
+
+
 def test_weights_come_back_exactly(trainable, checkpoint, recipe, stats, tiny_act):
     """What resuming loads is what was saved, bit for bit."""
     torch.manual_seed(1)
