@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -91,19 +92,22 @@ def free_port() -> int:
 
 @contextmanager
 def process(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[int]:
-    """A process that is quiet, and ended afterwards; its number."""
+    """A process that is quiet, and ended afterwards with all that it has started; its number."""
     paths = os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
     started = subprocess.Popen(
         command,
         env={**os.environ, "PYTHONPATH": paths, **environment},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
     try:
         yield started.pid
     finally:
         started.send_signal(signal.SIGTERM)
         started.wait(END_SEC)
+        with contextlib.suppress(ProcessLookupError):  # LitServe's own end leaves its children behind
+            os.killpg(started.pid, signal.SIGKILL)
 
 
 def until_there(connect: Callable[[], Client]) -> None:
