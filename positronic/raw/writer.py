@@ -188,6 +188,12 @@ class EpisodeWriter:
             raise PositronicError(f"Static '{key}': this episode has a {what} of that name already.")
         self._statics[key] = encode_static(value, key)
 
+    def set_meta(self, key: str, value: Any) -> None:
+        """Note, in ``meta.json``, what is said about the recording and is no part of it: episodes that differ in this
+        alone are the same. ``value``: as of ``set_static``."""
+        self._check_open()
+        self._meta[key] = encode_static(value, key)
+
     def finish(self) -> None:
         """Write everything and, last, remove the marker. If that fails the episode is removed."""
         self._check_open()

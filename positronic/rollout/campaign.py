@@ -29,7 +29,7 @@ REPORT_FILE = "report.json"
 @dataclass(frozen=True)
 class Campaign:
     """What is to be run, where it is recorded, and with which software (``provenance``). ``place``: where ``root`` is
-    uploaded to, None for nowhere."""
+    uploaded to, None for nowhere. ``done``: episodes that an earlier run has finished there."""
 
     hardware: HardwareConfig
     policy: PolicyConfig
@@ -38,6 +38,13 @@ class Campaign:
     root: Path
     provenance: Mapping[str, Any] = field(default_factory=dict)
     place: str | None = None
+    done: Sequence[EpisodeResult] = ()
+
+    @property
+    def missing(self) -> list[int]:
+        """Ids of the episodes that are to be played."""
+        done = {result.id for result in self.done}
+        return [index for index in range(self.driver.num_episodes) if index not in done]
 
     def to_dict(self) -> dict[str, Any]:
         """For the report: the configs as they were, without the token."""
@@ -69,13 +76,14 @@ class Campaign:
 def run_campaign(
     campaign: Campaign, robot: Robot, policy: Policy, watch: Callable[[int], None] | None = None
 ) -> Generator[EpisodeResult]:
-    """Run the episodes. Yields each when it is done, in the order in which they end, and stops after an aborted one.
+    """Run the missing episodes. Yields each when it is done, in the order in which they end, and stops after an aborted
+    one.
 
     With one worker, or with somebody to ``watch``, ``robot`` and ``policy`` run the episodes. Otherwise ``policy`` is
     closed, and each process opens its own. Leaving early drops the unfinished episodes. Raises PositronicError when an
     episode could not start.
     """
-    count = 1 if watch else worker_count(campaign.driver.num_workers, campaign.driver.num_episodes)
+    count = 1 if watch else worker_count(campaign.driver.num_workers, len(campaign.missing))
     if count == 1:
         results = _in_turn(campaign, _runner(campaign, robot, policy, watch or ignore))
     else:
@@ -89,13 +97,13 @@ def run_campaign(
 
 
 def _in_turn(campaign: Campaign, run: Callable[[int], EpisodeResult]) -> Generator[EpisodeResult]:
-    for index in range(campaign.driver.num_episodes):
+    for index in campaign.missing:
         yield run(index)
 
 
 def _side_by_side(campaign: Campaign, count: int) -> Generator[EpisodeResult]:
     with WorkerPool(count, rollout_worker, campaign) as pool:
-        for index in range(campaign.driver.num_episodes):
+        for index in campaign.missing:
             pool.submit(index)
         yield from pool.results()
 

@@ -13,10 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from positronic.conventions import differences
 from positronic.errors import PositronicError
 from positronic.raw.layout import episode_paths, is_finished, remove_unfinished
-from positronic.rollout.recorder import flat
+from positronic.rollout.asked import require_same
 from positronic.utils.files import replace_text
 
 COLLECTION_FILE = "collect.json"
@@ -79,18 +78,7 @@ class Collection:
         return left
 
     def _take_up(self, record: Mapping[str, Any]) -> None:
-        rows = differences(dict(flat(record[ASKED])), dict(flat(self._asked)))
-        if rows:
-            lines = [f"  {name}: the folder has {theirs}; this run has {ours}" for name, theirs, ours in rows]
-            raise PositronicError(
-                "\n".join(
-                    [
-                        f"resume=true, but {self.root} was collected with other parameters:",
-                        *lines,
-                        f"Type the folder's, or record elsewhere, e.g. output_dir={self.root}_2.",
-                    ]
-                )
-            )
+        require_same(self.root, record[ASKED], self._asked, "collected")
         if self.num_episodes < record[NUM_EPISODES]:
             raise PositronicError(
                 f"{self.root} was begun with num_episodes={record[NUM_EPISODES]}, and seeds beyond the first"

@@ -60,7 +60,8 @@ def numbers(facts: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
         yield f"{facts['idle_frames']}", "idle frames: control steps without an answer"
     if facts["clamped_steps"]:
         yield f"{facts['clamped_steps']}", "steps brought within the driver's limits"
-    yield f"{facts['wall_sec']:.0f} s", "wall time"
+    before = f", after {facts['earlier']} episodes of an earlier run" if facts["earlier"] else ""
+    yield f"{facts['wall_sec']:.0f} s", f"wall time{before}"
 
 
 def _ms(value: float) -> str:

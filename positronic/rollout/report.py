@@ -60,7 +60,8 @@ def error_names(names: Iterable[str]) -> list[str]:
 @dataclass(frozen=True)
 class Rollouts:
     """Everything that a report says. ``results`` in order of id; ``stopped``: why there are fewer than ``planned``.
-    ``scores``: what the robot's task calls a success."""
+    ``scores``: what the robot's task calls a success. ``earlier``: how many were played before this run, which took
+    ``wall_sec``."""
 
     root: Path
     results: Sequence[EpisodeResult]
@@ -71,6 +72,7 @@ class Rollouts:
     config: Mapping[str, Any]
     provenance: Mapping[str, Any]
     wall_sec: float
+    earlier: int = 0
     stopped: str | None = None
     scores: Scores | None = None
     videos: Mapping[int, str] = field(default_factory=dict)  # episode id -> path within root
@@ -168,6 +170,7 @@ def report(rollouts: Rollouts) -> dict[str, Any]:
         "idle_frames": sum(result.idle_frames for result in rollouts.results),
         "clamped_steps": sum(result.clamped_steps for result in rollouts.results),
         "wall_sec": round(rollouts.wall_sec, 3),
+        "earlier": rollouts.earlier,
         "robot": rollouts.robot,
         "task": rollouts.task,
         "policy": dict(rollouts.policy),

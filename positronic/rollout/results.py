@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from positronic import keys
+
 SUCCESS = "success"
 TIMEOUT = "timeout"
 REPLAYED = "replayed"  # a recording was played to its end; nothing to succeed at
@@ -16,6 +18,16 @@ ABORTED = "aborted"
 STALE = "stale"  # a signal stopped being true, and driver.on_stale=stop ended the episode
 UNSAFE = "unsafe"  # a chunk that the robot could not follow without harm, and driver.on_unsafe_chunk=stop: a failure
 UNJUDGED = (ABORTED, STALE)  # they say nothing about the policy
+
+SAID_BY_STATICS = {  # field of an EpisodeResult -> the static of its recording
+    "seed": keys.EVAL_SEED,
+    "outcome": keys.EVAL_OUTCOME,
+    "duration_sec": keys.EVAL_DURATION,
+    "success_sec": keys.EVAL_SUCCESS_SEC,
+    "reason": keys.EVAL_REASON,
+    "idle_frames": keys.EVAL_IDLE_FRAMES,
+    "clamped_steps": keys.EVAL_CLAMPED_STEPS,
+}
 
 Z_95 = 1.959964  # standard normal quantile of a two-sided 95 % interval
 

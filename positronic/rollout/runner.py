@@ -26,7 +26,17 @@ from positronic.rollout.freshness import FreshnessCheck, StaleSignal, measured_n
 from positronic.rollout.playback import Answer, Event, stamps_of, to_ns
 from positronic.rollout.policies import Policy
 from positronic.rollout.recorder import EpisodeRecorder, flat, robot_statics
-from positronic.rollout.results import ABORTED, REPLAYED, STALE, SUCCESS, TIMEOUT, UNSAFE, EpisodeResult, Series
+from positronic.rollout.results import (
+    ABORTED,
+    REPLAYED,
+    SAID_BY_STATICS,
+    STALE,
+    SUCCESS,
+    TIMEOUT,
+    UNSAFE,
+    EpisodeResult,
+    Series,
+)
 from positronic.rollout.safety import STOP, ChunkCheck
 from positronic.rollout.strategies import strategy_of
 
@@ -199,6 +209,7 @@ def run_episode(
     outcome = outcome or _outcome(robot, loop.course)
     result = _result(loop.course, writer, seed, robot.time_ns, facts[keys.TASK], outcome, reason)
     recorder.statics(facts | policy_statics(policy.meta) | outcome_statics(result))
+    writer.set_meta(keys.EVAL_LATENCIES_MS, list(result.latencies_ms))
     return result
 
 
@@ -239,15 +250,8 @@ def _result(
 
 def outcome_statics(result: EpisodeResult) -> dict[str, Any]:
     """What a recording says about how it ended."""
-    known = {
-        keys.EVAL_SEED: result.seed,
-        keys.EVAL_SUCCESS: result.success,
-        keys.EVAL_OUTCOME: result.outcome,
-        keys.EVAL_DURATION: result.duration_sec,
-        keys.EVAL_REASON: result.reason,
-        keys.EVAL_IDLE_FRAMES: result.idle_frames,
-        keys.EVAL_CLAMPED_STEPS: result.clamped_steps,
-    }
+    known = {key: getattr(result, name) for name, key in SAID_BY_STATICS.items()}
+    known |= {keys.EVAL_SUCCESS: result.success, keys.EVAL_METRICS: list(result.metrics)}
     return {key: value for key, value in known.items() if value is not None}
 
 

@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 from positronic.errors import PositronicError
 from positronic.stages.base import Parts
-from positronic.utils.command_line import again, command
+from positronic.utils.command_line import RESUME, again, command
 from positronic.utils.fields import between, path
 
 if TYPE_CHECKING:
     from positronic.rollout.collection import Collection
     from positronic.rollout.demonstration import Demonstration
-
-RESUME = "resume=true"
 
 
 @dataclass

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from positronic import keys
 from positronic.stages.base import Parts
-from positronic.utils.fields import between, path
+from positronic.utils.command_line import RESUME, again
+from positronic.utils.fields import ANY, WITH, between, path
 from positronic.utils.html import as_html
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Infer(Parts):
 
     output_dir: folder to record into; null is a new one, <paths.root>/rollouts/<experiment>
     seed: of the first episode's scene; the next ones have seed + 1, seed + 2, ...
+    resume: go on where an interrupted run into output_dir stopped; finished episodes stay
     """
 
     uses: ClassVar[tuple[str, ...]] = ("hardware", "policy", "driver", "storage")
@@ -38,6 +40,7 @@ class Infer(Parts):
 
     output_dir: str | None = path(None)
     seed: int = between(0, default=0)
+    resume: bool = field(default=False, metadata={WITH: {"output_dir": ANY}})
 
 
 @dataclass(frozen=True)
@@ -78,24 +81,41 @@ def run(config: Infer) -> Evaluated:
     with contextlib.ExitStack() as parts:
         place = config.output_dir
         if place is not None:  # claimed before a server is called or a model is loaded
-            root = parts.enter_context(output_folder(place, config.storage))
+            root = parts.enter_context(output_folder(place, config.storage, config.resume))
         robot = parts.enter_context(contextlib.closing(open_robot(config.hardware)))
         policy = parts.enter_context(contextlib.closing(open_policy(config.policy, robot)))
         check_codec(config, policy.meta)
         if place is None:  # only the policy knows the experiment that the folder is named after
             place = free_place(named_after(policy.meta, config), config.storage)
             root = parts.enter_context(output_folder(place, config.storage))
-        origin = provenance()
-        campaign = Campaign(config.hardware, config.policy, config.driver, config.seed, root, origin, place)
-        return Evaluated(place, play(campaign, robot, policy))
+        campaign = Campaign(config.hardware, config.policy, config.driver, config.seed, root, provenance(), place)
+        return Evaluated(place, play(taken_up(campaign, policy.meta, config), robot, policy))
+
+
+def taken_up(campaign: Campaign, meta: Mapping[str, Any], config: Infer) -> Campaign:
+    """The campaign with the episodes that an earlier run has finished, if it is to be resumed."""
+    from positronic.rollout.continuation import asked_for, begin, go_on
+    from positronic.storage.folder import folder
+
+    asked = asked_for(campaign.hardware, campaign.driver, campaign.seed, meta)
+    if not config.resume:
+        begin(campaign.root, asked)
+        return campaign
+    place = folder(campaign.place or campaign.root, config.storage)
+    return replace(campaign, done=go_on(campaign.root, place, asked, campaign.driver.num_episodes))
 
 
 def play(campaign: Campaign, robot: Robot, policy: Policy) -> Rollouts:
     """Run the episodes and report the finished ones, also if Ctrl-C, an aborted episode or a bug ended the run early;
     that is then raised."""
+    from positronic.rollout.continuation import EVALUATION_FILE
+
     begin = time.monotonic()
-    results, problem = _episodes(campaign, robot, policy)
-    if results:
+    played, problem = _episodes(campaign, robot, policy)
+    results = sorted([*campaign.done, *played], key=lambda result: result.id)
+    if not results:
+        (campaign.root / EVALUATION_FILE).unlink(missing_ok=True)
+    else:
         rollouts = _report(campaign, robot, policy, results, problem, time.monotonic() - begin)
     if problem is not None:
         raise problem
@@ -122,19 +142,29 @@ def free_place(place: str, storage: StorageConfig) -> str:
 
 
 @contextlib.contextmanager
-def output_folder(place: str, storage: StorageConfig) -> Iterator[Path]:
+def output_folder(place: str, storage: StorageConfig, resume: bool = False) -> Iterator[Path]:
     """The folder to record into; what is for an object store is uploaded meanwhile, and when the context is left.
 
-    Raises PositronicError when there are rollouts already.
+    Raises PositronicError when there are rollouts already and nobody asks to ``resume``, or when they cannot be.
     """
     from positronic.raw.layout import require_empty
     from positronic.raw.upload import RECORDING
     from positronic.rollout.campaign import REPORT_FILE
+    from positronic.rollout.continuation import require_resumable
     from positronic.storage.outgoing import synced_output
 
-    with synced_output(place, RECORDING, storage) as root:
-        require_empty(root, "rollouts", beside=REPORT_FILE)
+    hint = f"To continue an interrupted run, type:\n  {to_go_on(place)}"
+    with synced_output(place, RECORDING, storage, resume, hint) as root:
+        if resume:
+            require_resumable(root, place)
+        else:
+            require_empty(root, "rollouts", beside=REPORT_FILE, advice=f"{hint}\n")
         yield root
+
+
+def to_go_on(place: str) -> str:
+    """The command that continues what was recorded into ``place``."""
+    return again(f"output_dir={place}", RESUME)
 
 
 def check_codec(config: Infer, meta: Mapping[str, Any]) -> None:
@@ -193,7 +223,7 @@ def _typed_codec(config: Infer, meta: Mapping[str, Any]) -> Codec:
 
 
 def _episodes(campaign: Campaign, robot: Robot, policy: Policy) -> tuple[list[EpisodeResult], BaseException | None]:
-    """The episodes that were finished, in order of id, and what ended the run before its time."""
+    """The episodes that were finished now, and what ended the run before its time."""
     from positronic.raw.layout import remove_unfinished
     from positronic.rollout.campaign import run_campaign
     from positronic.rollout.progress import progress_bar
@@ -206,17 +236,17 @@ def _episodes(campaign: Campaign, robot: Robot, policy: Policy) -> tuple[list[Ep
         with contextlib.ExitStack() as parts:
             watch = parts.enter_context(viewer(robot)) if campaign.driver.show_gui else None
             episodes = parts.enter_context(contextlib.closing(run_campaign(campaign, robot, policy, watch)))
-            show = parts.enter_context(progress_bar(campaign.driver.num_episodes, word))
+            show = parts.enter_context(progress_bar(campaign.driver.num_episodes, word, campaign.done))
             for result in episodes:
                 results.append(result)
                 show(result)
-        return sorted(results, key=lambda one: one.id), campaign.aborted(results)
+        return results, campaign.aborted(results)
     except (
         BaseException
     ) as problem:  # Ctrl-C and bugs too: finished episodes are reported before these are raised again
         with contextlib.suppress(OSError):  # of a process that was ended before it could remove its own
             remove_unfinished(campaign.root)
-        return sorted(results, key=lambda one: one.id), problem
+        return results, problem
 
 
 def _report(
@@ -243,6 +273,7 @@ def _report(
         config=campaign.to_dict(),
         provenance=campaign.provenance,
         wall_sec=wall_sec,
+        earlier=len(campaign.done),
         stopped=reason(problem),
     )
     try:
@@ -256,7 +287,7 @@ def _report(
             rollouts = film_all(rollouts, chosen, campaign.hardware)
             publish(rollouts)
     finally:  # the numbers are there, even if filming is interrupted
-        print(closing_words(rollouts, campaign.place))
+        print(closing_words(rollouts, campaign.place, to_go_on(str(campaign.place or campaign.root))))
     return rollouts
 
 

@@ -159,10 +159,10 @@ def _run(config: Train, place: str | Path, recipe: Recipe, foreign: Declared | N
     from positronic.training.plot import write_plot
     from positronic.training.retention import Retention
     from positronic.training.upload import growing
-    from positronic.utils.command_line import again
+    from positronic.utils.command_line import RESUME, again
     from positronic.vendors import registry
 
-    to_continue = again("resume=true")
+    to_continue = again(RESUME)
     hint = f"To continue it, type:\n  {to_continue}"
     backend = registry.backend_of(config.vendor.name, config.vendor.backend)
     backend.check_policy(recipe, config.vendor.policy)

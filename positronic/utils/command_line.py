@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 SCRIPT = "run.py"
 RUN = f"python {SCRIPT}"
+RESUME = "resume=true"  # of the stages that continue an interrupted run
 # Overrides that mean the same to every stage.
 SHARED = ("+experiment", "+debug", "vendor", "codec", "embodiment", "dataset", "modality", "paths")
 NOT_SHARED = "vendor."  # its values count for training only

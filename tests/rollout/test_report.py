@@ -112,6 +112,6 @@ def test_what_is_published_is_where_it_is_said_to_be(tmp_path):
     """Every path that is printed exists, and report.json reads back."""
     run = rollouts(tmp_path, "success")
     publish(run)
-    for path in re.findall(r"(?:report|numbers|plot): +(\S+)", closing_words(run)):
+    for path in re.findall(r"(?:report|numbers|plot): +(\S+)", closing_words(run, None, "again")):
         assert (tmp_path / path).exists()
     assert json.loads((tmp_path / "report.json").read_text())["policy"]["size"] == 2.0

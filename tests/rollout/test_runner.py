@@ -77,6 +77,8 @@ def test_the_recording_says_what_it_was(point_robot, approach, writer):
         "eval.duration": 0.6,
         "eval.idle_frames": 0,
         "eval.clamped_steps": 0,
+        "eval.success_sec": 0.6,
+        "eval.metrics": ["reached"],
         "inference.policy.type": "approach",
         "inference.policy.action_fps": 10.0,
         "inference.policy.server.size": [1, 2],

@@ -204,6 +204,9 @@ def test_collect_and_infer_record_into_a_bucket(shared_bucket, compose):
     rollouts = folder(shared_bucket.uri("lab/rollouts/scripted"), shared_bucket.config())
     assert len(open_dataset(str(rollouts), storage=shared_bucket.config())) == 1
     assert rollouts.read_bytes("report.json")
+    more = compose("infer", *small, *short, "driver.num_episodes=2", f"output_dir={rollouts}", "resume=true")
+    assert infer.run(more).report["earlier"] == 1
+    assert len(open_dataset(str(rollouts), storage=shared_bucket.config())) == 2
     with pytest.raises(PositronicError, match=r"(?s)lab/demo exists already.*resume=true"):
         collect.run(compose("collect", *small, f"output_dir={demo}"))
     collect.run(compose("collect", *small, "num_episodes=2", "num_workers=1", f"output_dir={demo}", "resume=true"))

@@ -1,0 +1,26 @@
+"""What a folder of recordings was asked for, so that a later run continues it only with the same settings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from positronic.conventions import differences
+from positronic.errors import PositronicError
+from positronic.rollout.recorder import flat
+from positronic.utils.command_line import RESUME
+
+
+def require_same(place: object, recorded: Mapping[str, Any], asked: Mapping[str, Any], did: str) -> None:
+    """Raise PositronicError, with both sides of each difference, when ``place`` was ``did`` with other settings.
+
+    ``recorded``, ``asked``: maps within maps, JSON-ready.
+    """
+    rows = differences(dict(flat(recorded)), dict(flat(json.loads(json.dumps(asked)))))
+    if rows:
+        lines = [f"  {name}: the folder has {theirs}; this run has {ours}" for name, theirs, ours in rows]
+        head = f"{RESUME}, but {place} was {did} with other parameters:"
+        raise PositronicError(
+            "\n".join([head, *lines, f"Type the folder's, or record elsewhere, e.g. output_dir={place}_2."])
+        )
