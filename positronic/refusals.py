@@ -46,6 +46,7 @@ OLD_NAMES = {
     "dataset.dataset": "dataset",
     "dataset.dataset.path": "dataset.path",
     "dataset.codec": "codec",
+    "driver.num_workers": "driver.num_robots",
     **{f"vendor.optimizer.{field.name}": field.name for field in dataclasses.fields(OptimizerConfig)},
 }
 # Names that moved to a part which depends on the stage.

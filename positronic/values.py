@@ -29,8 +29,8 @@ from positronic.vendors import registry
 
 DATASET_STAGES = ("convert", "stats", "train")  # where a codec stands for a dataset that is baked with it
 OF_ANOTHER = re.compile(r"\$\{\s*[A-Za-z_][\w.]*\s*\}")
-WORKERS = ("num_workers", "driver.num_workers")
 STALENESS = "driver.max_staleness_sec"
+WORKERS = "num_workers"
 COLUMNS = "modality.columns"
 VENDOR_NAME = "${vendor.name}"
 # What a value of each type looks like, and its name.
@@ -192,14 +192,13 @@ def check_workers(cfg: DictConfig, typed: Collection[str]) -> None:
     """
     if OmegaConf.select(cfg, "hydra.runtime.choices.hydra/launcher") not in (None, "basic"):
         return
-    for key in WORKERS:
-        wanted = OmegaConf.select(cfg, key) if key in typed else None
-        cores = available_cores()
-        if isinstance(wanted, int) and wanted > cores:
-            raise PositronicError(
-                f"{key}={wanted}: this process may use {cores} {'core' if cores == 1 else 'cores'}, by the machine and "
-                f"its container's quota. Type {key}={cores} or less."
-            )
+    wanted = OmegaConf.select(cfg, WORKERS) if WORKERS in typed else None
+    cores = available_cores()
+    if isinstance(wanted, int) and wanted > cores:
+        raise PositronicError(
+            f"{WORKERS}={wanted}: this process may use {cores} {'core' if cores == 1 else 'cores'}, by the machine and "
+            f"its container's quota. Type {WORKERS}={cores} or less."
+        )
 
 
 def check_replayed(cfg: DictConfig, typed: Collection[str]) -> None:

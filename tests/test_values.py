@@ -68,11 +68,10 @@ def test_a_value_that_cannot_be_meant_is_refused_with_what_to_type(typed):
 
 def test_more_processes_than_cores_are_refused_when_they_are_typed(monkeypatch):
     """A preset says what is good where there are enough; the container's quota counts, jobs elsewhere do not."""
-    cfg = compose_config(["stage=infer", "+experiment=quickstart"], CONF)
+    cfg = compose_config(["stage=collect", "num_workers=2"], CONF)
     monkeypatch.setattr(values, "available_cores", lambda: 1)
-    assert cfg.driver.num_workers == 2
     values.check_workers(cfg, {})
-    with pytest.raises(PositronicError, match=r"may use 1 core, .* Type driver.num_workers=1 or less\."):
-        values.check_workers(cfg, {"driver.num_workers": "2"})
+    with pytest.raises(PositronicError, match=r"may use 1 core, .* Type num_workers=1 or less\."):
+        values.check_workers(cfg, {"num_workers": "2"})
     cfg.hydra.runtime.choices["hydra/launcher"] = "submitit_slurm"
-    values.check_workers(cfg, {"driver.num_workers": "2"})
+    values.check_workers(cfg, {"num_workers": "2"})

@@ -1,7 +1,8 @@
-"""Many episodes: in this process, or side by side in several, each with its own robot and session.
+"""Many episodes: by one robot in this process, or by several at the same time, each in a process with a session of its
+own, so that physics and rendering use all cores.
 
-Episode i starts from seed + i and is recorded under the id i. So the recordings do not depend on how many processes
-there were or which was faster.
+Episode i starts from seed + i and is recorded under the id i. The policy's random numbers follow from the seed too. So
+the recordings do not depend on how many robots there were or which was faster.
 """
 
 from __future__ import annotations
@@ -79,11 +80,11 @@ def run_campaign(
     """Run the missing episodes. Yields each when it is done, in the order in which they end, and stops after an aborted
     one.
 
-    With one worker, or with somebody to ``watch``, ``robot`` and ``policy`` run the episodes. Otherwise ``policy`` is
+    With one robot, or with somebody to ``watch``, ``robot`` and ``policy`` run the episodes. Otherwise ``policy`` is
     closed, and each process opens its own. Leaving early drops the unfinished episodes. Raises PositronicError when an
     episode could not start.
     """
-    count = 1 if watch else worker_count(campaign.driver.num_workers, len(campaign.missing))
+    count = 1 if watch else worker_count(campaign.driver.num_robots, len(campaign.missing))
     if count == 1:
         results = _in_turn(campaign, _runner(campaign, robot, policy, watch or ignore))
     else:

@@ -81,7 +81,7 @@ class DriverConfig:
     stop_on_success: end an episode as soon as it has succeeded
     show_gui: watch it in a window
     save_videos: of how many episodes a video is rendered, successes and failures in turn
-    num_workers: episodes run side by side, each in its own process
+    num_robots: how many robots play at the same time, each an episode in a process of its own
     simulate_latency: the robot's clock runs on while the policy thinks
     latency_sec: how long it thinks by the robot's clock, in s; null: as long as it really does
     playback: play_out each chunk and then ask for the next; ask_ahead of a chunk's end; temporal_ensemble: ask at every
@@ -110,7 +110,7 @@ class DriverConfig:
     stop_on_success: bool = True
     show_gui: bool = False
     save_videos: int = between(0, default=1)
-    num_workers: int = between(1, default=1)
+    num_robots: int = between(1, 256, default=1, show_gui=False)
     simulate_latency: bool = False
     latency_sec: float | None = between(0, default=None, simulate_latency=True)
     playback: str = one_of(PLAY_OUT, ASK_AHEAD, TEMPORAL_ENSEMBLE, REAL_TIME, default=PLAY_OUT)

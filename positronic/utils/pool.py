@@ -116,7 +116,7 @@ class WorkerPool:
             process.join(STOP_TIMEOUT_SEC)
             raise PositronicError(
                 f"A worker process ended with exit code {process.exitcode} while it was busy with {task!r}."
-                " If it was killed for memory, start fewer: num_workers=1"
+                " If it was killed for memory, start fewer: num_workers=1, or driver.num_robots=1."
             ) from None
         if error is not None:
             raise error

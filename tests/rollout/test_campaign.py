@@ -33,9 +33,9 @@ def report(root):
     return json.loads((root / "report.json").read_text())
 
 
-def simulated(root, num_workers):
+def simulated(root, num_robots):
     """Three episodes of the expert in the simulator: their results and recordings."""
-    config = compose([*SIM, "driver.num_episodes=3", f"driver.num_workers={num_workers}"])
+    config = compose([*SIM, "driver.num_episodes=3", f"driver.num_robots={num_robots}"])
     run = Campaign(config.hardware, config.policy, config.driver, 40, root)
     robot = open_robot(config.hardware)
     results = sorted(run_campaign(run, robot, open_policy(config.policy, robot)), key=lambda one: one.id)
@@ -43,8 +43,8 @@ def simulated(root, num_workers):
     return results, open_dataset(root)
 
 
-def test_what_is_recorded_does_not_depend_on_the_number_of_workers(tmp_path):
-    """One process or two: the same ids, seeds, outcomes and times, and the same signals sample for sample."""
+def test_what_is_recorded_does_not_depend_on_the_number_of_robots(tmp_path):
+    """One robot or two: the same ids, seeds, outcomes and times, and the same signals sample for sample."""
     (alone, ours), (together, theirs) = (simulated(tmp_path / str(count), count) for count in (1, 2))
     facts = [[result.summary() | {"path": ""} for result in results] for results in (alone, together)]
     assert facts[0] == facts[1]

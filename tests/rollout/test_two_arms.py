@@ -86,7 +86,7 @@ def experiment(recording):
 
 def infer(experiment, recording, folder, *overrides):
     local = ["policy=local", f"policy.checkpoints_dir={experiment}", "policy.device=cpu"]
-    replay = ["hardware=replay", f"hardware.path={recording}", "driver.save_videos=0", "driver.num_workers=1"]
+    replay = ["hardware=replay", f"hardware.path={recording}", "driver.save_videos=0", "driver.num_robots=1"]
     return run("infer", *local, *replay, f"output_dir={folder}", *overrides)
 
 

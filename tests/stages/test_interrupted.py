@@ -20,7 +20,7 @@ RAW = ROOT / "tests" / "data" / "raw_v1"
 RESULT = "positronic.utils.pool:WorkerPool._collect"
 START = "positronic.utils.pool:_start"
 SMALL = ["hardware.image_size=[32,48]"]
-ROLLOUTS = ["stage=infer", "policy=scripted", *SMALL, "driver.num_episodes=4", "driver.num_workers=2"]
+ROLLOUTS = ["stage=infer", "policy=scripted", *SMALL, "driver.num_episodes=4", "driver.num_robots=2"]
 ROLLOUTS += ["driver.simulation_time=1", "driver.save_videos=0"]
 CONVERT = ["stage=convert", "vendor=lerobot", "codec=ee", f"dataset.path={RAW}", "num_workers=2"]
 
@@ -102,7 +102,7 @@ def test_a_full_disk_is_a_sentence_before_a_stage_begins(on_full_disk):
         (CONVERT, 60),
         (["stage=collect", *SMALL, "num_episodes=4", "num_workers=2"], 150),
         (ROLLOUTS, 60),
-        ([one.replace("num_workers=2", "num_workers=1") for one in ROLLOUTS], 60),
+        ([one.replace("num_robots=2", "num_robots=1") for one in ROLLOUTS], 60),
     ],
     ids=["convert", "collect", "infer", "infer alone"],
 )
