@@ -106,6 +106,7 @@ class Loader(ConfigLoaderImpl):
         values.check_workers(cfg, typed)
         values.check_replayed(cfg, typed)
         values.check(cfg)
+        values.check_policies(cfg, typed)
         _record(cfg, parsed, multirun)
         return cfg
 
@@ -414,12 +415,12 @@ def _fold_stage_section(cfg: DictConfig) -> None:
 
 
 def _fold_policy_section(cfg: DictConfig, typed: str | None) -> None:
-    """Put ``policies.<type>`` under what presets say of ``vendor.policy``, then empty ``policies``. A type that was
+    """Put ``policy_types.<type>`` under what presets say of ``vendor.policy``, then empty it. A type that was
     typed has its own section: the fields of one type mean nothing to another."""
     policy_type = typed or cfg.vendor.policy.get("type")
     named = {"type": policy_type} if policy_type else {}
-    section = (named and cfg.policies.get(policy_type)) or {}
-    cfg.policies = {}
+    section = (named and cfg.policy_types.get(policy_type)) or {}
+    cfg.policy_types = {}
     cfg.vendor.policy = OmegaConf.merge(named, section, cfg.vendor.policy)
 
 

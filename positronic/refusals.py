@@ -161,7 +161,7 @@ def unknown_key(key: str, stage: str, known: Sequence[str]) -> PositronicError:
     owners = [name for name, schema in STAGES.items() if key.split(".")[0] in _field_names(schema)]
     if key.startswith("stages."):
         hint = f" It belongs into a preset; type {key.split('.', 2)[-1]}=... itself."
-    elif key.startswith("policies."):
+    elif key.startswith("policy_types."):
         hint = f" It belongs into a preset; type vendor.policy.{key.split('.', 2)[-1]}=... itself."
     elif key.split(".")[0] in PRESETS:
         hint = f" It is a preset, and those take a plus: +{key}=..."

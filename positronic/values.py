@@ -20,7 +20,8 @@ from positronic.embodiments.config import FROM_DATA
 from positronic.errors import PositronicError, did_you_mean, listing
 from positronic.hardware.sim.config import SimConfig
 from positronic.refusals import WANTED, missing_value, unknown_key
-from positronic.rollout.config import NO_REAL_TIME, PLAY_OUT, REAL_TIME
+from positronic.rollout.candidates import candidate, same_names
+from positronic.rollout.config import DECIDED, NO_REAL_TIME, PLAY_OUT, REAL_TIME
 from positronic.schemas import STAGES, Parameter, is_mapping, own_parameters, parameters, raw_values
 from positronic.training.config import RANDOM, OptimizerConfig
 from positronic.utils.fields import RULE, Rule
@@ -199,6 +200,33 @@ def check_workers(cfg: DictConfig, typed: Collection[str]) -> None:
             f"{WORKERS}={wanted}: this process may use {cores} {'core' if cores == 1 else 'cores'}, by the machine and "
             f"its container's quota. Type {WORKERS}={cores} or less."
         )
+
+
+def check_policies(cfg: DictConfig, typed: Collection[str]) -> None:
+    """Raise PositronicError when several policies are typed that cannot be compared, or one where it takes several."""
+    if cfg.stage != "infer":
+        return
+    if cfg.policies is None:
+        if cfg.driver.stop_when == DECIDED:
+            raise PositronicError(
+                "driver.stop_when=decided is about which of several policies is better. Type policies=[<a>,<b>] too."
+            )
+        return
+    entries, shown = [candidate(text) for text in cfg.policies], ",".join(cfg.policies)
+    if cfg.policy.name == "scripted":
+        raise PositronicError(f"policies=[{shown}] are checkpoints or servers; found policy=scripted. Leave one out.")
+    if cfg.hardware.name == "replay":
+        raise PositronicError(
+            f"policies=[{shown}] are compared by their successes; with hardware=replay there are none. Leave one out."
+        )
+    if any(entry.is_server for entry in entries) and cfg.policy.name != "remote":
+        raise PositronicError(f"policies=[{shown}]: a server is reached with policy=remote; found {cfg.policy.name}.")
+    if same_names(cfg.policies):
+        raise PositronicError(f"policies=[{shown}]: two of them would have folders of the same name. Leave one out.")
+    unread = [key for key in ("policy.host", "policy.port") if all(entry.is_server for entry in entries)]
+    for key in typed:
+        if key in ("policy.checkpoint", *unread):
+            raise PositronicError(f"{key} does nothing beside policies=[{shown}], which say it. Leave it out.")
 
 
 def check_replayed(cfg: DictConfig, typed: Collection[str]) -> None:

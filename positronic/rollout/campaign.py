@@ -25,6 +25,8 @@ from positronic.rollout.runner import ignore, run_episode
 from positronic.utils.pool import WorkerPool, worker_count
 
 REPORT_FILE = "report.json"
+Task = tuple[int, int]  # id of an episode, number of its campaign
+Played = tuple[int, EpisodeResult]  # number of the campaign, one of its episodes
 
 
 @dataclass(frozen=True)
@@ -74,57 +76,98 @@ class Campaign:
         return None
 
 
-def run_campaign(
-    campaign: Campaign, robot: Robot, policy: Policy, watch: Callable[[int], None] | None = None
-) -> Generator[EpisodeResult]:
-    """Run the missing episodes. Yields each when it is done, in the order in which they end, and stops after an aborted
-    one.
+def run_campaigns(
+    campaigns: Sequence[Campaign],
+    robot: Robot,
+    policies: Sequence[Policy],
+    watch: Callable[[int], None] | None = None,
+) -> Generator[tuple[int, EpisodeResult]]:
+    """Run the missing episodes of campaigns that differ in policy and place alone: of each seed those of all, then the
+    next seed. Yields the campaign's number and each episode when it is done, in the order in which they end, and stops
+    after an aborted one.
 
-    With one robot, or with somebody to ``watch``, ``robot`` and ``policy`` run the episodes. Otherwise ``policy`` is
-    closed, and each process opens its own. Leaving early drops the unfinished episodes. Raises PositronicError when an
-    episode could not start.
+    With one robot, or with somebody to ``watch``, ``robot`` and ``policies`` run the episodes. Otherwise the policies
+    are closed, and each process opens its own. Leaving early drops the unfinished episodes. Raises PositronicError when
+    an episode could not start.
     """
-    count = 1 if watch else worker_count(campaign.driver.num_robots, len(campaign.missing))
+    tasks = sorted((index, number) for number, campaign in enumerate(campaigns) for index in campaign.missing)
+    driver = campaigns[0].driver
+    count = 1 if watch else worker_count(driver.num_robots, len(tasks))
     if count == 1:
-        results = _in_turn(campaign, _runner(campaign, robot, policy, watch or ignore))
+        results = _in_turn(Player(campaigns, robot, policies, watch or ignore), tasks)
     else:
-        policy.close()  # its place in the server, or its memory on the GPU, is for the workers
-        results = _side_by_side(campaign, count)
+        for policy in policies:
+            policy.close()  # its place in the server, or its memory on the GPU, is for the processes
+        results = _side_by_side(campaigns, tasks, count)
     with contextlib.closing(results):
-        for result in results:
-            yield result
+        for number, result in results:
+            yield number, result
             if result.outcome == ABORTED:
                 return
 
 
-def _in_turn(campaign: Campaign, run: Callable[[int], EpisodeResult]) -> Generator[EpisodeResult]:
-    for index in campaign.missing:
-        yield run(index)
+def _in_turn(player: Player, tasks: Sequence[Task]) -> Generator[Played]:
+    for task in tasks:
+        yield player.play(task)
 
 
-def _side_by_side(campaign: Campaign, count: int) -> Generator[EpisodeResult]:
-    with WorkerPool(count, rollout_worker, campaign) as pool:
-        for index in campaign.missing:
-            pool.submit(index)
+def _side_by_side(campaigns: Sequence[Campaign], tasks: Sequence[Task], count: int) -> Generator[Played]:
+    with WorkerPool(count, rollout_worker, campaigns) as pool:
+        for task in tasks:
+            pool.submit(task)
         yield from pool.results()
 
 
 @contextlib.contextmanager
-def rollout_worker(campaign: Campaign) -> Iterator[Callable[[int], EpisodeResult]]:
-    """What a worker process does: yields what runs one episode, with a robot and a policy of its own."""
+def rollout_worker(campaigns: Sequence[Campaign]) -> Iterator[Callable[[Task], Played]]:
+    """What a process does: yields what runs one episode, with a robot and policies of its own."""
     with contextlib.ExitStack() as open_parts:
-        robot = open_parts.enter_context(contextlib.closing(open_robot(campaign.hardware)))
-        policy = open_parts.enter_context(contextlib.closing(open_policy(campaign.policy, robot)))
-        yield _runner(campaign, robot, policy)
+        robot = open_parts.enter_context(contextlib.closing(open_robot(campaigns[0].hardware)))
+        opened = OpenedOnDemand(campaigns, robot)
+        open_parts.callback(opened.close)
+        yield Player(campaigns, robot, opened).play
 
 
-def _runner(
-    campaign: Campaign, robot: Robot, policy: Policy, watch: Callable[[int], None] = ignore
-) -> Callable[[int], EpisodeResult]:
-    writer = DatasetWriter(campaign.root, git=campaign.git)
+class OpenedOnDemand(Sequence[Policy]):
+    """The campaigns' policies; each is opened when it plays first, so that one of many holds nothing before."""
 
-    def run(index: int) -> EpisodeResult:
-        with writer.new_episode(index) as episode:
-            return run_episode(robot, policy, episode, campaign.seed + index, campaign.driver, watch)
+    def __init__(self, campaigns: Sequence[Campaign], robot: Robot) -> None:
+        self._campaigns, self._robot = campaigns, robot
+        self._opened: dict[int, Policy] = {}
 
-    return run
+    def __getitem__(self, number: Any) -> Any:
+        if number not in self._opened:
+            self._opened[number] = open_policy(self._campaigns[number].policy, self._robot)
+        return self._opened[number]
+
+    def __len__(self) -> int:
+        return len(self._campaigns)
+
+    def close(self) -> None:
+        """Close those that were opened."""
+        for policy in self._opened.values():
+            policy.close()
+
+
+class Player:
+    """Plays episodes of several campaigns with one robot."""
+
+    def __init__(
+        self,
+        campaigns: Sequence[Campaign],
+        robot: Robot,
+        policies: Sequence[Policy],
+        watch: Callable[[int], None] = ignore,
+    ) -> None:
+        self._campaigns, self._robot, self._policies, self._watch = campaigns, robot, policies, watch
+        self._writers = [DatasetWriter(campaign.root, git=campaign.git) for campaign in campaigns]
+
+    def play(self, task: Task) -> Played:
+        """Play one episode of one campaign."""
+        index, number = task
+        campaign, policy = self._campaigns[number], self._policies[number]
+        with self._writers[number].new_episode(index) as episode:
+            result = run_episode(self._robot, policy, episode, campaign.seed + index, campaign.driver, self._watch)
+        if len(self._campaigns) > 1:
+            policy.rest()
+        return number, result

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from positronic.conventions import require_equal
 from positronic.errors import PositronicError
 from positronic.rollout.campaign import REPORT_FILE
-from positronic.rollout.config import DriverConfig
+from positronic.rollout.config import DECIDED, DriverConfig
 from positronic.rollout.pairs import LEVEL, Pairs, holm, seeds_to_decide
 from positronic.rollout.report import FORMAT, policy_name
 from positronic.rollout.results import UNJUDGED, percentiles, wilson_interval
+from positronic.rollout.sequential import SequentialPairs
 from positronic.storage.place import Place
 from positronic.utils.html import as_html
 
@@ -92,9 +93,15 @@ class Comparison:
     @cached_property
     def others(self) -> list[Against]:
         """The others, each beside the first."""
-        pairs = [Pairs(self._outcomes(self.first), self._outcomes(each)) for each in self.evaluations[1:]]
+        kind = SequentialPairs if self.is_sequential else Pairs
+        pairs = [kind(self._outcomes(self.first), self._outcomes(each)) for each in self.evaluations[1:]]
         p_values = holm([each.p_value for each in pairs])
         return [Against(*each) for each in zip(self.evaluations[1:], pairs, p_values, strict=True)]
+
+    @property
+    def is_sequential(self) -> bool:
+        """Whether one of them may have been stopped because of what it said: then test and interval allow for that."""
+        return any(each.report["config"].get("driver", {}).get("stop_when") == DECIDED for each in self.evaluations)
 
     @property
     def differing(self) -> list[int]:
@@ -152,7 +159,8 @@ def sentence(comparison: Comparison, other: Against) -> str:
     low, high = (100 * end for end in other.pairs.interval)
     points = 100 * other.pairs.difference
     several = f" for {len(comparison.others)} comparisons" if len(comparison.others) > 1 else ""
-    sure = f"p = {other.p_value:.2g}{several}"
+    looked = ", sequential" if comparison.is_sequential else ""
+    sure = f"p = {other.p_value:.2g}{several}{looked}"
     if other.is_decided:
         better, low, high = (second, low, high) if points > 0 else (first, -high, -low)
         by = f"is better by {abs(points):.3g} points (95 % interval {low:.3g} to {high:.3g}, {sure})"
@@ -163,6 +171,9 @@ def sentence(comparison: Comparison, other: Against) -> str:
 
 def advice(comparison: Comparison) -> str | None:
     """How many seeds it would take where nothing was decided."""
+    if comparison.is_sequential:
+        undecided = not all(each.is_decided for each in comparison.others)
+        return "More seeds may be added: a larger driver.num_episodes, and resume=true" if undecided else None
     open_ones = [each.pairs for each in comparison.others if not each.is_decided]
     asked = [seeds_to_decide(each, len(comparison.others)) for each in open_ones]
     needed = [each for each in asked if each is not None]
@@ -194,7 +205,7 @@ def comparison_dict(comparison: Comparison) -> dict[str, Any]:
             "summary": sentence(comparison, each),
             "difference": each.pairs.difference,
             "interval_95": list(each.pairs.interval),
-            "p_mcnemar": each.pairs.p_value,
+            "p": each.pairs.p_value,
             "p_holm": each.p_value,
             "decided": each.is_decided,
             "only_first": each.pairs.first_alone,
@@ -205,6 +216,7 @@ def comparison_dict(comparison: Comparison) -> dict[str, Any]:
     return {
         "format": COMPARISON_FORMAT,
         "first": comparison.first.name,
+        "test": "sequential" if comparison.is_sequential else "mcnemar",
         "seeds": list(comparison.seeds),
         "seeds_left_out": comparison.left_out,
         "evaluations": evaluations,

@@ -16,6 +16,7 @@ NO_REAL_TIME = (
     "(real-time chunking). LeRobot's pi05 and SmolVLA could, but no server of this protocol takes these steps, and no "
     f"policy is served with them. Type driver.playback={ASK_AHEAD}."
 )
+DECIDED = "decided"  # of driver.stop_when
 
 
 @dataclass
@@ -102,6 +103,7 @@ class DriverConfig:
     max_joint_acceleration: of a joint between steps, in rad/s²
     action_fps: control rate in Hz where the policy does not say it
     task: the instruction; null takes the robot's own
+    stop_when: all episodes are played, or decided: it is clear which of the policies is better
     """
 
     name: str = MISSING
@@ -130,3 +132,4 @@ class DriverConfig:
     max_joint_acceleration: float | None = above(0, default=100.0)
     action_fps: float = above(0, default=15.0)
     task: str | None = None
+    stop_when: str = one_of("all", DECIDED, default="all")

@@ -31,7 +31,7 @@ from positronic.storage.publishing import unpublish
 from positronic.utils.files import replace_text
 
 EVALUATION_FILE = "evaluation.json"
-FREE = ("name", "num_episodes", "num_robots", "show_gui", "save_videos")
+FREE = ("name", "num_episodes", "num_robots", "show_gui", "save_videos", "stop_when")
 """Values of the driver that no episode depends on."""
 POLICY_IS = (
     keys.META_TYPE,

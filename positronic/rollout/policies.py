@@ -39,6 +39,10 @@ class Policy(Protocol):
         """The next steps, timestamps in seconds from the chunk's start. ``observation``: raw keys, task, times."""
         ...
 
+    def rest(self) -> None:
+        """Others play before this one does again."""
+        ...
+
     def close(self) -> None:
         """Free what the policy holds. It may be closed twice."""
         ...
@@ -74,6 +78,11 @@ class RemotePolicy:
 
     def infer(self, observation: Mapping[str, Any]) -> list[ActionStep]:
         return self._session.infer(observation)
+
+    def rest(self) -> None:
+        """End the session, so that the server may give the checkpoint's place to another."""
+        self._session.close()
+        self._fresh = False
 
     def close(self) -> None:
         self._session.close()
@@ -115,6 +124,9 @@ class LocalPolicy:
             raise PositronicError("This policy was closed. Open it again.")
         return self._policy.infer([dict(observation)])[0]
 
+    def rest(self) -> None:
+        """The model stays in memory."""
+
     def close(self) -> None:
         """Let go of the model, and with it of its memory, on a GPU too."""
         if self._policy is None:
@@ -145,6 +157,9 @@ class ScriptedPolicy:
 
     def infer(self, observation: Mapping[str, Any]) -> list[ActionStep]:
         return [self._robot.task.expert().decide(self._robot.scene_state()).step]
+
+    def rest(self) -> None:
+        """Nothing to free."""
 
     def close(self) -> None:
         """Nothing to free."""

@@ -55,9 +55,9 @@ def film_worker(hardware: HardwareConfig) -> Iterator[Callable[[tuple[EpisodeRes
         yield lambda task: film(Episode(Path(task[0].path)), task[0], robot, task[1])
 
 
-def closing_words(rollouts: Rollouts, place: str | None, to_go_on: str) -> str:
+def closing_words(rollouts: Rollouts, place: str | None, to_go_on: str | None) -> str:
     """What is printed at the end: the headline, and where each file is, or will be if ``place`` is given. ``to_go_on``:
-    the command that plays what is missing."""
+    the command that plays what is missing, None if nothing is."""
     root = place or rollouts.root
     videos = list(rollouts.videos.values())
     lines = [
@@ -67,6 +67,6 @@ def closing_words(rollouts: Rollouts, place: str | None, to_go_on: str) -> str:
         f"  plot:     {join(root, PLOT_FILE)}",
         *(f"  video:    {join(root, video)}" for video in videos),
         f"  rollouts: {root} ({len(rollouts.results)} raw episodes)",
-        f"  next:     {f'to go on, type: {to_go_on}' if rollouts.stopped else 'open the report in a browser'}",
+        f"  next:     {f'to go on, type: {to_go_on}' if to_go_on else 'open the report in a browser'}",
     ]
     return "\n".join(lines)

@@ -47,7 +47,7 @@ class Parts:
     ``null_takes``: own parameter -> the key that its null stands for.
 
     stages: what a preset says to each stage; the chosen stage's section is folded into the config.
-    policies: what a preset says to each type of policy; the section of vendor.policy.type is folded into vendor.policy.
+    policy_types: what a preset says to each type of policy; that of vendor.policy.type is folded into vendor.policy.
     profile: write profile.txt, where the time went by function, into the run's folder
     """
 
@@ -73,5 +73,5 @@ class Parts:
     storage: StorageConfig = field(default_factory=StorageConfig)
     paths: PathsConfig = field(default_factory=PathsConfig)
     stages: dict[str, Any] = field(default_factory=dict)
-    policies: dict[str, Any] = field(default_factory=dict)
+    policy_types: dict[str, Any] = field(default_factory=dict)
     profile: bool = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Group
 
     from positronic.rollout.comparison import Comparison
+    from positronic.storage.config import StorageConfig
 
 NUMBERS_FILE, PAGE_FILE, PLOT_FILE = "comparison.json", "comparison.html", "comparison.png"
 
@@ -54,6 +55,13 @@ class Compared:
 
 def run(config: Compare) -> Compared:
     """Compare, print the result, and write the page. Raises PositronicError when the evaluations cannot be compared."""
+    return compare_folders(config.rollouts, config.storage, config.output_dir, config.paths.root)
+
+
+def compare_folders(
+    rollouts: Sequence[str], storage: StorageConfig, output_dir: str | None, root_of_all: str = ""
+) -> Compared:
+    """As ``run``, of evaluations in these folders. ``output_dir``: None for a place below ``root_of_all``."""
     from rich.console import Console
 
     from positronic.rollout.comparison import compare, comparison_dict
@@ -64,9 +72,9 @@ def run(config: Compare) -> Compared:
     from positronic.storage.outgoing import local_output
     from positronic.utils.files import replace_bytes, replace_text
 
-    comparison = compare([folder(each, config.storage) for each in config.rollouts])
-    place = config.output_dir or _named_after(comparison, config)
-    with local_output(place, config.storage, PAGE_FILE) as root:
+    comparison = compare([folder(each, storage) for each in rollouts])
+    place = output_dir or _named_after(comparison, root_of_all)
+    with local_output(place, storage, PAGE_FILE) as root:
         root.mkdir(parents=True, exist_ok=True)
         replace_text(root / NUMBERS_FILE, json.dumps(comparison_dict(comparison), indent=1) + "\n")
         plot = comparison_png(comparison)
@@ -78,7 +86,7 @@ def run(config: Compare) -> Compared:
     return Compared(place, comparison)
 
 
-def _named_after(comparison: Comparison, config: Compare) -> str:
+def _named_after(comparison: Comparison, root_of_all: str) -> str:
     """Where the page goes if no folder is typed: the same evaluations have the same place."""
     names = [each.name.replace("/", "_") for each in comparison.evaluations]
-    return f"{config.paths.root}/comparisons/{'_and_'.join(names)}"
+    return f"{root_of_all}/comparisons/{'_and_'.join(names)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from positronic import keys
 from positronic.stages.base import Parts
 from positronic.utils.command_line import RESUME, again
-from positronic.utils.fields import ANY, WITH, between, path
+from positronic.utils.fields import ANY, WITH, between, path, several
 from positronic.utils.html import as_html
 
 if TYPE_CHECKING:
@@ -22,7 +22,11 @@ if TYPE_CHECKING:
     from positronic.rollout.policies import Policy
     from positronic.rollout.report import Rollouts
     from positronic.rollout.results import EpisodeResult
+    from positronic.rollout.verdict import Verdict
+    from positronic.stages.compare import Compared
     from positronic.storage.config import StorageConfig
+
+DECIDED = "The comparison was decided"
 
 
 @dataclass
@@ -32,6 +36,7 @@ class Infer(Parts):
     output_dir: folder to record into; null is a new one, <paths.root>/rollouts/<experiment>
     seed: of the first episode's scene; the next ones have seed + 1, seed + 2, ...
     resume: go on where an interrupted run into output_dir stopped; finished episodes stay
+    policies: several on the same seeds, compared with the first: checkpoints, <host>:<port>, <host>:<port>/<checkpoint>
     """
 
     uses: ClassVar[tuple[str, ...]] = ("hardware", "policy", "driver", "storage")
@@ -41,6 +46,7 @@ class Infer(Parts):
     output_dir: str | None = path(None)
     seed: int = between(0, default=0)
     resume: bool = field(default=False, metadata={WITH: {"output_dir": ANY}})
+    policies: list[str] | None = field(default=None, metadata=several(2, "policies"))
 
 
 @dataclass(frozen=True)
@@ -65,12 +71,18 @@ class Evaluated:
         return as_html(self)
 
 
-def run(config: Infer) -> Evaluated:
-    """Run the episodes, write the report, print the result and where everything is.
+def run(config: Infer) -> Evaluated | Compared:
+    """Run the episodes, write the report, print the result and where everything is; with ``policies``, compare them.
 
     Raises PositronicError when nothing could start, or when an episode was aborted; then the report covers the episodes
     before.
     """
+    from positronic.stages.contest import contest
+
+    return _alone(config) if config.policies is None else contest(config, config.policies)
+
+
+def _alone(config: Infer) -> Evaluated:
     from positronic.hardware.factory import open_robot
     from positronic.rollout.campaign import Campaign
     from positronic.rollout.policies import open_policy
@@ -108,18 +120,29 @@ def taken_up(campaign: Campaign, meta: Mapping[str, Any], config: Infer) -> Camp
 def play(campaign: Campaign, robot: Robot, policy: Policy) -> Rollouts:
     """Run the episodes and report the finished ones, also if Ctrl-C, an aborted episode or a bug ended the run early;
     that is then raised."""
+    return play_all([campaign], robot, [policy])[0]
+
+
+def play_all(
+    campaigns: Sequence[Campaign], robot: Robot, policies: Sequence[Policy], verdict: Verdict | None = None
+) -> list[Rollouts]:
+    """Like ``play``, each campaign's policy on the same seeds. ``verdict``: what may end the run early."""
     from positronic.rollout.continuation import EVALUATION_FILE
 
     begin = time.monotonic()
-    played, problem = _episodes(campaign, robot, policy)
-    results = sorted([*campaign.done, *played], key=lambda result: result.id)
-    if not results:
-        (campaign.root / EVALUATION_FILE).unlink(missing_ok=True)
-    else:
-        rollouts = _report(campaign, robot, policy, results, problem, time.monotonic() - begin)
+    played, problem = _episodes(campaigns, robot, policies, verdict)
+    decided, reports = verdict.seeds if verdict else None, []
+    for campaign, policy, results in zip(campaigns, policies, played, strict=True):
+        finished = sorted([*campaign.done, *results], key=lambda result: result.id)
+        counting = [result for result in finished if decided is None or result.id < decided]
+        if counting:
+            stopped = reason(problem) if decided is None else decided_early(decided, campaign.driver.num_episodes)
+            reports.append(_report(campaign, robot, policy, counting, stopped, time.monotonic() - begin))
+        elif not finished:
+            (campaign.root / EVALUATION_FILE).unlink(missing_ok=True)
     if problem is not None:
         raise problem
-    return rollouts
+    return reports
 
 
 def named_after(meta: Mapping[str, Any], config: Infer) -> str:
@@ -222,31 +245,46 @@ def _typed_codec(config: Infer, meta: Mapping[str, Any]) -> Codec:
     return build(replace(config.codec, images=images), config.modality, embodiment=robot).codec
 
 
-def _episodes(campaign: Campaign, robot: Robot, policy: Policy) -> tuple[list[EpisodeResult], BaseException | None]:
-    """The episodes that were finished now, and what ended the run before its time."""
-    from positronic.raw.layout import remove_unfinished
-    from positronic.rollout.campaign import run_campaign
+def _episodes(
+    campaigns: Sequence[Campaign], robot: Robot, policies: Sequence[Policy], verdict: Verdict | None
+) -> tuple[list[list[EpisodeResult]], BaseException | None]:
+    """The episodes of each campaign that were finished now, and what ended the run before its time."""
+    from positronic.rollout.campaign import run_campaigns
     from positronic.rollout.progress import progress_bar
     from positronic.rollout.report import done_word
     from positronic.rollout.viewer import viewer
 
-    word = done_word(robot.contract.scores)
-    results: list[EpisodeResult] = []
+    word, driver = done_word(robot.contract.scores), campaigns[0].driver
+    done = [result for campaign in campaigns for result in campaign.done]
+    results: list[list[EpisodeResult]] = [[] for _ in campaigns]
     try:
         with contextlib.ExitStack() as parts:
-            watch = parts.enter_context(viewer(robot)) if campaign.driver.show_gui else None
-            episodes = parts.enter_context(contextlib.closing(run_campaign(campaign, robot, policy, watch)))
-            show = parts.enter_context(progress_bar(campaign.driver.num_episodes, word, campaign.done))
-            for result in episodes:
-                results.append(result)
+            watch = parts.enter_context(viewer(robot)) if driver.show_gui else None
+            episodes = parts.enter_context(contextlib.closing(run_campaigns(campaigns, robot, policies, watch)))
+            show = parts.enter_context(progress_bar(driver.num_episodes * len(campaigns), word, done))
+            while not (verdict and verdict.seeds) and (one := next(episodes, None)):
+                number, result = one
+                results[number].append(result)
                 show(result)
-        return results, campaign.aborted(results)
+                if verdict:
+                    verdict.note(number, result)
+        _tidy(campaigns)
+        aborted = (campaign.aborted(each) for campaign, each in zip(campaigns, results, strict=True))
+        return results, next(filter(None, aborted), None)
     except (
         BaseException
     ) as problem:  # Ctrl-C and bugs too: finished episodes are reported before these are raised again
-        with contextlib.suppress(OSError):  # of a process that was ended before it could remove its own
-            remove_unfinished(campaign.root)
+        _tidy(campaigns)
         return results, problem
+
+
+def _tidy(campaigns: Sequence[Campaign]) -> None:
+    """Remove what a process left that was ended before it could do so itself."""
+    from positronic.raw.layout import remove_unfinished
+
+    for campaign in campaigns:
+        with contextlib.suppress(OSError):
+            remove_unfinished(campaign.root)
 
 
 def _report(
@@ -254,7 +292,7 @@ def _report(
     robot: Robot,
     policy: Policy,
     results: list[EpisodeResult],
-    problem: BaseException | None,
+    stopped: str | None,
     wall_sec: float,
 ) -> Rollouts:
     from positronic.rollout.publish import closing_words, film_all, publish
@@ -262,6 +300,7 @@ def _report(
     from positronic.rollout.results import instructions
     from positronic.rollout.video import choose
 
+    whole = stopped is None or stopped.startswith(DECIDED)
     rollouts = Rollouts(
         root=campaign.root,
         results=results,
@@ -274,21 +313,30 @@ def _report(
         provenance=campaign.provenance,
         wall_sec=wall_sec,
         earlier=len(campaign.done),
-        stopped=reason(problem),
+        stopped=stopped,
     )
     try:
         publish(rollouts)
     except OSError:  # on a full disk the number is printed at least
         print(headline(rollouts))
         raise
-    chosen = choose(results, campaign.driver.save_videos) if problem is None else []
+    chosen = choose(results, campaign.driver.save_videos) if whole else []
     try:
         if chosen:
             rollouts = film_all(rollouts, chosen, campaign.hardware)
             publish(rollouts)
     finally:  # the numbers are there, even if filming is interrupted
-        print(closing_words(rollouts, campaign.place, to_go_on(str(campaign.place or campaign.root))))
+        place = str(campaign.place or campaign.root)
+        print(closing_words(rollouts, place, None if whole else to_go_on(place)))
     return rollouts
+
+
+def decided_early(seeds: int, planned: int) -> str:
+    """What the report of a policy says whose comparison was decided before its time."""
+    return (
+        f"{DECIDED} after {seeds} of {planned} seeds, by a sequential test (driver.stop_when=decided). The interval of"
+        " the difference takes account of that; the interval of one policy's rate does not."
+    )
 
 
 def reason(problem: BaseException | None) -> str | None:

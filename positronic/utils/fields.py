@@ -98,6 +98,16 @@ def paths(least: int, what: str) -> dict[str, Any]:
     return {IS_PATH: True, RULE: rule}
 
 
+def several(least: int, what: str) -> dict[str, Any]:
+    """Metadata of a list of names that is null or holds at least ``least``, each once."""
+    rule = Rule(
+        _is_name,
+        f"{least} or more {what}, each once: [first,second]",
+        together=lambda values: len(values) >= least and len(values) == len(set(values)),
+    )
+    return {RULE: rule}
+
+
 def name(default: Any, what: str = "a name") -> Any:
     """A name, which becomes a part of a path and must not lead elsewhere. A comma would be a list meant for a sweep."""
     expected = f"{what} without commas, '..', a slash at an end or control characters"

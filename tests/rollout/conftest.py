@@ -78,7 +78,7 @@ class Approach:
 
     def __init__(self, steps=4, command=CartesianPosition):
         self.meta = {keys.META_TYPE: "approach", keys.META_ACTION_FPS: 10.0, "server": {"size": (1, 2), "id": None}}
-        self.steps, self.kind, self.seen, self.resets = steps, command, [], 0
+        self.steps, self.kind, self.seen, self.resets, self.rests = steps, command, [], 0, 0
 
     def reset(self):
         self.resets += 1
@@ -89,6 +89,9 @@ class Approach:
         shares = (np.arange(self.steps) + 1) / self.steps
         places = [np.append(start[:3] + share * (GOAL - start[:3]), start[3:]) for share in shares]
         return [ActionStep.of_one(self.kind(place), 0.0, k / 10) for k, place in enumerate(places)]
+
+    def rest(self):
+        self.rests += 1
 
     def close(self):
         pass

@@ -15,7 +15,7 @@ from positronic.hardware.replay.config import ReplayConfig
 from positronic.hardware.sim.tasks.stack import SCORES
 from positronic.raw.dataset import open_dataset
 from positronic.raw.layout import require_empty
-from positronic.rollout.campaign import REPORT_FILE, Campaign, run_campaign
+from positronic.rollout.campaign import REPORT_FILE, Campaign, run_campaigns
 from positronic.rollout.config import DriverConfig, RemotePolicyConfig
 from positronic.rollout.policies import open_policy
 from positronic.stages.infer import Infer, check_codec, free_place, named_after, play
@@ -38,7 +38,9 @@ def simulated(root, num_robots):
     config = compose([*SIM, "driver.num_episodes=3", f"driver.num_robots={num_robots}"])
     run = Campaign(config.hardware, config.policy, config.driver, 40, root)
     robot = open_robot(config.hardware)
-    results = sorted(run_campaign(run, robot, open_policy(config.policy, robot)), key=lambda one: one.id)
+    results = sorted(
+        (one for _, one in run_campaigns([run], robot, [open_policy(config.policy, robot)])), key=lambda one: one.id
+    )
     robot.close()
     return results, open_dataset(root)
 
