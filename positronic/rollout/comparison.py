@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from positronic.conventions import require_equal
 from positronic.errors import PositronicError
 from positronic.rollout.campaign import REPORT_FILE
 from positronic.rollout.config import DECIDED, DriverConfig
-from positronic.rollout.pairs import LEVEL, Pairs, holm, seeds_to_decide
+from positronic.rollout.pairs import FEWEST, LEVEL, MeanDifference, Pairs, holm, mean_difference, seeds_to_decide
 from positronic.rollout.report import FORMAT, policy_name
 from positronic.rollout.results import UNJUDGED, percentiles, wilson_interval
 from positronic.rollout.sequential import SequentialPairs
@@ -120,6 +120,15 @@ class Comparison:
         times = [evaluation.episodes[seed]["success_sec"] for seed in self.seeds]
         return percentiles([each for each in times if each is not None])
 
+    def later(self, other: Against) -> MeanDifference | None:
+        """By how many seconds later than the first the other succeeds, at the seeds where both do; None for fewer than
+        FEWEST, and where the number of seeds followed from what they said."""
+        episodes = [(self.first.episodes[seed], other.evaluation.episodes[seed]) for seed in self.seeds]
+        times = [(one["success_sec"], two["success_sec"]) for one, two in episodes if one["success"] and two["success"]]
+        if self.is_sequential or len(times) < FEWEST:
+            return None
+        return mean_difference([two - one for one, two in times])
+
     def __rich__(self) -> Group:
         from positronic.rollout.comparison_table import comparison_table
 
@@ -208,6 +217,7 @@ def comparison_dict(comparison: Comparison) -> dict[str, Any]:
             "p": each.pairs.p_value,
             "p_holm": each.p_value,
             "decided": each.is_decided,
+            "success_sec_difference": asdict(later) if (later := comparison.later(each)) else None,
             "only_first": each.pairs.first_alone,
             "only_this": each.pairs.second_alone,
         }

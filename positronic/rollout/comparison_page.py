@@ -9,6 +9,7 @@ from pathlib import Path
 from string import Template
 
 from positronic.rollout.comparison import Comparison, Evaluation, advice, sentence
+from positronic.rollout.comparison_films import Films, own_film
 from positronic.rollout.document import capitalised, document, outcome, picture, tile, video
 
 BODY = Template("""<p class="task">$task</p>
@@ -21,9 +22,9 @@ $videos
 <div class="wide"><table>$seeds</table></div>""")
 
 
-def comparison_html(comparison: Comparison, plot_png: bytes, root: Path | None) -> str:
+def comparison_html(comparison: Comparison, plot_png: bytes, root: Path | None, films: Films) -> str:
     """The page, to lie in ``root``, None for a place that is not on this machine. Recordings of evaluations on this
-    machine are linked, and their videos are inside it."""
+    machine are linked, and ``films`` are inside it."""
     said = [capitalised(sentence(comparison, other)) for other in comparison.others]
     more = advice(comparison)
     body = BODY.substitute(
@@ -31,7 +32,7 @@ def comparison_html(comparison: Comparison, plot_png: bytes, root: Path | None) 
         sentences="".join(f"<p>{html.escape(each)}.</p>" for each in [*said, *([more] if more else [])]),
         numbers="".join(_tiles(comparison)),
         plot=picture(plot_png, "; ".join(said)),
-        videos=_videos(comparison, root),
+        videos=_videos(comparison, root, films),
         seeds=_seeds(comparison, root),
     )
     return document(f"{' beside '.join(each.name for each in comparison.evaluations)}", body)
@@ -46,18 +47,28 @@ def _tiles(comparison: Comparison) -> Iterator[str]:
     for each in comparison.evaluations:
         times, latency = comparison.success_sec(each), each.report["inference_latency_ms"]
         if times and latency:
-            yield tile(f"{times['p50']:.2f} s", f"{each.name}: median time to success; answers in {latency['p50']} ms")
+            answers = f"answers in {latency['p50']} ms, 99 % in {latency['p99']} ms"
+            yield tile(f"{times['p50']:.2f} s", f"{each.name}: median time to success; {answers}")
+    for other in comparison.others:
+        later = comparison.later(other)
+        if later is not None:
+            interval = (
+                f"95 % interval {later.low:+.2f} to {later.high:+.2f} s, {later.count} seeds that both succeeded at"
+            )
+            what = f"{other.evaluation.name}: time to success beside that of {comparison.first.name}, {interval}"
+            yield tile(f"{later.mean:+.2f} s", what)
 
 
-def _videos(comparison: Comparison, root: Path | None) -> str:
+def _videos(comparison: Comparison, root: Path | None, known: Films) -> str:
     """Side by side, of the seeds that went differently and of which every evaluation has one."""
     rows = []
     for seed in comparison.differing:
-        films = [_film(each, seed) for each in comparison.evaluations]
+        films = [known.get((each.name, seed)) or own_film(each, seed) for each in comparison.evaluations]
         if all(films):
             figures = [
                 video(film, _link(film, root), f"{html.escape(each.name)}, seed {seed}, {_outcome(each, seed)}")
                 for each, film in zip(comparison.evaluations, films, strict=True)
+                if film is not None
             ]
             rows.append(f'<div class="videos">{"".join(figures)}</div>')
     return f"<h2>The same seed, side by side</h2>{''.join(rows)}" if rows else ""
@@ -86,14 +97,6 @@ def _linked(evaluation: Evaluation, seed: int, root: Path | None) -> str:
 def _outcome(evaluation: Evaluation, seed: int) -> str:
     episode = evaluation.episodes[seed]
     return outcome(episode["outcome"], episode["reason"])
-
-
-def _film(evaluation: Evaluation, seed: int) -> Path | None:
-    """The video that the evaluation has of this seed, if it is on this machine."""
-    name, local = evaluation.report["videos"].get(str(evaluation.episodes[seed]["id"])), evaluation.place.local
-    if name is None or local is None or not (local / name).is_file():
-        return None
-    return local / name
 
 
 def _link(path: Path, root: Path | None) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 from omegaconf import MISSING
 
 from positronic.stages.base import Parts
-from positronic.utils.fields import path, paths
+from positronic.utils.fields import between, path, paths
 from positronic.utils.html import as_html
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ class Compare(Parts):
     rollouts: folders that stage=infer has written, [first,second,...]; the others are compared with the first
     output_dir: folder for the page, which is replaced there, but not in a bucket; null is
         <paths.root>/comparisons/<first>_and_<second>...
+    save_videos: of how many seeds that went differently videos are made, from recordings on this machine
     """
 
     uses: ClassVar[tuple[str, ...]] = ("storage",)
@@ -36,6 +37,7 @@ class Compare(Parts):
 
     rollouts: list[str] = field(default=MISSING, metadata=paths(2, "folders that stage=infer has written"))
     output_dir: str | None = path(None)
+    save_videos: int = between(0, default=4)
 
 
 @dataclass(frozen=True)
@@ -55,16 +57,17 @@ class Compared:
 
 def run(config: Compare) -> Compared:
     """Compare, print the result, and write the page. Raises PositronicError when the evaluations cannot be compared."""
-    return compare_folders(config.rollouts, config.storage, config.output_dir, config.paths.root)
+    return compare_folders(config.rollouts, config.storage, config.output_dir, config.save_videos, config.paths.root)
 
 
 def compare_folders(
-    rollouts: Sequence[str], storage: StorageConfig, output_dir: str | None, root_of_all: str = ""
+    rollouts: Sequence[str], storage: StorageConfig, output_dir: str | None, save_videos: int, root_of_all: str = ""
 ) -> Compared:
     """As ``run``, of evaluations in these folders. ``output_dir``: None for a place below ``root_of_all``."""
     from rich.console import Console
 
     from positronic.rollout.comparison import compare, comparison_dict
+    from positronic.rollout.comparison_films import films_of
     from positronic.rollout.comparison_page import comparison_html
     from positronic.rollout.comparison_plot import comparison_png
     from positronic.storage import is_remote, join
@@ -79,7 +82,8 @@ def compare_folders(
         replace_text(root / NUMBERS_FILE, json.dumps(comparison_dict(comparison), indent=1) + "\n")
         plot = comparison_png(comparison)
         replace_bytes(root / PLOT_FILE, plot)
-        replace_text(root / PAGE_FILE, comparison_html(comparison, plot, None if is_remote(place) else root))
+        films = films_of(comparison, root, save_videos)
+        replace_text(root / PAGE_FILE, comparison_html(comparison, plot, None if is_remote(place) else root, films))
     Console().print(comparison.__rich__(), highlight=False)
     print(f"  page:     {join(place, PAGE_FILE)}\n  numbers:  {join(place, NUMBERS_FILE)}")
     print("  next:     open the page in a browser")

@@ -36,9 +36,9 @@ def contest(config: Infer, texts: Sequence[str]) -> Compared:
         _play(config, entries, folders)
     except BaseException:  # also Ctrl-C: what there is of all is worth a page
         with contextlib.suppress(Exception):
-            compare_folders(folders, config.storage, place)
+            compare_folders(folders, config.storage, place, config.driver.save_videos)
         raise
-    return compare_folders(folders, config.storage, place)
+    return compare_folders(folders, config.storage, place, config.driver.save_videos)
 
 
 def _play(config: Infer, entries: Sequence[Candidate], folders: Sequence[str]) -> None:

@@ -1,6 +1,7 @@
 """Two policies on the same seeds."""
 
 import json
+from dataclasses import astuple
 
 import numpy as np
 import pytest
@@ -8,8 +9,19 @@ from rollout_reports import rollouts
 
 import positronic
 from positronic.errors import PositronicError
-from positronic.rollout.comparison import compare, sentence
-from positronic.rollout.pairs import Pairs, holm, mcnemar, paired_interval, seeds_to_decide
+from positronic.raw.writer import DatasetWriter
+from positronic.rollout.comparison import compare, comparison_dict, sentence
+from positronic.rollout.comparison_films import films_of
+from positronic.rollout.comparison_page import comparison_html
+from positronic.rollout.pairs import (
+    MeanDifference,
+    Pairs,
+    holm,
+    mcnemar,
+    mean_difference,
+    paired_interval,
+    seeds_to_decide,
+)
 from positronic.rollout.report import write_json
 from positronic.storage.place import LocalFolder
 
@@ -120,6 +132,48 @@ def test_the_stage_writes_page_picture_and_numbers(tmp_path, capsys):
     page = (tmp_path / "comparisons/a_act_and_b_act_and_c_act/comparison.html").read_text()
     assert "../../a/act/000000000000/000000000000" in page
     assert "data:image/png;base64," in page
+
+
+def recorded(folder, *ids):
+    """Recordings of these episodes, of one small camera."""
+    for index in ids:
+        with DatasetWriter(folder).new_episode(index) as episode:
+            for tick in range(8):
+                episode.append("image.wrist", np.full((16, 16, 3), 30 * tick, np.uint8), tick * 10**8)
+
+
+def test_seeds_that_went_differently_are_filmed_from_their_recordings(tmp_path):
+    """Side by side, as many as are asked for, without a robot; what is filmed already or is not there is not."""
+    one = evaluated(tmp_path / "one", "success", "timeout", "timeout", videos={0: "own.mp4"})
+    two = evaluated(tmp_path / "two", "timeout", "success", "success")
+    (one / "own.mp4").write_bytes(b"own")
+    recorded(one, 0, 1)
+    recorded(two, 0, 1)
+    comparison = compare([LocalFolder(one), LocalFolder(two)])
+    out = tmp_path / "out"
+    assert films_of(comparison, out, 0) == {}
+    films = films_of(comparison, out, 3)
+    made = {(name, seed): out / "videos" / f"{name}_seed{seed}.mp4" for name, seed in [("two", 1000), ("one", 1001)]}
+    made["two", 1001] = out / "videos" / "two_seed1001.mp4"
+    assert films == made | {("one", 1000): one / "own.mp4"}
+    assert all(path.stat().st_size > 0 for path in films.values())
+    page = comparison_html(comparison, b"", out, films)
+    assert page.count("<video") == 4
+    assert "two, seed 1001" in page
+
+
+def test_how_much_sooner_is_said_with_an_interval(tmp_path):
+    """Over the seeds at which both succeeded; of few of them nothing is said."""
+    assert mean_difference([0.5] * 10) == MeanDifference(0.5, 0.5, 0.5, 10)
+    numbers = np.random.default_rng(1).normal(0.4, 1.0, (300, 40))
+    held = [low <= 0.4 <= high for _, low, high, _ in map(astuple, map(mean_difference, numbers))]
+    assert 0.9 < np.mean(held) < 0.98
+    pair = [evaluated(tmp_path / name, *["success"] * count) for name, count in (("a", 9), ("b", 8), ("c", 7))]
+    comparison = compare([LocalFolder(each) for each in pair[:2]])
+    assert comparison.later(comparison.others[0]) == MeanDifference(0.0, 0.0, 0.0, 8)
+    assert comparison_dict(comparison)["against_first"][0]["success_sec_difference"]["count"] == 8
+    few = compare([LocalFolder(each) for each in pair])
+    assert few.later(few.others[1]) is None
 
 
 @pytest.mark.parametrize(
