@@ -107,6 +107,7 @@ META_ACTION_HORIZON_SEC = "action_horizon_sec"
 # Routes.
 ROUTE_MODELS = "/api/v1/models"
 ROUTE_SESSION = "/api/v1/session"
+ROUTE_OPENPI = "/openpi"
 QUERY_CHECKPOINT = "checkpoint_id"  # of a session's URL, beside the path
 
 # LeRobot's own names, which its policies and GR00T's loader look for. Other columns are values of a modality.
@@ -123,6 +124,9 @@ OPENPI_IMAGE = "observation/image"
 OPENPI_WRIST_IMAGE = "observation/wrist_image"
 OPENPI_RIGHT_WRIST_IMAGE = "observation/right_wrist_image"
 OPENPI_PROMPT = "prompt"
+OPENPI_ACTIONS = "actions"  # of an answer, and how long it took
+OPENPI_SERVER_TIMING = "server_timing"
+OPENPI_POLICY_TIMING = "policy_timing"
 
 # Formats of LeRobot's datasets.
 FORMAT_V30 = "v3.0"

@@ -42,6 +42,7 @@ from positronic.utils.threads import wait_quietly
 if TYPE_CHECKING:
     from positronic.serving.scheduler import Scheduler
 
+ROOT = "/"  # where a client of openpi goes that is told a host and a port
 UNUSED_PATH = "/internal/worker"
 SWITCH_SEC = 0.0005  # a tenth of Python's: the thread that answers waits for those that read no longer than this
 VERIFY_SEC = 0.05
@@ -209,6 +210,8 @@ def _add_routes(server: litserve.LitServer, settings: ServerSettings, checkpoint
         return {keys.MODELS: [checkpoint.id for checkpoint in offered(settings.checkpoints_dir)]}
 
     server.app.add_api_route(keys.ROUTE_MODELS, models, methods=["GET"])
-    server.app.add_api_websocket_route(keys.ROUTE_SESSION, sessions.serve)
-    path = f"{keys.ROUTE_SESSION}/{{{keys.QUERY_CHECKPOINT}:path}}"
-    server.app.add_api_websocket_route(path, sessions.serve)
+    named = f"/{{{keys.QUERY_CHECKPOINT}:path}}"
+    for route in (keys.ROUTE_SESSION, f"{keys.ROUTE_SESSION}{named}"):
+        server.app.add_api_websocket_route(route, sessions.serve)
+    for route in (ROOT, keys.ROUTE_OPENPI, f"{keys.ROUTE_OPENPI}{named}"):
+        server.app.add_api_websocket_route(route, sessions.serve_openpi)

@@ -19,10 +19,12 @@ from positronic.utils.serialization import serialise
 
 Session = bytes
 
+POSITRONIC, OPENPI = "positronic", "openpi"  # the protocols that a session may speak
+
 
 class Request(bytes, Enum):
-    """OPEN: I want this checkpoint; the payload is how many bytes it takes at least, as digits. INFER: the payload is
-    an observation's frame. CLOSE: the client has gone."""
+    """OPEN: I want this checkpoint; the payload is how many bytes it takes at least, as digits, and the session's
+    protocol, with a space between. INFER: the payload is an observation's frame. CLOSE: the client has gone."""
 
     OPEN = b"open"
     INFER = b"infer"
@@ -32,12 +34,14 @@ class Request(bytes, Enum):
 
 class Reply(bytes, Enum):
     """STATUS: not yet; the payload is a status and a message, with a space between. REFUSED: never; the payload says
-    why. READY and ANSWER: the payload is the frame for the client."""
+    why. READY and ANSWER: the payload is the frame for the client. FAILED: no answer; the payload says why. LOST: no
+    more answers; the payload says why."""
 
     STATUS = b"status"
     REFUSED = b"refused"
     READY = b"ready"
     ANSWER = b"answer"
+    FAILED = b"failed"
     ALIVE = b"alive"
     LOST = b"lost"
 
@@ -54,14 +58,14 @@ def ready_frame(meta: dict[str, Any]) -> bytes:
 
 def refused_frame(reason: str) -> bytes:
     """A frame for the client: there will be no session."""
-    return serialise({keys.STATUS: keys.ERROR, keys.ERROR: _sendable(reason)})
+    return serialise({keys.STATUS: keys.ERROR, keys.ERROR: sendable(reason)})
 
 
 def error_frame(reason: str) -> bytes:
     """A frame for the client: this observation has no answer; the session stays open."""
-    return serialise({keys.ERROR: _sendable(reason)})
+    return serialise({keys.ERROR: sendable(reason)})
 
 
-def _sendable(reason: str) -> str:
+def sendable(reason: str) -> str:
     """An error's text that can always be sent: short, and without halves of characters."""
     return clipped(reason, MAX_REASON).encode(errors="replace").decode()

@@ -94,12 +94,7 @@ class ServedPolicy:
         """
         if not isinstance(observation, Mapping):
             raise PositronicError(f"Expected an observation as a map, found {type(observation).__name__}.")
-        task = observation.get(keys.TASK, "")
-        if not isinstance(task, str):
-            raise PositronicError(f"Observation '{keys.TASK}': expected text, found {type(task).__name__}.")
-        if len(task) > MAX_TASK_CHARS:
-            found = f"found {len(task)} characters"
-            raise PositronicError(f"Observation '{keys.TASK}': expected at most {MAX_TASK_CHARS} characters, {found}.")
+        task = require_task(keys.TASK, observation.get(keys.TASK, ""))
         named = _text_keys(observation)
         return self.recipe.modality.observation(self.recipe.codec.encode(named, plausible=True), task)
 
@@ -174,6 +169,16 @@ def _like(recipe: Recipe, codec: CodecConfig, modality: ModalityConfig) -> Recip
     """What was typed, for the robot and with the cameras of ``recipe`` where nothing else was said."""
     images = recipe.codec_config.images if codec.images is None else codec.images
     return build(replace(codec, images=images), modality, embodiment=recipe.embodiment)
+
+
+def require_task(key: str, task: Any) -> str:
+    """The instruction, unchanged. Raises PositronicError for what is no text, or too long a one."""
+    if not isinstance(task, str):
+        raise PositronicError(f"Observation '{key}': expected text, found {type(task).__name__}.")
+    if len(task) > MAX_TASK_CHARS:
+        found = f"found {len(task)} characters"
+        raise PositronicError(f"Observation '{key}': expected at most {MAX_TASK_CHARS} characters, {found}.")
+    return task
 
 
 def noise_generator(observation: Mapping[str, Any]) -> np.random.Generator | None:

@@ -20,6 +20,7 @@ from positronic.errors import PositronicError
 from positronic.serving.failures import Failure, attempt
 from positronic.serving.messages import Session
 from positronic.serving.policy import ServedPolicy, noise_generator
+from positronic.serving.wires import Wire
 from positronic.utils.msgpack_walk import Buffer
 from positronic.utils.serialization import deserialise_lazily
 
@@ -49,14 +50,14 @@ class Readers:
 
     def __init__(self, ring: Callable[[], None], threads: int = THREADS) -> None:
         self._ring = ring
-        self._asked: SimpleQueue[tuple[Session, ServedPolicy, Buffer]] = SimpleQueue()
+        self._asked: SimpleQueue[tuple[Session, ServedPolicy, Buffer, Wire]] = SimpleQueue()
         self._ended: SimpleQueue[Observed] = SimpleQueue()
         for number in range(threads):
             threading.Thread(target=self._run, name=f"reader-{number}", daemon=True).start()
 
-    def ask(self, session: Session, policy: ServedPolicy, payload: Buffer) -> None:
+    def ask(self, session: Session, policy: ServedPolicy, payload: Buffer, wire: Wire) -> None:
         """Read a frame for ``policy``."""
-        self._asked.put((session, policy, payload))
+        self._asked.put((session, policy, payload, wire))
 
     def collect(self) -> list[Observed]:
         """What has been read since the last call."""
@@ -71,17 +72,17 @@ class Readers:
         while True:
             self._read(*self._asked.get())
 
-    def _read(self, session: Session, policy: ServedPolicy, payload: Buffer) -> None:
-        self._ended.put(read(session, policy, payload))
+    def _read(self, session: Session, policy: ServedPolicy, payload: Buffer, wire: Wire) -> None:
+        self._ended.put(read(session, policy, payload, wire))
         self._ring()
 
 
-def read(session: Session, policy: ServedPolicy, payload: Buffer) -> Observed:
+def read(session: Session, policy: ServedPolicy, payload: Buffer, wire: Wire) -> Observed:
     """An observation's frame as the model takes it, or why it cannot be taken."""
 
     def observed(frame: Buffer) -> Observed:
         observation = deserialise_lazily(frame)
-        encoded = policy.encode(observation)
+        encoded = wire.encode(policy, observation)
         return Observed(session, encoded, noise_generator(observation), patience_sec(observation))
 
     found = attempt(observed, payload)

@@ -19,20 +19,18 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import zmq
 
-from positronic import keys
-from positronic.commands import ActionStep, chunk_to_wire
 from positronic.serving.bell import Bell
-from positronic.serving.failures import Failure, attempt
+from positronic.serving.failures import Failure
 from positronic.serving.line import Line
 from positronic.serving.memory import Memory
-from positronic.serving.messages import Reply, Request, Session, error_frame, ready_frame
+from positronic.serving.messages import POSITRONIC, Reply, Request, Session
 from positronic.serving.passes import Pass, Passes, compute
 from positronic.serving.policy import ServedPolicy
 from positronic.serving.readers import Observed, Readers, read
 from positronic.serving.store import Event, Opened, PolicyStore, Refused
 from positronic.serving.weight import is_light
+from positronic.serving.wires import WIRES, PositronicWire, Wire, answer
 from positronic.utils.msgpack_walk import Buffer
-from positronic.utils.serialization import serialise
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +56,7 @@ class Scheduler:
         self._store = PolicyStore(load, self._bell.ring, memory)
         self._max_batch = max_batch
         self._peers: dict[Session, bytes] = {}
+        self._wires: dict[Session, Wire] = {}
         self._lines: dict[Session, Line] = {}
         self._left_in_pass: set[Session] = set()
         self._asked_alive: list[bytes] = []
@@ -114,7 +113,7 @@ class Scheduler:
                 continue
             self._peers[session] = peer
             if kind == Request.OPEN:
-                self._tell(self._store.open(session, checkpoint.decode(), int(frame.bytes)))
+                self._open(session, checkpoint.decode(), frame.bytes.decode())
             elif kind == Request.INFER:
                 seen += self._observe(session, frame.buffer)
             else:
@@ -123,8 +122,14 @@ class Scheduler:
         if not self._passes.under_way:  # one that never ends must not look alive
             self._say_alive()
 
+    def _open(self, session: Session, checkpoint: str, asked: str) -> None:
+        needs, _, wire = asked.partition(" ")
+        self._wires[session] = WIRES[wire or POSITRONIC]()
+        self._tell(self._store.open(session, checkpoint, int(needs)))
+
     def _close(self, session: Session) -> None:
         self._peers.pop(session, None)
+        self._wires.pop(session, None)
         self._generators.pop(session, None)
         line = self._lines.pop(session, None)
         if line is not None:
@@ -138,12 +143,12 @@ class Scheduler:
         """The observation, if it was quick to read."""
         line = self._lines.get(session)
         if line is None:
-            self._send(session, Reply.ANSWER, error_frame(NO_POLICY))
+            self._fail(session, NO_POLICY)
             return []
         line.ask(session, time.monotonic())
         if is_light(payload):
-            return [read(session, line.policy, payload)]
-        self._readers.ask(session, line.policy, payload)
+            return [read(session, line.policy, payload, self._wires[session])]
+        self._readers.ask(session, line.policy, payload, self._wires[session])
         return []
 
     def _take_read(self, observed: Sequence[Observed]) -> None:
@@ -152,7 +157,7 @@ class Scheduler:
             if line is None or not line.take(each):  # its client has gone meanwhile
                 continue
             if isinstance(each.encoded, Failure):
-                self._send(each.session, Reply.ANSWER, error_frame(each.encoded.reason))
+                self._fail(each.session, each.encoded.reason)
 
     def _begin_pass(self) -> None:
         if self._passes.under_way:
@@ -175,7 +180,7 @@ class Scheduler:
     def _refuse_late(self, line: Line, now: float) -> None:
         late = line.take_expired(now)
         for each in late:
-            self._send(each.session, Reply.ANSWER, error_frame(TOO_LATE.format(each.within_sec)))
+            self._fail(each.session, TOO_LATE.format(each.within_sec))
         line.answered([each.session for each in late], now)
 
     def _end_pass(self) -> Pass | None:
@@ -190,7 +195,8 @@ class Scheduler:
 
     def _answer(self, ended: Pass) -> None:
         for each, chunk in zip(ended.batch, ended.chunks, strict=True):
-            self._send(each.session, Reply.ANSWER, answer_frame(ended.line.policy.decode(chunk)))
+            if each.session in self._wires:  # otherwise its client has left in the meantime
+                self._send(each.session, *answer(self._wires[each.session], ended.line.policy, chunk, ended.seconds))
         for session in self._left_in_pass - self._passes.under_way:
             self._left_in_pass.discard(session)
             self._tell(self._store.close(session))
@@ -213,7 +219,7 @@ class Scheduler:
         for event in events:
             if isinstance(event, Opened):
                 self._join(event.session, event.policy)
-                self._send(event.session, Reply.READY, ready_frame(dict(event.policy.meta)))
+                self._send(event.session, Reply.READY, self._wires[event.session].ready(event.policy))
             elif isinstance(event, Refused):
                 self._send(event.session, Reply.REFUSED, event.reason.encode(errors="replace"))
             else:
@@ -224,6 +230,10 @@ class Scheduler:
         self._lines[session] = next(lines, None) or Line(policy, self._max_batch)
         self._lines[session].join(session)
 
+    def _fail(self, session: Session, reason: str) -> None:
+        wire = self._wires.get(session) or PositronicWire()
+        self._send(session, *wire.fail(Failure(reason)))
+
     def _send(self, session: Session, reply: Reply, payload: bytes) -> None:
         if session in self._peers:  # otherwise its client has left in the meantime
             self._socket.send_multipart([self._peers[session], session, reply, payload])
@@ -233,21 +243,13 @@ def answer_frames(policy: ServedPolicy, payloads: Sequence[bytes]) -> list[bytes
     """What the worker does with observations that come together, in this thread and without a socket: each is read
     alone, and the good ones are predicted together. One answer for each, in their order. For measurements and tests.
     """
-    seen = [read(b"", policy, payload) for payload in payloads]
+    wire = PositronicWire()
+    seen = [read(b"", policy, payload, wire) for payload in payloads]
     good = [each for each in seen if each.is_read]
     generators = [each.generator or np.random.default_rng() for each in good]
-    outcomes = iter(policy.predict_each([each.encoded for each in good], generators))
-    return [answer_frame(next(outcomes) if each.is_read else each.encoded) for each in seen]
-
-
-def answer_frame(outcome: list[ActionStep] | Failure) -> bytes:
-    """A result, or an error if there is none or it cannot travel."""
-    frame = outcome if isinstance(outcome, Failure) else attempt(_result_frame, outcome)
-    return error_frame(frame.reason) if isinstance(frame, Failure) else frame
-
-
-def _result_frame(steps: list[ActionStep]) -> bytes:
-    return serialise({keys.RESULT: chunk_to_wire(steps)})
+    chunks = iter(policy.chunks_each([each.encoded for each in good], generators))
+    outcomes = [next(chunks) if each.is_read else each.encoded for each in seen]
+    return [answer(wire, policy, outcome, 0.0)[1] for outcome in outcomes]
 
 
 def device_is_lost() -> bool:

@@ -5,86 +5,29 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fastapi import WebSocket, WebSocketDisconnect
+from fastapi import WebSocket
 
 from positronic import keys
 from positronic.errors import MAX_NAME, PositronicError, clipped, did_you_mean, listing
 from positronic.serving.failures import describe
+from positronic.serving.framing import Framing, OpenPiFraming, PositronicFraming
 from positronic.serving.link import Mailbox, WorkerLink
-from positronic.serving.messages import Reply, Request, error_frame, refused_frame, status_frame
+from positronic.serving.messages import Reply, Request
 from positronic.serving.offer import find_offered
+from positronic.serving.peer import POLICY_VIOLATION, TRY_AGAIN_LATER, GoneError, Peer
 from positronic.training.checkpoints import Checkpoint
 
 if TYPE_CHECKING:
     from positronic.storage.place import Place
 
 STATUS_EVERY_SEC = 5.0  # clients give up after 30 s of silence
-POLICY_VIOLATION, INTERNAL_ERROR, TRY_AGAIN_LATER = 1008, 1011, 1013
-MAX_CLOSE_REASON_BYTES = 100
+NO_BINARY = "Expected an observation in a binary frame, found a text frame."
 FULL = "This server has {} sessions open, as many as its server.max_sessions allows. Close one, or try again later."
-
-
-class GoneError(Exception):
-    """The client has left."""
-
-
-class Peer:
-    """One client. Its leaving is noticed at once, whatever the session is waiting for."""
-
-    def __init__(self, websocket: WebSocket) -> None:
-        self._websocket = websocket
-        self._incoming = asyncio.ensure_future(websocket.receive())
-
-    async def receive(self) -> bytes | str:
-        """The next frame. Raises GoneError."""
-        message = await self._incoming
-        if message["type"] == "websocket.disconnect":
-            raise GoneError
-        self._incoming = asyncio.ensure_future(self._websocket.receive())
-        return message.get("bytes") or message.get("text") or b""
-
-    async def send(self, frame: bytes) -> None:
-        """Raises GoneError."""
-        try:
-            await self.unless_gone(self._websocket.send_bytes(frame))
-        except (WebSocketDisconnect, RuntimeError, OSError):
-            raise GoneError from None
-
-    async def refuse(self, reason: str, code: int = POLICY_VIOLATION) -> None:
-        """Say why there will be no session, and close."""
-        await self.end(refused_frame(reason), reason, code)
-
-    async def end(self, frame: bytes, reason: str, code: int) -> None:
-        """A last frame, then close."""
-        await self.send(frame)
-        short = reason.encode(errors="replace")[:MAX_CLOSE_REASON_BYTES].decode(errors="ignore")
-        with contextlib.suppress(WebSocketDisconnect, RuntimeError, OSError):
-            await self._websocket.close(code, short)
-
-    async def unless_gone[T](self, awaited: Awaitable[T], timeout_sec: float | None = None) -> T:
-        """The awaited value. Raises GoneError when the client leaves before, TimeoutError after ``timeout_sec``."""
-        task = asyncio.ensure_future(awaited)
-        try:
-            await asyncio.wait({task, self._incoming}, timeout=timeout_sec, return_when=asyncio.FIRST_COMPLETED)
-            if not task.done() and self._incoming.done() and not self._has_left():  # it speaks before its turn
-                await asyncio.wait({task}, timeout=timeout_sec)
-            if task.done():
-                return task.result()
-            raise GoneError if self._has_left() else TimeoutError
-        finally:
-            task.cancel()
-
-    def close(self) -> None:
-        """Stop listening."""
-        self._incoming.cancel()
-
-    def _has_left(self) -> bool:
-        return self._incoming.done() and self._incoming.result()["type"] == "websocket.disconnect"
 
 
 class SessionState(Enum):
@@ -107,15 +50,15 @@ NEXT = {
 class Conversation:
     """What is said in one session, in order. ``state`` says how far it is."""
 
-    def __init__(self, peer: Peer, mailbox: Mailbox) -> None:
-        self._peer, self._mailbox = peer, mailbox
+    def __init__(self, peer: Peer, mailbox: Mailbox, framing: Framing) -> None:
+        self._peer, self._mailbox, self._framing = peer, mailbox, framing
         self.state = SessionState.OPENING
 
     async def open(self, checkpoint_id: str, needs: int = 0) -> bool:
         """Get the checkpoint, which will take at least ``needs`` bytes of memory. Tell the client what it waits for,
         then that it is ready, or why it never will be."""
         self._require(SessionState.OPENING)
-        await self._mailbox.send(Request.OPEN, checkpoint_id, b"%d" % needs)
+        await self._mailbox.send(Request.OPEN, checkpoint_id, f"{needs} {self._framing.wire}".encode())
         reply, payload = await self._await_policy()
         if reply in (Reply.REFUSED, Reply.LOST):
             await self.refuse(payload.decode())
@@ -130,21 +73,25 @@ class Conversation:
         frame = await self._peer.receive()
         self._move(SessionState.ANSWERING)
         if isinstance(frame, str):
-            await self._peer.send(error_frame("Expected an observation in a binary frame, found a text frame."))
+            await self._framing.fail(self._peer, NO_BINARY)
         else:
             await self._mailbox.send(Request.INFER, payload=frame)
-            reply, answer = await self._peer.unless_gone(self._mailbox.receive())
-            if reply is Reply.LOST:
-                reason = answer.decode()
-                await self._peer.end(error_frame(reason), reason, INTERNAL_ERROR)
-                raise GoneError
-            await self._peer.send(answer)
+            await self._hear(*await self._peer.unless_gone(self._mailbox.receive()))
         self._move(SessionState.READY)
+
+    async def _hear(self, reply: Reply, answer: bytes) -> None:
+        if reply is Reply.LOST:
+            await self._framing.lose(self._peer, answer.decode())
+            raise GoneError
+        if reply is Reply.FAILED:
+            await self._framing.fail(self._peer, answer.decode())
+        else:
+            await self._peer.send(answer)
 
     async def refuse(self, reason: str) -> None:
         """Say why there will be no session, and close."""
         self._require(SessionState.OPENING)
-        await self._peer.refuse(reason)
+        await self._framing.refuse(self._peer, reason, POLICY_VIOLATION)
         self._move(SessionState.CLOSED)
 
     async def _await_policy(self) -> tuple[Reply, bytes]:
@@ -158,7 +105,7 @@ class Conversation:
                 status, message = payload.decode().split(" ", 1)
             except TimeoutError:
                 pass
-            await self._peer.send(status_frame(status, f"{message} ({time.monotonic() - start_sec:.0f} s)"))
+            await self._framing.tell(self._peer, status, f"{message} ({time.monotonic() - start_sec:.0f} s)")
 
     def _require(self, expected: SessionState) -> None:
         if self.state is not expected:
@@ -172,23 +119,30 @@ class Conversation:
 
 
 class Sessions:
-    """The session route. ``default``: id of the checkpoint for clients that name none. ``most``: open at once."""
+    """The session routes. ``default``: id of the checkpoint for clients that name none. ``most``: open at once."""
 
     def __init__(self, link: WorkerLink, checkpoints_dir: Path | Place, default: str, most: int) -> None:
         self._link, self._checkpoints_dir, self._default = link, checkpoints_dir, default
         self._most, self._open = most, 0
 
     async def serve(self, websocket: WebSocket) -> None:
-        """Runs until the client leaves."""
+        """A session of our protocol. Runs until the client leaves."""
+        await self._serve(websocket, PositronicFraming())
+
+    async def serve_openpi(self, websocket: WebSocket) -> None:
+        """A session with one of openpi's clients. Runs until the client leaves."""
+        await self._serve(websocket, OpenPiFraming())
+
+    async def _serve(self, websocket: WebSocket, framing: Framing) -> None:
         await websocket.accept()
         peer = Peer(websocket)
         try:
             if self._open >= self._most:
-                await peer.refuse(FULL.format(self._most), TRY_AGAIN_LATER)
+                await framing.refuse(peer, FULL.format(self._most), TRY_AGAIN_LATER)
                 return
             with self._counted():
                 async with self._link.mailbox() as mailbox:
-                    await self._talk(Conversation(peer, mailbox), websocket)
+                    await self._talk(Conversation(peer, mailbox, framing), websocket)
         except GoneError:
             pass
         finally:

@@ -13,6 +13,7 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
+SCHEMES = ("Bearer", "Api-Key")  # the latter is what openpi's client says
 OPEN_PATHS = ("/health",)  # load balancers and containers ask without a token
 UNAUTHORISED_BODY = b'{"detail":"Expected the header Authorization: Bearer <token>, with the token of this server."}'
 
@@ -40,7 +41,7 @@ class TokenGuard:
 
     def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]], token: str) -> None:
         self._app = app
-        self._expected = f"Bearer {token}".encode()
+        self._expected = [f"{scheme} {token}".encode() for scheme in SCHEMES]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._lets_in(scope):
@@ -56,4 +57,4 @@ class TokenGuard:
         if scope["type"] not in ("http", "websocket") or scope["path"] in OPEN_PATHS:
             return True
         given = dict(scope["headers"]).get(b"authorization", b"")
-        return hmac.compare_digest(given, self._expected)
+        return any(hmac.compare_digest(given, expected) for expected in self._expected)

@@ -297,9 +297,9 @@ def test_our_client_speaks_to_our_server(port):
 
 
 def test_unknown_routes_are_refused(port):
-    """A websocket on / is a 403 before it is accepted, as other clients' probes expect; HTTP has no /predict."""
+    """A websocket elsewhere is a 403 before it is accepted; HTTP has no /predict."""
     with pytest.raises(InvalidStatus) as refused:
-        connect(f"ws://127.0.0.1:{port}/").__enter__()
+        connect(f"ws://127.0.0.1:{port}/api/v1").__enter__()
     assert refused.value.response.status_code == HTTPStatus.FORBIDDEN
     with pytest.raises(urllib.error.HTTPError, match="404"):
         urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{port}/predict", b"{}"))

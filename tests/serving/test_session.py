@@ -5,7 +5,9 @@ import asyncio
 import pytest
 
 from positronic.errors import PositronicError
+from positronic.serving.framing import OpenPiFraming, PositronicFraming
 from positronic.serving.messages import Reply, Request
+from positronic.serving.peer import GoneError
 from positronic.serving.session import Conversation, SessionState, wanted_checkpoint
 from positronic.utils.serialization import deserialise
 
@@ -22,8 +24,11 @@ class Client:
     async def send(self, frame):
         self.heard.append(frame)
 
-    async def refuse(self, reason):
-        self.heard.append(reason)
+    async def end(self, frame, reason, code):
+        self.heard.append((frame, reason, code))
+
+    async def close_with(self, reason, code):
+        self.heard.append((reason, code))
 
     async def unless_gone(self, awaited, timeout_sec=None):
         return await awaited
@@ -33,10 +38,11 @@ class Worker:
     """Gives ``replies``; ``asked`` is what it was asked."""
 
     def __init__(self, *replies):
-        self.replies, self.asked = list(replies), []
+        self.replies, self.asked, self.payloads = list(replies), [], []
 
     async def send(self, request, checkpoint="", payload=b""):
         self.asked.append(request)
+        self.payloads.append(payload)
 
     async def receive(self):
         return self.replies.pop(0)
@@ -48,7 +54,7 @@ READY, ANSWER = (Reply.READY, b"ready"), (Reply.ANSWER, b"answer")
 def test_a_session_opens_and_answers_one_by_one():
     """Status, ready, then an answer an observation."""
     client, worker = Client(b"seen", b"seen"), Worker((Reply.STATUS, b"loading It loads"), READY, ANSWER, ANSWER)
-    session = Conversation(client, worker)
+    session = Conversation(client, worker, PositronicFraming())
 
     async def play():
         assert await session.open("30")
@@ -66,7 +72,7 @@ def test_a_session_opens_and_answers_one_by_one():
 def test_a_text_frame_is_an_error_and_asks_nobody():
     """The session is ready for the next."""
     client, worker = Client("text"), Worker(READY)
-    session = Conversation(client, worker)
+    session = Conversation(client, worker, PositronicFraming())
 
     async def play():
         await session.open("30")
@@ -80,19 +86,47 @@ def test_a_text_frame_is_an_error_and_asks_nobody():
 def test_a_refused_session_is_closed():
     """And takes no observation."""
     client = Client()
-    session = Conversation(client, Worker((Reply.REFUSED, b"no such checkpoint")))
+    session = Conversation(client, Worker((Reply.REFUSED, b"no such checkpoint")), PositronicFraming())
     assert not asyncio.run(session.open("30"))
-    assert (session.state, client.heard) == (SessionState.CLOSED, ["no such checkpoint"])
+    ((frame, *closed),) = client.heard
+    assert deserialise(frame) == {"status": "error", "error": "no such checkpoint"}
+    assert (session.state, closed) == (SessionState.CLOSED, ["no such checkpoint", 1008])
     with pytest.raises(RuntimeError, match="expected it to be ready for an observation, found it closed"):
         asyncio.run(session.answer())
 
 
+def test_a_client_of_openpi_hears_its_metadata_first_and_loses_its_session_by_an_error():
+    """No status while it waits; an answer as it came; then the reason as text, and the end."""
+    client = Client(b"seen", b"seen")
+    worker = Worker((Reply.STATUS, b"loading It loads"), READY, ANSWER, (Reply.FAILED, b"no state"))
+    session = Conversation(client, worker, OpenPiFraming())
+
+    async def play():
+        await session.open("30", 7)
+        await session.answer()
+        with pytest.raises(GoneError):
+            await session.answer()
+
+    asyncio.run(play())
+    *frames, (reason, _, code) = client.heard
+    assert (frames, reason, code) == ([b"ready", b"answer"], "no state", 1011)
+    assert worker.payloads[0] == b"7 openpi"
+
+
+def test_a_client_of_openpi_is_refused_by_the_reason_of_the_closing_alone():
+    """It would take a frame for the metadata."""
+    client = Client()
+    session = Conversation(client, Worker((Reply.REFUSED, b"no such checkpoint")), OpenPiFraming())
+    assert not asyncio.run(session.open("30"))
+    assert client.heard == [("no such checkpoint", 1008)]
+
+
 def test_an_illegal_transition_says_what_was_expected_and_found():
     """An observation before ready, a second opening, a refusal afterwards."""
-    opening = Conversation(Client(b"seen"), Worker())
+    opening = Conversation(Client(b"seen"), Worker(), PositronicFraming())
     with pytest.raises(RuntimeError, match="expected it to be ready for an observation, found it opening"):
         asyncio.run(opening.answer())
-    session = Conversation(Client(), Worker(READY))
+    session = Conversation(Client(), Worker(READY), PositronicFraming())
     asyncio.run(session.open("30"))
     for again in (session.open("30"), session.refuse("no")):
         with pytest.raises(RuntimeError, match="expected it to be opening, found it ready"):

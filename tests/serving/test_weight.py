@@ -17,6 +17,7 @@ from positronic import keys
 from positronic.serving.policy import ServedPolicy
 from positronic.serving.readers import read
 from positronic.serving.weight import LIGHT_BYTES, is_light
+from positronic.serving.wires import PositronicWire
 from positronic.utils.serialization import FEW_VALUES, serialise
 
 sys.path.append(str(Path(__file__).parents[2] / "scripts"))
@@ -84,7 +85,7 @@ def test_any_light_frame_is_read_in_a_moment():
     taken_sec = []
     for frame in filter(is_light, frames):
         start_sec = time.thread_time()
-        read(b"", policy, frame)
+        read(b"", policy, frame, PositronicWire())
         taken_sec.append(time.thread_time() - start_sec)
     assert len(taken_sec) > 250
     assert max(taken_sec) < 0.05

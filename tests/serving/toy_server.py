@@ -26,9 +26,9 @@ COLUMNS = {
 }
 
 
-def make_recipe(**changes):
+def make_recipe(columns=COLUMNS, embodiment=None, **changes):
     codec = {"name": "ee", "state": ["ee_pose", "grip"], "images": ["wrist", "exterior"], **changes}
-    return build(CodecConfig(**codec), ModalityConfig([32, 32], COLUMNS))
+    return build(CodecConfig(**codec), ModalityConfig([32, 32], columns), embodiment=embodiment)
 
 
 def make_checkpoint(experiment, step, recipe=None, **toy):

@@ -37,7 +37,7 @@ PLACES = {
     "left_wrist_0_rgb": keys.OPENPI_WRIST_IMAGE,
     "right_wrist_0_rgb": keys.OPENPI_RIGHT_WRIST_IMAGE,
 }
-ACTIONS = "actions"
+ACTIONS = keys.OPENPI_ACTIONS
 PAD_FIRST, MASK_MISSING = "pad_before_normalizing", "mask_missing_camera"
 CONVENTIONS = {PAD_FIRST: False, MASK_MISSING: True}  # openpi's; its fork by Positronic has true and false
 LENGTH, RECOMPUTES = "tokenizer_max_length", "gradient_checkpointing"

@@ -1,0 +1,71 @@
+"""One client's websocket, as a session sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable
+
+from fastapi import WebSocket, WebSocketDisconnect
+
+POLICY_VIOLATION, INTERNAL_ERROR, TRY_AGAIN_LATER = 1008, 1011, 1013
+MAX_CLOSE_REASON_BYTES = 100
+
+
+class GoneError(Exception):
+    """The client has left."""
+
+
+class Peer:
+    """One client. Its leaving is noticed at once, whatever the session is waiting for."""
+
+    def __init__(self, websocket: WebSocket) -> None:
+        self._websocket = websocket
+        self._incoming = asyncio.ensure_future(websocket.receive())
+
+    async def receive(self) -> bytes | str:
+        """The next frame. Raises GoneError."""
+        message = await self._incoming
+        if message["type"] == "websocket.disconnect":
+            raise GoneError
+        self._incoming = asyncio.ensure_future(self._websocket.receive())
+        return message.get("bytes") or message.get("text") or b""
+
+    async def send(self, frame: bytes | str) -> None:
+        """Raises GoneError."""
+        sending = self._websocket.send_text if isinstance(frame, str) else self._websocket.send_bytes
+        try:
+            await self.unless_gone(sending(frame))
+        except (WebSocketDisconnect, RuntimeError, OSError):
+            raise GoneError from None
+
+    async def end(self, frame: bytes | str, reason: str, code: int) -> None:
+        """A last frame, then close."""
+        await self.send(frame)
+        await self.close_with(reason, code)
+
+    async def close_with(self, reason: str, code: int) -> None:
+        """Close, and say why in as much as a closing frame holds."""
+        short = reason.encode(errors="replace")[:MAX_CLOSE_REASON_BYTES].decode(errors="ignore")
+        with contextlib.suppress(WebSocketDisconnect, RuntimeError, OSError):
+            await self._websocket.close(code, short)
+
+    async def unless_gone[T](self, awaited: Awaitable[T], timeout_sec: float | None = None) -> T:
+        """The awaited value. Raises GoneError when the client leaves before, TimeoutError after ``timeout_sec``."""
+        task = asyncio.ensure_future(awaited)
+        try:
+            await asyncio.wait({task, self._incoming}, timeout=timeout_sec, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done() and self._incoming.done() and not self._has_left():  # it speaks before its turn
+                await asyncio.wait({task}, timeout=timeout_sec)
+            if task.done():
+                return task.result()
+            raise GoneError if self._has_left() else TimeoutError
+        finally:
+            task.cancel()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._incoming.cancel()
+
+    def _has_left(self) -> bool:
+        return self._incoming.done() and self._incoming.result()["type"] == "websocket.disconnect"

@@ -1,0 +1,124 @@
+"""How one session's observations are read and its answers written, in the worker. One object for each session.
+
+Sessions of both protocols share policies and batches: what the model takes and gives is the same.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from positronic import keys
+from positronic.commands import chunk_to_wire
+from positronic.errors import PositronicError
+from positronic.serving.columns import ModelInputs
+from positronic.serving.failures import Failure, attempt
+from positronic.serving.messages import OPENPI, POSITRONIC, Reply, error_frame, ready_frame, sendable
+from positronic.serving.policy import ServedPolicy
+from positronic.utils.serialization import serialise
+
+MS = 1000.0
+
+
+class Wire(Protocol):
+    """What a session's client is told, as a reply's kind and payload."""
+
+    def ready(self, policy: ServedPolicy) -> bytes:
+        """The session holds ``policy`` from now on."""
+        ...
+
+    def encode(self, policy: ServedPolicy, observation: Any) -> dict[str, Any]:
+        """An observation as the model takes it. Raises PositronicError if it cannot be taken."""
+        ...
+
+    def answer(self, policy: ServedPolicy, chunk: NDArray[np.float32], model_sec: float) -> tuple[Reply, bytes]:
+        """A chunk (H, A) from a forward pass of ``model_sec``. Raises PositronicError if it cannot be answered."""
+        ...
+
+    def fail(self, failure: Failure) -> tuple[Reply, bytes]:
+        """Why there is no answer."""
+        ...
+
+
+class PositronicWire:
+    """Protocol version 1: raw signals in, action steps out."""
+
+    def ready(self, policy: ServedPolicy) -> bytes:
+        return ready_frame(dict(policy.meta))
+
+    def encode(self, policy: ServedPolicy, observation: Any) -> dict[str, Any]:
+        return policy.encode(observation)
+
+    def answer(self, policy: ServedPolicy, chunk: NDArray[np.float32], model_sec: float) -> tuple[Reply, bytes]:
+        return Reply.ANSWER, serialise({keys.RESULT: chunk_to_wire(policy.recipe.codec.decode(chunk))})
+
+    def fail(self, failure: Failure) -> tuple[Reply, bytes]:
+        return Reply.ANSWER, error_frame(failure.reason)
+
+
+class OpenPiWire:
+    """openpi's: the model's columns in, its own actions out, all of the chunk, and how long it took."""
+
+    def __init__(self) -> None:
+        self._inputs: ModelInputs | None = None
+        self._asked_sec = 0.0
+        self._last_sec: float | None = None
+
+    def ready(self, policy: ServedPolicy) -> bytes:
+        self._inputs = ModelInputs.of(policy)
+        columns = {keys.OBSERVATION: self._inputs.described, keys.OPENPI_ACTIONS: _described_actions(policy)}
+        return serialise({**policy.meta, **columns})
+
+    def encode(self, policy: ServedPolicy, observation: Any) -> dict[str, Any]:
+        self._asked_sec = time.monotonic()
+        return self._inputs.encode(observation)
+
+    def answer(self, policy: ServedPolicy, chunk: NDArray[np.float32], model_sec: float) -> tuple[Reply, bytes]:
+        actions = require_actions(policy, chunk)
+        took_sec = time.monotonic() - self._asked_sec
+        server = {"infer_ms": took_sec * MS}
+        if self._last_sec is not None:
+            server["prev_total_ms"] = self._last_sec * MS
+        answer = {
+            keys.OPENPI_ACTIONS: actions,
+            keys.OPENPI_POLICY_TIMING: {"infer_ms": model_sec * MS},
+            keys.OPENPI_SERVER_TIMING: server,
+        }
+        frame = serialise(answer)
+        self._last_sec = time.monotonic() - self._asked_sec
+        return Reply.ANSWER, frame
+
+    def fail(self, failure: Failure) -> tuple[Reply, bytes]:
+        return Reply.FAILED, sendable(failure.reason).encode()
+
+
+WIRES: Mapping[str, type[Wire]] = {POSITRONIC: PositronicWire, OPENPI: OpenPiWire}
+
+
+def answer(
+    wire: Wire, policy: ServedPolicy, outcome: NDArray[np.float32] | Failure, model_sec: float
+) -> tuple[Reply, bytes]:
+    """What a session's client is told of an observation: an answer, or why there is none or it cannot travel."""
+    if isinstance(outcome, Failure):
+        return wire.fail(outcome)
+    told = attempt(lambda chunk: wire.answer(policy, chunk, model_sec), outcome)
+    return wire.fail(told) if isinstance(told, Failure) else told
+
+
+def require_actions(policy: ServedPolicy, chunk: Any) -> NDArray[np.float32]:
+    """A chunk as float32 (H, A). Raises PositronicError for another shape, and for numbers that are not finite."""
+    actions, size = np.asarray(chunk, np.float32), policy.recipe.codec.action_size
+    if actions.ndim != 2 or actions.shape[1] != size:
+        raise PositronicError(f"The model: expected a chunk of actions (steps, {size}), found shape {actions.shape}.")
+    if not np.isfinite(actions).all():
+        raise PositronicError("The model's actions are not finite numbers.")
+    return actions
+
+
+def _described_actions(policy: ServedPolicy) -> dict[str, int]:
+    """Numbers of each part of an action, in their order."""
+    return {source.name: source.shape[0] for source in policy.recipe.modality.action_column.sources}
