@@ -168,7 +168,8 @@ class Codec:
             ActionStep(dict(zip(names, arms, strict=True)), stamp)
             for arms, stamp in zip(actions, stamps * len(together), strict=True)
         ]
-        return [steps[start : start + len(stamps)] for start in range(0, len(steps), max(len(stamps), 1))]
+        count = len(stamps)  # 0 for chunks without steps
+        return [steps[number * count : (number + 1) * count] for number in range(len(together))]
 
     def _played(self, chunk: NDArray[np.float64]) -> dict[str, list[ArmAction]]:
         """Arm -> what it is told at each step."""
