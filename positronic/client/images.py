@@ -1,12 +1,16 @@
-"""Shrinking images before they are sent, to the size that the server's policy uses anyway."""
+"""Images before they are sent: shrunk to the size that the server's policy uses anyway, and as JPEG where asked for."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from positronic.errors import PositronicError
+from positronic.utils.serialization import FRAMES, JPEG, NDIM
 
 
 def shrink_images(observation: Mapping[str, Any], image_sizes: Any) -> dict[str, Any]:
@@ -18,6 +22,23 @@ def shrink_images(observation: Mapping[str, Any], image_sizes: Any) -> dict[str,
     if not image_sizes or not _has_pillow():
         return dict(observation)
     return {key: _shrink(value, _size_for(key, image_sizes)) for key, value in observation.items()}
+
+
+def compress_images(observation: Mapping[str, Any], quality: int) -> dict[str, Any]:
+    """A copy with its top-level RGB images (uint8, height x width x 3) as JPEG, ``quality`` 1 to 100."""
+    return {key: _as_jpeg(value, quality) if _is_image(value) else value for key, value in observation.items()}
+
+
+def require_jpeg(quality: int | None) -> None:
+    """Raise PositronicError when images are to be sent as JPEG and cannot be, or of no such quality."""
+    if quality is None:
+        return
+    if not 1 <= quality <= 100:
+        raise PositronicError(f"policy.jpeg_quality={quality}: expected a number from 1 to 100.")
+    if not _has_pillow():
+        raise PositronicError(
+            f"policy.jpeg_quality={quality} needs Pillow where the robot is: `pip install pillow`, or leave it out."
+        )
 
 
 def are_sizes(image_sizes: Any) -> bool:
@@ -71,3 +92,11 @@ def _resize(image_hwc: NDArray[np.uint8], height: int, width: int) -> NDArray[np
     from PIL import Image
 
     return np.asarray(Image.fromarray(image_hwc).resize((width, height), Image.Resampling.BILINEAR))
+
+
+def _as_jpeg(image_hwc: NDArray[np.uint8], quality: int) -> dict[bytes, Any]:
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(image_hwc)).save(file, "JPEG", quality=quality)
+    return {JPEG: True, FRAMES: [file.getvalue()], NDIM: 3}

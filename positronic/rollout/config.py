@@ -38,6 +38,8 @@ class RemotePolicyConfig(PolicyConfig):
     checkpoint: id of a checkpoint; null takes the server's default
     token: that the server asks for; null is none
     connect_timeout_sec: how long to keep trying while the server starts, in s
+    reconnect_sec: how long a server is waited for that goes away in the middle of an episode, in s; 0: not at all
+    jpeg_quality: pictures are sent as JPEG of this quality, 1 to 100; null: as they are
     tls: encrypt what is sent; the server needs server.tls_cert
     tls_ca: file with the certificate that the server shows, or of its authority; null trusts whom this machine trusts
     """
@@ -47,6 +49,8 @@ class RemotePolicyConfig(PolicyConfig):
     checkpoint: str | None = name(None, "a checkpoint's id")
     token: str | None = some(None, "a token that is not empty, or null for none")
     connect_timeout_sec: float = above(0, default=120.0)
+    reconnect_sec: float = between(0, default=60.0)
+    jpeg_quality: int | None = between(1, 100, default=None)
     tls: bool = False
     tls_ca: str | None = path(None, tls=True)
 

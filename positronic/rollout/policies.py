@@ -48,46 +48,6 @@ class Policy(Protocol):
         ...
 
 
-class RemotePolicy:
-    """A policy behind the inference API: one session per episode."""
-
-    def __init__(self, config: RemotePolicyConfig) -> None:
-        from positronic.client.client import InferenceClient
-
-        self._client = InferenceClient(
-            config.host,
-            config.port,
-            token=config.token,
-            connect_timeout_sec=config.connect_timeout_sec,
-            tls=config.tls,
-            tls_ca=config.tls_ca,
-        )
-        self._checkpoint = config.checkpoint
-        self._session = self._client.session(self._checkpoint)
-        self._fresh = True  # the session that was opened for its meta serves the first episode
-
-    @property
-    def meta(self) -> Mapping[str, Any]:
-        return self._session.meta
-
-    def reset(self) -> None:
-        if not self._fresh:
-            self._session.close()
-            self._session = self._client.session(self._checkpoint)
-        self._fresh = False
-
-    def infer(self, observation: Mapping[str, Any]) -> list[ActionStep]:
-        return self._session.infer(observation)
-
-    def rest(self) -> None:
-        """End the session, so that the server may give the checkpoint's place to another."""
-        self._session.close()
-        self._fresh = False
-
-    def close(self) -> None:
-        self._session.close()
-
-
 class LocalPolicy:
     """A checkpoint loaded in this process; the same codec and model as behind a server."""
 
@@ -172,6 +132,8 @@ def open_policy(config: PolicyConfig, robot: Robot) -> Policy:
     """
     match config:
         case RemotePolicyConfig():
+            from positronic.rollout.remote import RemotePolicy
+
             policy: Policy = RemotePolicy(config)
         case LocalPolicyConfig():
             policy = LocalPolicy(config)

@@ -7,7 +7,7 @@ extension types: other clients of this protocol do not know ours.
 
     array   {b'__ndarray__': True, b'data': C-order bytes, b'dtype': '|u1', b'shape': [h, w, 3]}
     scalar  {b'__npgeneric__': True, b'data': 0.5, b'dtype': '<f4'}
-    images  {b'__jpeg__': True, b'frames': [jpeg, ...], b'ndim': 3 or 4}   (read, never written; needs Pillow)
+    images  {b'__jpeg__': True, b'frames': [jpeg, ...], b'ndim': 3 or 4}   (written on request; needs Pillow)
 
 Other clients in the field write arrays a little differently, and are read as well: the same maps with text keys, and
 those of the msgpack-numpy package, {b'nd': True, b'type': '|u1', b'kind': b'', b'shape': [...], b'data': bytes}, whose

@@ -7,55 +7,17 @@ from http import HTTPStatus
 
 import numpy as np
 import pytest
-from websockets.exceptions import ConnectionClosed
+from scripted_server import READY, STEP, free_port, script, serving
 from websockets.frames import Frame, Opcode
 from websockets.server import ServerProtocol
-from websockets.sync.server import ServerConnection, serve
+from websockets.sync.server import ServerConnection
 
 from positronic import keys
 from positronic.client.client import InferenceClient
 from positronic.client.session import ConnectionLost, ConnectionState, InferenceError, SessionRefused
 from positronic.client.status import status_line
-from positronic.commands import ActionStep, JointPosition, chunk_to_wire
 from positronic.errors import PositronicError
 from positronic.utils.serialization import deserialise, serialise
-
-READY = {"status": "ready", "meta": {"checkpoint_id": "000030"}}
-(STEP,) = chunk_to_wire([ActionStep.of_one(JointPosition(np.arange(7.0)), 0.25, 0.2)])
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-@contextlib.contextmanager
-def serving(handler, port=0, **options):
-    """A real websocket server that runs ``handler(connection)`` for every session."""
-    with serve(handler, "127.0.0.1", port, **{"max_size": None, **options}) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield server.socket.getsockname()[1]
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-def script(*answers, opening=(READY,)):
-    """Sends the opening frames, then one answer an observation."""
-
-    def handler(connection):
-        for frame in opening:
-            connection.send(serialise(frame))
-        with contextlib.suppress(ConnectionClosed):
-            for answer in answers:
-                connection.recv()
-                connection.send(answer if isinstance(answer, bytes | str) else serialise(answer))
-            connection.recv()
-
-    return handler
 
 
 def client(port, **options):
@@ -203,8 +165,8 @@ def freezing(listener):
 
 def test_a_server_that_stops_speaking_is_lost(monkeypatch):
     """One whose machine hangs, or whose cable is out: it answers no ping."""
-    monkeypatch.setattr("positronic.client.client.PING_SEC", 0.1)
-    monkeypatch.setattr("positronic.client.client.CLOSE_SEC", 0.1)
+    monkeypatch.setattr("positronic.client.dialling.PING_SEC", 0.1)
+    monkeypatch.setattr("positronic.client.dialling.CLOSE_SEC", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=freezing, args=[listener])
         thread.start()
@@ -215,7 +177,7 @@ def test_a_server_that_stops_speaking_is_lost(monkeypatch):
 
 def test_a_slow_answer_is_no_lost_server(monkeypatch):
     """Many silences long, while pings are answered."""
-    monkeypatch.setattr("positronic.client.client.PING_SEC", 0.1)
+    monkeypatch.setattr("positronic.client.dialling.PING_SEC", 0.1)
     pinged = threading.Semaphore(0)
 
     class Counting(ServerConnection):
@@ -237,7 +199,7 @@ def test_a_slow_answer_is_no_lost_server(monkeypatch):
 
 def test_an_observation_over_the_frame_limit_is_refused_before_it_is_sent(monkeypatch):
     """Its largest value is named, and the session goes on."""
-    monkeypatch.setattr("positronic.client.session.MAX_FRAME_BYTES", 1000)
+    monkeypatch.setattr("positronic.client.protocol.MAX_FRAME_BYTES", 1000)
     with serving(script({"result": [STEP]})) as port, client(port).session() as session:
         with pytest.raises(PositronicError, match="largest value is 'image.wrist'"):
             session.infer({"grip": 0.0, "image.wrist": np.zeros(2000, np.uint8)})

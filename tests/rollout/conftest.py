@@ -109,11 +109,11 @@ def approach():
 
 
 class PolicyServer:
-    """Speaks the inference API for ``policy``, one session at a time; hangs up instead of giving answer ``answers``."""
+    """Speaks the inference API for ``policy``; hangs up instead of giving the answers ``hangs_up``, 0 the first."""
 
-    def __init__(self, policy, answers=10**9):
-        self.policy, self.answers, self.sessions = policy, answers, 0
-        self._server = serve(self._session, "127.0.0.1", 0, max_size=None)
+    def __init__(self, policy, port=0, hangs_up=(), max_size=None):
+        self.policy, self.hangs_up, self.sessions, self.asked = policy, hangs_up, 0, 0
+        self._server = serve(self._session, "127.0.0.1", port, max_size=max_size)
         self.port = self._server.socket.getsockname()[1]
         self._thread = threading.Thread(target=self._server.serve_forever)
         self._thread.start()
@@ -128,16 +128,16 @@ class PolicyServer:
         with contextlib.suppress(ConnectionClosed):
             while True:
                 observation = deserialise(connection.recv())
-                if not self.answers:
+                self.asked += 1
+                if self.asked - 1 in self.hangs_up:
                     return
-                self.answers -= 1
                 steps = chunk_to_wire(self.policy.infer(observation))
                 connection.send(serialise({keys.RESULT: steps}))
 
 
 @pytest.fixture
 def serving():
-    """``serving(policy, answers=...)`` starts a server on a free port and gives it back."""
+    """``serving(policy, port=..., hangs_up=...)`` starts a server, on a free port if none is given."""
     with contextlib.ExitStack() as servers:
         yield lambda *args, **values: servers.enter_context(contextlib.closing(PolicyServer(*args, **values)))
 

@@ -123,7 +123,7 @@ def full(rollouts):
 
 def test_a_lost_server_stops_the_run_and_keeps_the_report(point_robot, approach, serving, tmp_path):
     """The server hangs up in the second episode: that one is recorded as aborted and counts for nothing."""
-    server = serving(approach(steps=2), answers=7)
+    server = serving(approach(steps=2), hangs_up=range(7, 100))
     policy = open_policy(RemotePolicyConfig("remote", port=server.port), point_robot)
     with pytest.raises(PositronicError, match=rf"Episode 1 \(seed 6\) was aborted(.|\n)*127\.0\.0\.1:{server.port}"):
         play(campaign(tmp_path, num_episodes=4, stop_on_success=False, simulation_time=1), point_robot, policy)

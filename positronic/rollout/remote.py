@@ -1,0 +1,104 @@
+"""A policy behind the inference API, and what happens when its server goes away and comes back."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from positronic import keys
+from positronic.client.client import InferenceClient
+from positronic.client.session import ConnectionLost, ObservationTooLarge
+from positronic.commands import ActionStep
+from positronic.conventions import require_equal
+from positronic.rollout.config import RemotePolicyConfig
+
+LOG = logging.getLogger(__name__)
+
+LOSSES = 3  # of the connection with one observation, after which that observation is what ends the server
+SAME = (
+    *(keys.META_TYPE, keys.META_VENDOR, keys.META_EXPERIMENT, keys.META_CHECKPOINT_ID, keys.META_CODEC),
+    *(keys.META_CONVENTIONS, keys.META_ROBOT, keys.META_ACTION_FPS, keys.META_ACTION_HORIZON_SEC),
+)
+"""What a policy says of itself that may not change within one evaluation."""
+
+
+class RemotePolicy:
+    """A policy behind the inference API: one session per episode."""
+
+    def __init__(self, config: RemotePolicyConfig) -> None:
+        self._client = InferenceClient(
+            config.host,
+            config.port,
+            token=config.token,
+            connect_timeout_sec=config.connect_timeout_sec,
+            tls=config.tls,
+            tls_ca=config.tls_ca,
+            jpeg_quality=config.jpeg_quality,
+        )
+        self._checkpoint, self._reconnect_sec = config.checkpoint, config.reconnect_sec
+        self._session = self._client.session(self._checkpoint)
+        self.meta: Mapping[str, Any] = self._session.meta
+        self._fresh = True  # the session that was opened for its meta serves the first episode
+
+    def reset(self) -> None:
+        """A new episode begins. Raises ConventionError when the server has another checkpoint now."""
+        if not self._fresh:
+            self._open_again(None)
+        self._fresh = False
+
+    def infer(self, observation: Mapping[str, Any]) -> list[ActionStep]:
+        """The next steps.
+
+        A server that goes away is waited for, and asked again about the same observation: each answer depends on its
+        observation alone. Raises ConnectionLost when it does not come back in time, or goes away each time it is asked;
+        ConventionError when it comes back with another checkpoint; PositronicError as the session does.
+        """
+        for _ in range(LOSSES - 1):
+            try:
+                return self._session.infer(observation)
+            except ObservationTooLarge:
+                raise
+            except ConnectionLost as lost:
+                if not self._reconnect_sec:
+                    raise
+                begin_sec = time.monotonic()
+                LOG.warning("%s Waiting for it up to %g s.", lost, self._reconnect_sec)
+                self._open_again(self._reconnect_sec)
+                LOG.warning("The server is there again after %.1f s.", time.monotonic() - begin_sec)
+        return self._session.infer(observation)
+
+    def rest(self) -> None:
+        """End the session, so that the server may give the checkpoint's place to another."""
+        self._session.close()
+        self._fresh = False
+
+    def close(self) -> None:
+        """Leave the server."""
+        self._session.close()
+
+    def _open_again(self, timeout_sec: float | None) -> None:
+        self._session.close()
+        self._session = self._client.session(self._checkpoint, connect_timeout_sec=timeout_sec)
+        before, now = (_identity(meta) for meta in (self.meta, self._session.meta))
+        if before != now:
+            self._session.close()
+        require_equal(
+            "the server as it was",
+            before,
+            "the server as it came back",
+            now,
+            "Rollouts of one evaluation are of one policy. Type policy.checkpoint=<id>, or begin anew with another "
+            "output_dir=.",
+        )
+
+
+def _identity(meta: Mapping[str, Any]) -> dict[str, str]:
+    """One line for each thing that a server says of its policy, and one for each of its conventions."""
+    said: dict[str, str] = {}
+    for key in SAME:
+        value = meta.get(key)
+        nested = value.items() if isinstance(value, Mapping) else [("", value)]
+        said |= {f"{key} {name}".rstrip(): str(each) for name, each in nested if each is not None}
+    return said
