@@ -1,12 +1,14 @@
 """A vendor of numpy alone, for a real server without torch: ``python toy_vendor.py <settings as JSON>``.
 
-A checkpoint's ``toy.json`` may say the predicted ``grip``, that the whole state is to be repeated (``echo``), a
-``fault`` to raise while loading, and a ``fifo``: if it exists, loading goes on when something is written into it.
+A checkpoint's ``toy.json`` may say the predicted ``grip``, that the whole state is to be repeated (``echo``), how long
+a forward pass takes (``forward_sec``), a ``fault`` to raise while loading, and a ``fifo``: if it exists, loading goes
+on when something is written into it.
 """
 
 import json
 import sys
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -29,12 +31,13 @@ class ToyModel:
 
     noise_shape = None
 
-    def __init__(self, grip=0.25, echo=False):
-        self.grip, self.echo = grip, echo
+    def __init__(self, grip=0.25, echo=False, forward_sec=0.0):
+        self.grip, self.echo, self.forward_sec = grip, echo, forward_sec
         self.batches = []
 
     def predict(self, observations, noise=None):
         self.batches.append(len(observations))
+        time.sleep(self.forward_sec)  # what its forward pass takes
         if any(o["task"] == "die" for o in observations):
             raise MemoryError("the toy has no memory")
         if any(o["task"] == "hang" for o in observations):
@@ -62,7 +65,7 @@ def load_model(vendor, checkpoint, device, backend="native"):
     if "fifo" in toy and Path(toy["fifo"]).exists():
         Path(toy["fifo"]).read_text()
         toy = json.loads((checkpoint / "toy.json").read_text())  # as it is by now
-    return ToyModel(toy.get("grip", 0.25), toy.get("echo", False))
+    return ToyModel(toy.get("grip", 0.25), toy.get("echo", False), toy.get("forward_sec", 0.0))
 
 
 if __name__ == "__main__":
