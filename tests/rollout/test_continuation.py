@@ -71,7 +71,7 @@ def test_an_episode_that_was_aborted_is_played_again(point_robot, approach, serv
 
     one = campaign(tmp_path, num_episodes=3, stop_on_success=False, simulation_time=1)
     begin(tmp_path, asked(one))
-    server = serving(approach(steps=2), answers=7)
+    server = serving(approach(steps=2), hangs_up=range(7, 100))
     with pytest.raises(PositronicError, match="Episode 1 .* was aborted"):
         play(one, point_robot, open_policy(RemotePolicyConfig("remote", port=server.port), point_robot))
     done = go_on(tmp_path, LocalFolder(tmp_path), asked(one), 3)
