@@ -11,7 +11,7 @@ from positronic.serving.policy import ServedPolicy
 from positronic.serving.readers import Observed
 from positronic.serving.rhythm import Rhythm
 
-WINDOW = 0.25  # of a forward pass: waiting costs each robot less than a pass of its own would cost the others
+EVEN = 0.5  # of a pass: pauses that differ by more say nothing
 READ_SEC = 0.004  # for frames that are being read: an honest one takes less
 RECENT = 0.2  # the weight of the last pass in what the next one is expected to take
 
@@ -25,9 +25,11 @@ class _Waiting:
 class Line:
     """The sessions that hold ``policy``. ``most``: observations in one forward pass. Times are seconds of one clock.
 
-    A pass begins as soon as everybody is in who is about to ask. A robot is waited for only if it asks at an even pace
-    and its time has come, or if its frame is being read; and no longer than ``WINDOW`` of a pass. So a lone robot never
-    waits, nor do several that are out of step.
+    A pass begins as soon as everybody is in who is about to ask. A robot is about to ask if it does so at an even pace
+    and its time has come, or if its frame is being read. Those that are in wait for it only as long as that costs them
+    less in all than it saves those to come: for ``k`` robots ``n`` wait at most ``k / (n + k)`` of a pass, because
+    otherwise each of the ``k`` would wait until the pass of the ``n`` has ended. So a lone robot never waits, nor do
+    several that are out of step.
     """
 
     def __init__(self, policy: ServedPolicy, most: int) -> None:
@@ -110,13 +112,26 @@ class Line:
         """When the next pass is to begin, for those that wait now. ``free``: since when there has been no other."""
         if len(self._waiting) >= self.room:
             return now
-        since, window = max(self.oldest, free), WINDOW * self._pass_sec
-        if self._asked.keys() - self._clumsy and now < since + max(window, READ_SEC):
-            return since + max(window, READ_SEC)
-        if now < since + window and any(each.is_due(now, since + window, window) for each in self._absent()):
-            return since + window
-        return now
+        since = max(self.oldest, free)
+        if self._asked.keys() - self._clumsy and now < since + READ_SEC:
+            return since + READ_SEC
+        return max(now, min(self._worth_waiting_until(now), since + self._pass_sec))
 
-    def _absent(self) -> list[Rhythm]:
-        there = self._waiting.keys() | self._asked.keys()
-        return [rhythm for session, rhythm in self._rhythms.items() if session not in there]
+    def _worth_waiting_until(self, now: float) -> float:
+        """For as many as it is worth; they may be as late as it is worth. ``now`` if it is worth it for nobody."""
+        until, waiting, coming = now, len(self._waiting), 0
+        for due in self._due_by(now + self._pass_sec):
+            worth = self._pass_sec * (coming + 1) / (waiting + coming + 1)
+            if waiting + coming == self.room:
+                break
+            if due + worth <= now:  # it has not come
+                continue
+            coming += 1
+            if due - now <= worth:
+                until = due + worth
+        return until
+
+    def _due_by(self, end: float) -> list[float]:
+        """When those who keep their pace should ask, the first first."""
+        even = EVEN * self._pass_sec
+        return sorted(each.due for each in self._rhythms.values() if each.due <= end and each.spread <= even)

@@ -1,12 +1,14 @@
 """Whom a forward pass waits for, on a clock that the tests set."""
 
+import math
+
 import numpy as np
 import pytest
 from toy_server import make_recipe
 from toy_vendor import ToyModel
 
 from positronic.serving.failures import Failure
-from positronic.serving.line import READ_SEC, WINDOW, Line
+from positronic.serving.line import READ_SEC, Line
 from positronic.serving.policy import ServedPolicy
 from positronic.serving.readers import Observed
 from positronic.serving.rhythm import Rhythm
@@ -53,24 +55,45 @@ def test_a_lone_robot_never_waits():
 
 
 def test_a_pass_waits_for_those_who_are_in_step_and_begins_when_all_are_in():
-    """The first of three waits, at most a quarter of a pass."""
+    """The fewer there are to come and the more are in, the shorter."""
     line = make_line("abc")
-    now = in_step(line, ["a", "b", "c"]) + TURN_SEC
-    come(line, ["a"], now)
-    assert line.begin_at(0.0, now) == pytest.approx(now + WINDOW * PASS_SEC)
-    come(line, ["b"], now + 0.001)
-    assert line.begin_at(0.0, now + 0.001) == pytest.approx(now + WINDOW * PASS_SEC)
-    come(line, ["c"], now + 0.002)
-    assert line.begin_at(0.0, now + 0.002) == now + 0.002
+    due = in_step(line, ["a", "b", "c"]) + TURN_SEC
+    come(line, ["a"], due - 0.002)
+    assert line.begin_at(0.0, due - 0.002) == pytest.approx(due + PASS_SEC * 2 / 3)
+    come(line, ["b"], due - 0.001)
+    assert line.begin_at(0.0, due - 0.001) == pytest.approx(due + PASS_SEC * 1 / 3)
+    come(line, ["c"], due)
+    assert line.begin_at(0.0, due) == due
     assert batch_of(line) == ["a", "b", "c"]
 
 
+def test_many_do_not_wait_long_for_one():
+    """It costs each of fifteen what it saves the one: a sixteenth of a pass."""
+    sessions = [f"{number:02d}" for number in range(16)]
+    line = make_line(sessions)
+    due = in_step(line, sessions) + TURN_SEC
+    come(line, sessions[:15], due - 0.010)
+    assert line.begin_at(0.0, due - 0.010) == due - 0.010
+    assert line.begin_at(0.0, due - 0.001) == pytest.approx(due + PASS_SEC / 16)
+    assert line.begin_at(0.0, due + PASS_SEC / 16) == due + PASS_SEC / 16
+
+
+def test_a_wait_ends_after_a_pass_whoever_is_due():
+    """However many are to come."""
+    sessions = [f"{number:02d}" for number in range(16)]
+    line = make_line(sessions)
+    due = in_step(line, sessions) + TURN_SEC
+    come(line, sessions[:1], due - TURN_SEC)
+    assert line.begin_at(0.0, due - TURN_SEC) == pytest.approx(due - TURN_SEC + PASS_SEC)
+
+
 def test_who_does_not_come_is_not_waited_for_again():
-    """The window closes, and the next pass does not wait for a robot that has stopped."""
+    """The next pass does not wait for a robot that has stopped."""
     line = make_line("ab")
     now = in_step(line, ["a", "b"]) + TURN_SEC
     come(line, ["a"], now)
-    end = now + WINDOW * PASS_SEC
+    end = line.begin_at(0.0, now)
+    assert now < end <= now + PASS_SEC
     assert line.begin_at(0.0, end) == end
     assert batch_of(line) == ["a"]
     line.answered(["a"], end + PASS_SEC)
@@ -80,15 +103,16 @@ def test_who_does_not_come_is_not_waited_for_again():
 
 
 def test_one_late_observation_does_not_put_a_robot_out_of_step():
-    """It is waited for in the next round as before."""
+    """It is waited for in the next round as before; two are too many."""
     rhythm, now = Rhythm(), 0.0
-    for pause in (TURN_SEC, TURN_SEC, 0.5):
+    for pause, is_even in ((TURN_SEC, False), (TURN_SEC, True), (0.5, True), (0.7, False)):
         rhythm.answer(now)
         rhythm.ask(now + pause)
         now += 1
+        assert (rhythm.spread < 0.005) == is_even
+        assert rhythm.due == math.inf
     rhythm.answer(now)
-    assert rhythm.is_due(now, now + 0.005, 0.005)
-    assert not rhythm.is_due(now + 0.1, now + 0.2, 0.005)
+    assert rhythm.due == pytest.approx(now + 0.5)
 
 
 def test_robots_out_of_step_do_not_wait_for_each_other():
@@ -111,7 +135,7 @@ def test_a_frame_that_is_being_read_is_waited_for_unless_its_sender_was_clumsy()
     line = make_line("ab")
     come(line, ["a"], 1.0)
     line.ask("b", 1.0)
-    assert line.begin_at(0.0, 1.0) == pytest.approx(1.0 + max(READ_SEC, WINDOW * PASS_SEC))
+    assert line.begin_at(0.0, 1.0) == pytest.approx(1.0 + READ_SEC)
     assert line.take(Observed("b", Failure("noise")))
     line.ask("b", 1.001)
     assert line.begin_at(0.0, 1.001) == 1.001
