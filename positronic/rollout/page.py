@@ -9,10 +9,19 @@ from string import Template
 from typing import Any
 
 from positronic.rollout.document import capitalised, document, outcome, picture, tile, video
-from positronic.rollout.report import Rollouts, error_names, headline, policy_name, replay_error, report
+from positronic.rollout.report import (
+    Rollouts,
+    error_names,
+    headline,
+    instruction_lines,
+    policy_name,
+    replay_error,
+    report,
+)
 
 BODY = Template("""<p class="task">$task</p>
 $stopped
+$instructions
 <div class="numbers">$numbers</div>
 $videos
 <h2>Over all episodes</h2>
@@ -31,6 +40,7 @@ def page_html(rollouts: Rollouts, plot_png: bytes) -> str:
     body = BODY.substitute(
         task=html.escape(" · ".join(filter(None, [rollouts.task, policy_name(rollouts.policy), rollouts.robot]))),
         stopped=f'<p class="stopped">{html.escape(rollouts.stopped)}</p>' if rollouts.stopped else "",
+        instructions="".join(f"<p>{html.escape(capitalised(line))}</p>" for line in instruction_lines(rollouts)),
         numbers="".join(tile(value, what) for value, what in numbers(facts)),
         videos=_videos(rollouts),
         plot=picture(plot_png, headline(rollouts)),

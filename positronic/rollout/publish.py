@@ -13,7 +13,7 @@ from positronic.raw.episode import Episode
 from positronic.rollout.campaign import REPORT_FILE
 from positronic.rollout.page import page_html
 from positronic.rollout.plot import plot_png
-from positronic.rollout.report import Rollouts, headline, write_json
+from positronic.rollout.report import Rollouts, headline, instruction_lines, write_json
 from positronic.rollout.results import EpisodeResult
 from positronic.storage import join
 from positronic.utils.files import replace_bytes, replace_text
@@ -56,12 +56,13 @@ def film_worker(hardware: HardwareConfig) -> Iterator[Callable[[tuple[EpisodeRes
 
 
 def closing_words(rollouts: Rollouts, place: str | None, to_go_on: str | None) -> str:
-    """What is printed at the end: the headline, and where each file is, or will be if ``place`` is given. ``to_go_on``:
-    the command that plays what is missing, None if nothing is."""
+    """What is printed at the end: the headline, the same for each of several instructions, and where each file is, or
+    will be if ``place`` is given. ``to_go_on``: the command that plays what is missing, None if nothing is."""
     root = place or rollouts.root
     videos = list(rollouts.videos.values())
     lines = [
         headline(rollouts),
+        *(f"  {line}" for line in instruction_lines(rollouts)),
         f"  report:   {join(root, PAGE_FILE)}",
         f"  numbers:  {join(root, REPORT_FILE)}",
         f"  plot:     {join(root, PLOT_FILE)}",

@@ -89,6 +89,33 @@ def instructions(results: Sequence[EpisodeResult]) -> str:
     return " / ".join(sorted({result.task for result in results}))
 
 
+@dataclass(frozen=True)
+class InstructionRate:
+    """How many of the ``n`` episodes with one instruction succeeded."""
+
+    instruction: str
+    successes: int
+    n: int
+
+    def summary(self) -> dict[str, Any]:
+        """For the report: rates 0..1."""
+        return {
+            "instruction": self.instruction,
+            "n": self.n,
+            "successes": self.successes,
+            "success_rate": self.successes / self.n,
+            "interval_95": list(wilson_interval(self.successes, self.n)),
+        }
+
+
+def instruction_rates(results: Sequence[EpisodeResult]) -> list[InstructionRate]:
+    """Of each instruction in ``results``, by its text."""
+    told: dict[str, list[bool]] = {}
+    for result in results:
+        told.setdefault(result.task, []).append(result.success)
+    return [InstructionRate(task, sum(succeeded), len(succeeded)) for task, succeeded in sorted(told.items())]
+
+
 def wilson_interval(successes: int, n: int) -> tuple[float, float]:
     """95 % interval of a success rate, both ends 0..1; (0, 1) when ``n`` is 0.
 

@@ -1,5 +1,6 @@
 """What is said about many episodes."""
 
+import html
 import io
 import json
 import re
@@ -7,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 from PIL import Image
+from rich.console import Console
 from rollout_reports import episode, rollouts
 
 from positronic import keys
@@ -15,6 +17,7 @@ from positronic.rollout.page import page_html
 from positronic.rollout.plot import plot_png
 from positronic.rollout.publish import closing_words, publish
 from positronic.rollout.report import headline, report
+from positronic.rollout.results import wilson_interval
 
 PNG = b"\x89PNG"
 
@@ -106,6 +109,29 @@ def test_the_page_shows_text_as_text(tmp_path):
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
     assert "&lt;b&gt;why" in page
+
+
+def test_success_is_said_for_each_of_several_instructions(tmp_path):
+    """With its interval, a line each, in the report, on the page and at the end; an aborted episode does not count, and
+    a replay succeeds at nothing."""
+    told = ["<Red> on blue.", "Blue on red.", "<Red> on blue.", "Blue on red.", "Neither."]
+    run = rollouts(tmp_path, "success", "timeout", "success", "success", "aborted")
+    run = replace(run, results=[replace(each, task=task) for each, task in zip(run.results, told, strict=True)])
+    lines = ["stacked 2/2 (95 % interval 34-100 %): <Red> on blue.", "stacked 1/2 (95 % interval 9-91 %): Blue on red."]
+    facts = report(run)["by_instruction"]
+    assert [(each["instruction"], each["successes"], each["n"]) for each in facts] == [(told[0], 2, 2), (told[1], 1, 2)]
+    assert facts[0]["interval_95"] == list(wilson_interval(2, 2))
+    assert closing_words(run, None, None).splitlines()[1:3] == [f"  {line}" for line in lines]
+    page = page_html(run, PNG)
+    assert all(f"<p>S{html.escape(line[1:])}</p>" in page for line in lines)
+    one, shown = Console(width=120, file=io.StringIO()), Console(width=120, file=io.StringIO())
+    one.print(rollouts(tmp_path, "success", "timeout"))
+    shown.print(run)
+    assert all(line in shown.file.getvalue() for line in lines)
+    assert "): " not in one.file.getvalue()
+    assert report(rollouts(tmp_path, "success", "timeout"))["by_instruction"] == []
+    replays = [replace(replayed(tmp_path).results[0], task=task) for task in told[:2]]
+    assert report(replace(replayed(tmp_path), results=replays))["by_instruction"] == []
 
 
 def test_what_is_published_is_where_it_is_said_to_be(tmp_path):
