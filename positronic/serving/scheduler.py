@@ -29,7 +29,7 @@ from positronic.serving.policy import ServedPolicy
 from positronic.serving.readers import Observed, Readers, read
 from positronic.serving.store import Event, Opened, PolicyStore, Refused
 from positronic.serving.weight import is_light
-from positronic.serving.wires import WIRES, PositronicWire, Wire, answer
+from positronic.serving.wires import WIRES, PositronicWire, Wire, answers
 from positronic.utils.msgpack_walk import Buffer
 
 logger = logging.getLogger(__name__)
@@ -194,9 +194,11 @@ class Scheduler:
         return ended
 
     def _answer(self, ended: Pass) -> None:
-        for each, chunk in zip(ended.batch, ended.chunks, strict=True):
-            if each.session in self._wires:  # otherwise its client has left in the meantime
-                self._send(each.session, *answer(self._wires[each.session], ended.line.policy, chunk, ended.seconds))
+        there = [number for number, each in enumerate(ended.batch) if each.session in self._wires]  # others have left
+        sessions, chunks = [ended.batch[each].session for each in there], [ended.chunks[each] for each in there]
+        told = answers([self._wires[each] for each in sessions], ended.line.policy, chunks, ended.seconds)
+        for session, reply in zip(sessions, told, strict=True):
+            self._send(session, *reply)
         for session in self._left_in_pass - self._passes.under_way:
             self._left_in_pass.discard(session)
             self._tell(self._store.close(session))
@@ -249,7 +251,7 @@ def answer_frames(policy: ServedPolicy, payloads: Sequence[bytes]) -> list[bytes
     generators = [each.generator or np.random.default_rng() for each in good]
     chunks = iter(policy.chunks_each([each.encoded for each in good], generators))
     outcomes = [next(chunks) if each.is_read else each.encoded for each in seen]
-    return [answer(wire, policy, outcome, 0.0)[1] for outcome in outcomes]
+    return [frame for _, frame in answers([wire] * len(outcomes), policy, outcomes, 0.0)]
 
 
 def device_is_lost() -> bool:

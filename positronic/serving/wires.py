@@ -6,14 +6,14 @@ Sessions of both protocols share policies and batches: what the model takes and 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from positronic import keys
-from positronic.commands import chunk_to_wire
+from positronic.commands import chunks_to_wire
 from positronic.errors import PositronicError
 from positronic.serving.columns import ModelInputs
 from positronic.serving.failures import Failure, attempt
@@ -54,7 +54,8 @@ class PositronicWire:
         return policy.encode(observation)
 
     def answer(self, policy: ServedPolicy, chunk: NDArray[np.float32], model_sec: float) -> tuple[Reply, bytes]:
-        return Reply.ANSWER, serialise({keys.RESULT: chunk_to_wire(policy.recipe.codec.decode(chunk))})
+        (frame,) = _result_frames(policy, [chunk])
+        return Reply.ANSWER, frame
 
     def fail(self, failure: Failure) -> tuple[Reply, bytes]:
         return Reply.ANSWER, error_frame(failure.reason)
@@ -97,6 +98,28 @@ class OpenPiWire:
 
 
 WIRES: Mapping[str, type[Wire]] = {POSITRONIC: PositronicWire, OPENPI: OpenPiWire}
+
+
+def answers(
+    wires: Sequence[Wire], policy: ServedPolicy, outcomes: Sequence[NDArray[np.float32] | Failure], model_sec: float
+) -> list[tuple[Reply, bytes]]:
+    """What the sessions of a pass are told, one for each. Chunks are decoded together if nothing is wrong with any."""
+    plain = [
+        number
+        for number, (wire, outcome) in enumerate(zip(wires, outcomes, strict=True))
+        if isinstance(wire, PositronicWire) and not isinstance(outcome, Failure)
+    ]
+    frames = attempt(lambda numbers: _result_frames(policy, [outcomes[each] for each in numbers]), plain, log=False)
+    told = {} if isinstance(frames, Failure) else dict(zip(plain, frames, strict=True))
+    return [
+        (Reply.ANSWER, told[number]) if number in told else answer(wire, policy, outcome, model_sec)
+        for number, (wire, outcome) in enumerate(zip(wires, outcomes, strict=True))
+    ]
+
+
+def _result_frames(policy: ServedPolicy, chunks: Sequence[NDArray[np.float32]]) -> list[bytes]:
+    steps = policy.recipe.codec.decode_each(chunks) if chunks else []
+    return [serialise({keys.RESULT: wire}) for wire in chunks_to_wire(steps)]
 
 
 def answer(
