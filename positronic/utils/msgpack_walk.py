@@ -10,7 +10,8 @@ from itertools import pairwise
 
 Buffer = bytes | bytearray | memoryview
 FIXED_MAPS, FIXED_LISTS = range(0x80, 0x90), range(0x90, 0xA0)
-LISTS, MAPS = range(0xDC, 0xDE), range(0xDE, 0xE0)
+MAPS = range(0xDE, 0xE0)
+COUNTED = {0xDC: 1, 0xDD: 1, 0xDE: 2, 0xDF: 2}  # lists and maps that say how many items follow: of a map, pairs
 
 
 def walk(message: Buffer, most: int) -> Iterator[tuple[int, int, int]]:
@@ -37,30 +38,25 @@ def map_spans(message: Buffer, most: int) -> list[tuple[int, int]] | None:
         return None
     bounds: list[int] = []
     inside = expected = end = 0
-    for position, _, end in walk(message, most):
+    for position, start, end in walk(message, most):
+        head = message[position]
+        held = 0  # how many values a list or map holds
+        if head in FIXED_MAPS:
+            held = 2 * (head & 0x0F)
+        elif head in FIXED_LISTS:
+            held = head & 0x0F
+        elif head in COUNTED:
+            held = COUNTED[head] * int.from_bytes(message[start:end])
         if not position:
-            expected = _count_inside(message, position, end)
-            continue
-        if inside:
-            inside -= 1
+            expected = held
+        elif inside:
+            inside += held - 1
         else:
             bounds.append(position)
-        inside += _count_inside(message, position, end)
+            inside = held
     if inside or len(bounds) != expected or end != len(message):
         return None
     return list(pairwise([*bounds, end]))
-
-
-def _count_inside(message: Buffer, position: int, end: int) -> int:
-    """How many values a list or map holds."""
-    head = message[position]
-    if head in FIXED_MAPS:
-        return 2 * (head & 0x0F)
-    if head in FIXED_LISTS:
-        return head & 0x0F
-    if head in LISTS:
-        return int.from_bytes(message[position + 1 : end])
-    return 2 * int.from_bytes(message[position + 1 : end]) if head in MAPS else 0
 
 
 def _sizes(head: int) -> tuple[int, int]:

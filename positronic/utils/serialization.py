@@ -40,6 +40,7 @@ DATA, DTYPE, SHAPE = b"data", b"dtype", b"shape"
 FRAMES, NDIM = b"frames", b"ndim"
 ARRAY_FIELDS = {ARRAY, DATA, DTYPE, SHAPE}
 ARRAY_VALUES = 16  # enough for four fields and the numbers of a shape
+COPIED_BYTES = 4096  # copying less costs less than looking for where it begins
 BIN_HEADS = range(0xC4, 0xC7)  # of bytes, their length in 1, 2 or 4 bytes
 ND, TYPE = b"nd", b"type"  # the msgpack-numpy package
 
@@ -166,7 +167,7 @@ def _few_text(data: memoryview, start: int, end: int) -> str:
 
 def _value(data: memoryview, budget: _Budget) -> Any:
     """A value of an outermost map. An array is a view of the message: pictures are most of it."""
-    array = _plain_array(data)
+    array = _plain_array(data) if len(data) > COPIED_BYTES else None
     return _unpack(data, budget) if array is None else array
 
 
