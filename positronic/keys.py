@@ -54,6 +54,7 @@ EVAL_METRICS = "eval.metrics"  # which of the signals are scores
 EVAL_LATENCIES_MS = "eval.latencies_ms"  # of each answer; in meta.json, as no two runs have the same
 EVAL_REASON = "eval.reason"  # why an episode was aborted
 EVAL_IDLE_FRAMES = "eval.idle_frames"  # control steps at which nothing was due, as the policy's answer was not there
+EVAL_SMOOTHNESS = "eval.smoothness"  # log dimensionless jerk of the measured tool
 EVAL_CLAMPED_STEPS = "eval.clamped_steps"  # steps that were changed to keep to the driver's limits
 POLICY_PREFIX = "inference.policy."
 SIMULATION_PREFIX = "simulation."

@@ -13,6 +13,7 @@ def episode(root, index, outcome, **values):
     success_sec = 1.5 if outcome == "success" else None
     series = {SCORES.score: [(0.0, 0.0), (1.0, 0.5), (2.0, 1.0 if success_sec else 0.25)]}
     fields = {"duration_sec": 2.0, "success_sec": success_sec, "latencies_ms": [10.0, 30.0], "metrics": series}
+    fields["smoothness"] = -8.5 - index
     return EpisodeResult(index, 1000 + index, outcome, str(path), "Stack.", **{**fields, **values})
 
 

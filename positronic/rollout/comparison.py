@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from positronic.conventions import require_equal
@@ -123,11 +124,28 @@ class Comparison:
     def later(self, other: Against) -> MeanDifference | None:
         """By how many seconds later than the first the other succeeds, at the seeds where both do; None for fewer than
         FEWEST, and where the number of seeds followed from what they said."""
+        return self._by_how_much(other, "success_sec")
+
+    def smoother(self, other: Against) -> MeanDifference | None:
+        """By how much the other's log dimensionless jerk is larger than the first's, at the seeds where both succeed:
+        one that fails moves for longer. None as for ``later``."""
+        return self._by_how_much(other, "smoothness")
+
+    def smoothness(self, evaluation: Evaluation) -> float | None:
+        """Its mean log dimensionless jerk at the seeds where all succeed; None without any."""
+        everywhere = [seed for seed in self.seeds if all(each.outcomes[seed] for each in self.evaluations)]
+        values = [evaluation.episodes[seed].get("smoothness") for seed in everywhere]
+        known = [each for each in values if each is not None]
+        return round(fmean(known), 6) if known else None
+
+    def _by_how_much(self, other: Against, measure: str) -> MeanDifference | None:
+        """The mean difference of what the reports of episodes say, where both succeed and both say it."""
         episodes = [(self.first.episodes[seed], other.evaluation.episodes[seed]) for seed in self.seeds]
-        times = [(one["success_sec"], two["success_sec"]) for one, two in episodes if one["success"] and two["success"]]
-        if self.is_sequential or len(times) < FEWEST:
+        pairs = [(one.get(measure), two.get(measure)) for one, two in episodes if one["success"] and two["success"]]
+        differences = [two - one for one, two in pairs if one is not None and two is not None]
+        if self.is_sequential or len(differences) < FEWEST:
             return None
-        return mean_difference([two - one for one, two in times])
+        return mean_difference(differences)
 
     def __rich__(self) -> Group:
         from positronic.rollout.comparison_table import comparison_table
@@ -204,6 +222,7 @@ def comparison_dict(comparison: Comparison) -> dict[str, Any]:
             "success_rate": comparison.successes(each) / len(comparison.seeds),
             "interval_95": list(comparison.interval(each)),
             "success_sec": comparison.success_sec(each),
+            "smoothness": comparison.smoothness(each),
             "inference_latency_ms_of_all_episodes": each.report["inference_latency_ms"],
         }
         for each in comparison.evaluations
@@ -218,6 +237,7 @@ def comparison_dict(comparison: Comparison) -> dict[str, Any]:
             "p_holm": each.p_value,
             "decided": each.is_decided,
             "success_sec_difference": asdict(later) if (later := comparison.later(each)) else None,
+            "smoothness_difference": asdict(smoother) if (smoother := comparison.smoother(each)) else None,
             "only_first": each.pairs.first_alone,
             "only_this": each.pairs.second_alone,
         }

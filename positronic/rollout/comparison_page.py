@@ -49,6 +49,11 @@ def _tiles(comparison: Comparison) -> Iterator[str]:
         if times and latency:
             answers = f"answers in {latency['p50']} ms, 99 % in {latency['p99']} ms"
             yield tile(f"{times['p50']:.2f} s", f"{each.name}: median time to success; {answers}")
+    for each in comparison.evaluations:
+        smoothness = comparison.smoothness(each)
+        if smoothness is not None:
+            what = f"{each.name}: smoothness where all succeeded, mean log dimensionless jerk; nearer to 0 is smoother"
+            yield tile(f"{smoothness:.2f}", what)
     for other in comparison.others:
         later = comparison.later(other)
         if later is not None:
@@ -57,6 +62,11 @@ def _tiles(comparison: Comparison) -> Iterator[str]:
             )
             what = f"{other.evaluation.name}: time to success beside that of {comparison.first.name}, {interval}"
             yield tile(f"{later.mean:+.2f} s", what)
+        smoother = comparison.smoother(other)
+        if smoother is not None:
+            interval = f"95 % interval {smoother.low:+.2f} to {smoother.high:+.2f}, {smoother.count} seeds"
+            what = f"{other.evaluation.name}: smoothness beside that of {comparison.first.name}, {interval}"
+            yield tile(f"{smoother.mean:+.2f}", what)
 
 
 def _videos(comparison: Comparison, root: Path | None, known: Films) -> str:

@@ -62,6 +62,8 @@ def numbers(facts: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
         yield f"{factor * error['mean']:.3g} {unit}", f"{what}, mean; at most {factor * error['max']:.3g} {unit}"
     if facts["success_sec"]:
         yield f"{facts['success_sec']['p50']:.2f} s", "median time to success"
+    if facts["smoothness"] is not None:
+        yield f"{facts['smoothness']:.2f}", "smoothness, mean log dimensionless jerk; nearer to 0 is smoother"
     if facts["inference_latency_ms"]:
         latency = facts["inference_latency_ms"]
         yield _ms(latency["p50"]), f"median inference, 99 % within {_ms(latency['p99'])}"
@@ -92,7 +94,8 @@ def _videos(rollouts: Rollouts) -> str:
 
 def _episodes(rollouts: Rollouts, facts: Mapping[str, Any]) -> str:
     metrics = _shown_metrics(facts["episodes"], rollouts.scores.score if rollouts.scores else None)
-    heads = ["seed", "outcome", "time to success", "duration", *(f"{name} (max)" for name in metrics), "recording", ""]
+    measures = ["time to success", "duration", "smoothness", *(f"{name} (max)" for name in metrics)]
+    heads = ["seed", "outcome", *measures, "recording", ""]
     rows = ["".join(f"<th>{html.escape(head)}</th>" for head in heads)]
     for episode in facts["episodes"]:
         film = rollouts.videos.get(episode["id"])
@@ -102,6 +105,7 @@ def _episodes(rollouts: Rollouts, facts: Mapping[str, Any]) -> str:
             outcome(episode["outcome"], episode["reason"]),
             reached,
             f"{episode['duration_sec']:.2f} s",
+            "" if episode["smoothness"] is None else f"{episode['smoothness']:.2f}",
             *(f"{episode['max'][name]:.3f}" if name in episode["max"] else "" for name in metrics),
             f'<a href="{html.escape(episode["path"])}">{episode["path"].rpartition("/")[2]}</a>',
             f'<a href="{html.escape(film)}">video</a>' if film else "",

@@ -167,6 +167,7 @@ def report(rollouts: Rollouts) -> dict[str, Any]:
     n = len(rollouts.judged)
     latencies = [value for result in rollouts.results for value in result.latencies_ms]
     times = [result.success_sec for result in rollouts.judged if result.success_sec is not None]
+    smoothness = [result.smoothness for result in rollouts.judged if result.smoothness is not None]
     episodes = [result.summary() | {"path": rollouts.relative(result.path)} for result in rollouts.results]
     return {
         "format": FORMAT,
@@ -181,6 +182,7 @@ def report(rollouts: Rollouts) -> dict[str, Any]:
         "by_instruction": [each.summary() for each in by_instruction(rollouts)],
         "success_sec": percentiles(times),
         "replay_errors": error_summary(rollouts),
+        "smoothness": round(float(np.mean(smoothness)), 6) if smoothness else None,
         "inferences": len(latencies),
         "inference_latency_ms": percentiles(latencies),
         "idle_frames": sum(result.idle_frames for result in rollouts.results),

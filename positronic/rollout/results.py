@@ -27,6 +27,7 @@ SAID_BY_STATICS = {  # field of an EpisodeResult -> the static of its recording
     "reason": keys.EVAL_REASON,
     "idle_frames": keys.EVAL_IDLE_FRAMES,
     "clamped_steps": keys.EVAL_CLAMPED_STEPS,
+    "smoothness": keys.EVAL_SMOOTHNESS,
 }
 
 Z_95 = 1.959964  # standard normal quantile of a two-sided 95 % interval
@@ -47,6 +48,8 @@ class EpisodeResult:
     Times in seconds from the episode's start; ``success_sec`` is when the success had lasted long enough. ``metrics``:
     the robot's scores over time, by name. ``clamped_steps``: how many steps were changed to keep to the driver's
     limits. ``idle_frames``: control steps at which nothing was due, because the policy's answer was not there yet.
+    ``smoothness``: log dimensionless jerk of the measured tool, larger is smoother; None if it stood still or was not
+    moved by the policy.
     """
 
     id: int
@@ -61,6 +64,7 @@ class EpisodeResult:
     metrics: Mapping[str, Series] = field(default_factory=dict)
     clamped_steps: int = 0
     idle_frames: int = 0
+    smoothness: float | None = None
 
     @property
     def success(self) -> bool:
@@ -79,6 +83,7 @@ class EpisodeResult:
             "mean": {name: round(float(np.mean(values_of(series))), 6) for name, series in self.metrics.items()},
             "clamped_steps": self.clamped_steps,
             "idle_frames": self.idle_frames,
+            "smoothness": self.smoothness,
             "reason": self.reason,
             "path": self.path,
         }

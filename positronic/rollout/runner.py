@@ -38,6 +38,7 @@ from positronic.rollout.results import (
     Series,
 )
 from positronic.rollout.safety import STOP, ChunkCheck
+from positronic.rollout.smoothness import ToolPaths
 from positronic.rollout.strategies import strategy_of
 
 
@@ -56,6 +57,7 @@ class Course:
     success_ns: int | None = None
     clamped_steps: int = 0
     idle_frames: int = 0
+    tool_paths: ToolPaths = field(default_factory=ToolPaths)
     started: bool = False
 
     def note(self, time_ns: int, metrics: Mapping[str, float]) -> None:
@@ -154,6 +156,7 @@ class Loop:
         observed, stamps_ns = self._observe()
         self._recorder.tick(event.time_ns, observed, event.step, metrics, stamps_ns)
         self.course.note(event.time_ns, metrics)
+        self.course.tool_paths.note(observed, stamps_ns)
         if self._judge is not None:
             self._judge.update(event.time_ns, metrics)
             self.course.success_ns = self._judge.success_ns
@@ -245,6 +248,7 @@ def _result(
         metrics=course.metrics,
         clamped_steps=course.clamped_steps,
         idle_frames=course.idle_frames,
+        smoothness=None if outcome == REPLAYED else course.tool_paths.smoothness(),
     )
 
 

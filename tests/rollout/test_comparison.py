@@ -176,6 +176,31 @@ def test_how_much_sooner_is_said_with_an_interval(tmp_path):
     assert few.later(few.others[1]) is None
 
 
+def test_how_much_smoother_is_said_where_both_succeed(tmp_path):
+    """With an interval; a report that does not say it, of an older run, is compared without."""
+    one = evaluated(tmp_path / "one", *["success"] * 9)
+    two, old = tmp_path / "two", tmp_path / "old"
+    report = json.loads((one / "report.json").read_text())
+    for episode in report["episodes"]:
+        episode["smoothness"] += 0.5
+    report["episodes"][0] |= {"success": False, "outcome": "timeout"}
+    two.mkdir()
+    (two / "report.json").write_text(json.dumps(report))
+    for episode in report["episodes"]:
+        del episode["smoothness"]
+    old.mkdir()
+    (old / "report.json").write_text(json.dumps(report))
+    comparison = compare([LocalFolder(each) for each in (one, two, old)])
+    assert comparison.smoother(comparison.others[0]) == MeanDifference(0.5, 0.5, 0.5, 8)
+    assert [comparison.smoothness(each) for each in comparison.evaluations] == [-13.0, -12.5, None]
+    assert comparison.smoother(comparison.others[1]) is None
+    facts = comparison_dict(comparison)
+    assert facts["against_first"][0]["smoothness_difference"]["mean"] == 0.5
+    assert facts["evaluations"][2]["smoothness"] is None
+    page = comparison_html(comparison, b"", tmp_path, {})
+    assert "two: smoothness beside that of one, 95 % interval +0.50 to +0.50, 8 seeds" in page
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [

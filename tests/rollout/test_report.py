@@ -51,6 +51,7 @@ def test_the_report_holds_the_numbers(tmp_path):
     assert (facts["successes"], facts["success_rate"], facts["stopped"]) == (1, 0.5, "Enough.")
     assert facts["inference_latency_ms"] == {"p50": 20.0, "p90": 30.0, "p99": 30.0, "max": 30.0}
     assert facts["success_sec"]["p50"] == 1.5
+    assert facts["smoothness"] == -9.0
     assert facts["episodes"][1] == {
         "id": 1,
         "seed": 1001,
@@ -62,6 +63,7 @@ def test_the_report_holds_the_numbers(tmp_path):
         "mean": {SCORES.score: 0.25},
         "clamped_steps": 0,
         "idle_frames": 0,
+        "smoothness": -9.5,
         "reason": None,
         "path": "000000000000/000000000001",
     }

@@ -67,8 +67,9 @@ def test_the_recording_holds_state_commands_and_scores(point_robot, approach, wr
 
 
 def test_the_recording_says_what_it_was(point_robot, approach, writer):
-    """Task, seed, outcome and the policy's meta, flattened, are statics of the rollout."""
-    run_episode(point_robot, approach(), writer, 3, driver())
+    """Task, seed, outcome, smoothness and the policy's meta, flattened, are statics of the rollout."""
+    result = run_episode(point_robot, approach(), writer, 3, driver())
+    assert result.smoothness < 0
     assert recorded(writer).statics == {
         "task": "Reach.",
         "eval.seed": 3,
@@ -77,6 +78,7 @@ def test_the_recording_says_what_it_was(point_robot, approach, writer):
         "eval.duration": 0.6,
         "eval.idle_frames": 0,
         "eval.clamped_steps": 0,
+        "eval.smoothness": result.smoothness,
         "eval.success_sec": 0.6,
         "eval.metrics": ["reached"],
         "inference.policy.type": "approach",
