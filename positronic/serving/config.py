@@ -29,8 +29,11 @@ class ServerConfig:
     precision: of the forward pass; auto is what the policy was built with, bf16 computes matrix products and
         convolutions in bfloat16, which is faster on a GPU and rounds to about three digits
     compile: let torch compile the policy, which takes minutes when a checkpoint is loaded; passes are faster then
-    answer_timeout_sec: the server ends, with a message, when its model gives no sign of life for so long; published
-        clients of this protocol wait 180 s for an answer
+    answer_timeout_sec: the worker is started anew when its model gives no sign of life for so long; published clients
+        of this protocol wait 180 s for an answer
+    max_restarts: of the worker, when it dies or hangs, within restart_window_sec; after that the server ends
+    restart_window_sec: see max_restarts
+    drain_sec: on SIGTERM or Ctrl-C, answers under way may take so long; a second signal ends the server at once
     log_level: debug, info, warning or error
     """
 
@@ -46,4 +49,7 @@ class ServerConfig:
     precision: str = one_of(AUTO, BF16, default=AUTO)
     compile: bool = False
     answer_timeout_sec: float = above(0, DAY_SEC, default=300.0)
+    max_restarts: int = between(0, 1000, default=3)
+    restart_window_sec: float = above(0, DAY_SEC, default=600.0)
+    drain_sec: float = between(0, DAY_SEC, default=20.0)
     log_level: str = one_of("debug", "info", "warning", "error", default="warning")

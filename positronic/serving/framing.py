@@ -31,8 +31,8 @@ class Framing(Protocol):
         """This observation has no answer. Raises GoneError if the session ends with it."""
         ...
 
-    async def lose(self, peer: Peer, reason: str) -> None:
-        """The worker has been lost, and the session with it."""
+    async def lose(self, peer: Peer, reason: str, code: int) -> None:
+        """The worker has been lost, and the session with it: this observation has no answer, and none will follow."""
         ...
 
 
@@ -50,8 +50,8 @@ class PositronicFraming:
     async def fail(self, peer: Peer, reason: str) -> None:
         await peer.send(error_frame(reason))
 
-    async def lose(self, peer: Peer, reason: str) -> None:
-        await peer.end(error_frame(reason), reason, INTERNAL_ERROR)
+    async def lose(self, peer: Peer, reason: str, code: int) -> None:
+        await peer.end(refused_frame(reason), reason, code)
 
 
 class OpenPiFraming:
@@ -73,5 +73,5 @@ class OpenPiFraming:
         await peer.end(reason, OPENPI_REASON, INTERNAL_ERROR)
         raise GoneError
 
-    async def lose(self, peer: Peer, reason: str) -> None:
-        await peer.end(reason, OPENPI_REASON, INTERNAL_ERROR)
+    async def lose(self, peer: Peer, reason: str, code: int) -> None:
+        await peer.end(reason, OPENPI_REASON, code)

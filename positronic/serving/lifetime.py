@@ -1,4 +1,4 @@
-"""How the server's processes end: if one ends, all end."""
+"""How the server's processes end: if the main one ends, all end."""
 
 from __future__ import annotations
 
@@ -10,24 +10,27 @@ from types import FrameType
 from positronic.utils.processes import STOPPING, die_with_parent
 
 JOIN_SEC = 5.0
+ASKING = (signal.SIGINT, signal.SIGTERM)
 _forking_pid = 0  # of the process that forks just now
+_is_urgent = False  # whether it was asked twice
 
 
 def end_on_signals() -> None:
-    """SIGINT and SIGTERM both raise KeyboardInterrupt, once; further signals do not disturb the shutdown.
+    """SIGINT and SIGTERM both raise KeyboardInterrupt, at most twice: the first asks the server to finish its answers,
+    the second to end at once. Further signals do not disturb the shutdown.
 
     LitServe ends cleanly only on KeyboardInterrupt, and a shell starts its background jobs with SIGINT ignored.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in ASKING:
         signal.signal(number, _interrupt)
     os.register_at_fork(before=_note_parent, after_in_child=_start_as_child)
 
 
 def end_children() -> None:
-    """Stop the child processes that are left."""
+    """Stop the child processes that are left, without asking them if there was a second signal."""
     children = multiprocessing.active_children()
     for child in children:
-        child.terminate()
+        child.kill() if _is_urgent else child.terminate()
     for child in children:
         child.join(JOIN_SEC)
         if child.is_alive():
@@ -35,6 +38,14 @@ def end_children() -> None:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
+    for each in STOPPING:
+        signal.signal(each, _end_at_once if each in ASKING else signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _end_at_once(number: int, frame: FrameType | None) -> None:
+    global _is_urgent
+    _is_urgent = True
     for each in STOPPING:
         signal.signal(each, signal.SIG_IGN)
     raise KeyboardInterrupt

@@ -8,34 +8,39 @@ keeps ``POST /predict`` away, and ``LitLoop.run`` is the worker's life. Its own 
 from __future__ import annotations
 
 import contextlib
+import logging
 import signal
 import sys
-import threading
 import time
-from collections.abc import Mapping
-from multiprocessing import connection
+from collections.abc import AsyncIterator, Mapping
+from multiprocessing import Pipe, connection
+from multiprocessing.connection import Connection
+from multiprocessing.managers import SyncManager
 from multiprocessing.process import BaseProcess
+from socket import SHUT_RD, socket
 from typing import TYPE_CHECKING, Any
 
 import litserve
+from fastapi import FastAPI
 from litserve.loops.base import LitLoop
 from litserve.specs.base import LitSpec
 from litserve.utils import WorkerSetupStatus
 
 from positronic import keys
 from positronic.errors import PositronicError
-from positronic.serving.link import WORKER_SILENT, WorkerLink
+from positronic.serving.link import WorkerLink
 from positronic.serving.logs import log_to_stderr, spare_libraries
 from positronic.serving.memory import is_on_gpu, policy_memory
 from positronic.serving.offer import offered
 from positronic.serving.policy import ServedPolicy, load_policy
-from positronic.serving.protocols import PatientWebSocket, PunctualHTTP
+from positronic.serving.protocols import PunctualHTTP, draining
 from positronic.serving.session import Sessions
 from positronic.serving.settings import ServerSettings
+from positronic.serving.supervision import Loss, Restarts, ended_with, silent_for
 from positronic.serving.token import TokenGuard
 from positronic.serving.tuning import tune
 from positronic.serving.warm_up import warm_up
-from positronic.utils.processes import die_with_parent
+from positronic.utils.processes import die_with_parent, hear, signals_held
 from positronic.utils.serialization import MAX_FRAME_BYTES
 from positronic.utils.threads import wait_quietly
 
@@ -46,6 +51,11 @@ ROOT = "/"  # where a client of openpi goes that is told a host and a port
 UNUSED_PATH = "/internal/worker"
 SWITCH_SEC = 0.0005  # a tenth of Python's: the thread that answers waits for those that read no longer than this
 VERIFY_SEC = 0.05
+REFUSE_SEC = 1.0  # in which the API process stops to take connections
+GOODBYE_SEC = 3.0  # for sessions that were cut off
+END_SEC = 8.0  # for the API process to end after its last session
+
+logger = logging.getLogger(__name__)
 
 
 class _Worker(litserve.LitAPI):
@@ -60,6 +70,7 @@ class _Worker(litserve.LitAPI):
         from positronic.serving.scheduler import Scheduler
 
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the main process ends us
+        hear()
         die_with_parent()
         log_to_stderr()
         sys.setswitchinterval(SWITCH_SEC)
@@ -108,13 +119,30 @@ class _NoEndpoints(LitSpec):
 
 
 class _Server(litserve.LitServer):
-    """Ends when one of its processes does. ``ended``: the first that did, before anybody asked the server to end.
+    """Starts its worker anew when that dies, and ends when another of its processes does.
 
-    LitServe itself does not look after its API process: without one the others would run on, and nothing listen.
+    ``ended``: the first that did for good, before anybody asked the server to end. LitServe itself does not look after
+    its API process: without one the others would run on, and nothing listen.
     """
 
+    link: WorkerLink
     ended: BaseProcess | None = None
-    interrupted = False
+    why = ""  # the last worker ended
+
+    def watch_over(self, settings: ServerSettings, api: Connection) -> None:
+        """``api``: the line to the API process."""
+        self._api, self._restarts = api, Restarts(settings.max_restarts, settings.restart_window_sec)
+        self._silence_sec, self._drain_sec = settings.answer_timeout_sec, settings.drain_sec
+        self.uvicorn_graceful_timeout = settings.drain_sec + GOODBYE_SEC
+        self._losses = 0
+        self._is_silent = False
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the main process tells us
+        async with super().lifespan(app):
+            with self.link.opened():
+                yield
 
     def verify_worker_status(self) -> None:
         """Wait until the worker is ready. LitServe's own waits for ever for one that was killed."""
@@ -124,22 +152,66 @@ class _Server(litserve.LitServer):
                 raise RuntimeError("the inference worker did not start")
             time.sleep(VERIFY_SEC)
 
-    def _start_worker_monitoring(self, manager: Any, uvicorn_workers: dict[int, BaseProcess]) -> None:
-        watched = {process.sentinel: process for process in (*self.inference_workers, *uvicorn_workers.values())}
-        threading.Thread(target=self._watch, args=(watched,), name="watch", daemon=True).start()
+    def _start_server(
+        self, port: int, count: int, log_level: str, sockets: list[socket], kind: str, **options: Any
+    ) -> dict[int, BaseProcess]:
+        self._sockets = sockets
+        return super()._start_server(port, count, log_level, sockets, kind, **options)
 
-    def _watch(self, watched: dict[int, BaseProcess]) -> None:
-        first = connection.wait(list(watched))[0]
-        if self.interrupted:
-            return
-        self.ended = watched[first]
+    def _start_worker_monitoring(self, manager: SyncManager, uvicorn_workers: dict[int, BaseProcess]) -> None:
+        """Returns when the server has to end. LitServe calls this last of all and then waits, in the main thread, which
+        workers must be started from: a worker ends with the thread that started it."""
+        others = uvicorn_workers[0], manager._process
+        while self.ended is None:
+            watched = {process.sentinel: process for process in (*others, self.inference_workers[0])}
+            ready = connection.wait([*watched, self._api])
+            ended = next((process for sentinel, process in watched.items() if sentinel in ready), None)
+            if ended is None:
+                self._hear_api()
+            elif ended is not self.inference_workers[0] or not self._restart(ended):
+                self.ended = ended
         with contextlib.suppress(EOFError, OSError):  # the manager of LitServe's queues is gone as well
             self._shutdown_event.set()
 
-    def _perform_graceful_shutdown(self, manager: Any, uvicorn_workers: Any, shutdown_reason: str = "normal") -> None:
+    def _hear_api(self) -> None:
+        """The worker is silent, unless that is one which has gone since."""
+        if self._api.recv() == self._losses:
+            self._is_silent = True
+            self.inference_workers[0].kill()
+
+    def _restart(self, worker: BaseProcess) -> bool:
+        worker.join()
+        self.why = silent_for(self._silence_sec) if self._is_silent else ended_with(worker.exitcode)
+        self._losses, self._is_silent = self._losses + 1, False
+        loss = Loss(self.why, ends=not self._restarts.take())
+        self._api.send(loss)
+        if loss.ends:
+            return False
+        logger.error("%s", loss)
+        with signals_held():
+            self.inference_workers[0] = self.launch_single_inference_worker(self.lit_api, 0)
+        return True
+
+    def _perform_graceful_shutdown(
+        self, manager: SyncManager, uvicorn_workers: dict[int, BaseProcess], shutdown_reason: str = "normal"
+    ) -> None:
+        """LitServe's own, after the API process has ended its sessions."""
         if shutdown_reason == "keyboard_interrupt":
-            self.interrupted, self.ended = True, None
-        super()._perform_graceful_shutdown(manager, uvicorn_workers, shutdown_reason)
+            self.ended = None
+        for api in uvicorn_workers.values():
+            api.terminate()
+            api.join(REFUSE_SEC)
+            if api.is_alive():  # it no longer takes connections, but the socket is still there
+                self._refuse_connections()
+            api.join(self._drain_sec + END_SEC)
+            api.kill()
+        super()._perform_graceful_shutdown(manager, {}, shutdown_reason)
+
+    def _refuse_connections(self) -> None:
+        """Who comes now hears that nobody listens. Otherwise it would wait until the last process has ended."""
+        for each in self._sockets:
+            with contextlib.suppress(OSError):
+                each.shutdown(SHUT_RD)
 
 
 def make_server(
@@ -157,7 +229,10 @@ def make_server(
     )
     if token is not None:
         server.app.add_middleware(TokenGuard, token=token)
-    _add_routes(server, settings, checkpoint_id, address)
+    ours, theirs = Pipe()
+    server.watch_over(settings, ours)
+    server.link = WorkerLink(address, settings.answer_timeout_sec, theirs)
+    _add_routes(server, settings, checkpoint_id)
     return server
 
 
@@ -175,7 +250,7 @@ def run_server(server: _Server, host: str, port: int, log_level: str, tls: Mappi
             generate_client_file=False,
             log_level=log_level,
             http=PunctualHTTP,
-            ws=PatientWebSocket,
+            ws=draining(server.lit_api.settings.drain_sec),
             ws_per_message_deflate=False,  # costs a robot 100 ms of its CPU for three frames
             ws_max_size=MAX_FRAME_BYTES,
             **tls,
@@ -187,24 +262,24 @@ def run_server(server: _Server, host: str, port: int, log_level: str, tls: Mappi
 
 
 def _why_it_ended(server: _Server) -> str:
-    code = "?" if server.ended is None else server.ended.exitcode
-    if code == WORKER_SILENT:
+    if server.ended is not None and server.ended in server.inference_workers:
+        settings: ServerSettings = server.lit_api.settings
+        why = server.why or ended_with(server.ended.exitcode)
         return (
-            f"The model gave no sign of life for {server.lit_api.settings.answer_timeout_sec:g} s: it hangs, or its "
-            "process was stopped. Start again; if an answer may take that long, set server.answer_timeout_sec higher."
+            f"{why} That was more often than server.max_restarts={settings.max_restarts} allows within "
+            f"{settings.restart_window_sec:g} s. The log is above. Start again, with a smaller model or on another "
+            "device; if an answer may take longer, set server.answer_timeout_sec higher."
         )
-    name = "A process of the server"
-    if server.ended is not None:
-        name = "The inference worker" if server.ended in server.inference_workers else "The process that listens"
+    name = "A process of the server" if server.ended is None else "The process that listens"
+    code = "?" if server.ended is None else server.ended.exitcode
     return (
         f"{name} ended unexpectedly (exit code {code}; -9 means killed, usually for lack of memory). Its log is above. "
-        "Start again, with a smaller model or on another device."
+        "Start again."
     )
 
 
-def _add_routes(server: litserve.LitServer, settings: ServerSettings, checkpoint_id: str, address: str) -> None:
-    link = WorkerLink(address, settings.answer_timeout_sec)
-    sessions = Sessions(link, settings.checkpoints_dir, checkpoint_id, settings.max_sessions)
+def _add_routes(server: _Server, settings: ServerSettings, checkpoint_id: str) -> None:
+    sessions = Sessions(server.link, settings.checkpoints_dir, checkpoint_id, settings.max_sessions)
 
     def models() -> dict[str, list[str]]:
         return {keys.MODELS: [checkpoint.id for checkpoint in offered(settings.checkpoints_dir)]}

@@ -35,7 +35,7 @@ class Request(bytes, Enum):
 class Reply(bytes, Enum):
     """STATUS: not yet; the payload is a status and a message, with a space between. REFUSED: never; the payload says
     why. READY and ANSWER: the payload is the frame for the client. FAILED: no answer; the payload says why. LOST: no
-    more answers; the payload says why."""
+    more answers; the payload is the code to close the connection with and why, with a space between."""
 
     STATUS = b"status"
     REFUSED = b"refused"
@@ -57,7 +57,7 @@ def ready_frame(meta: dict[str, Any]) -> bytes:
 
 
 def refused_frame(reason: str) -> bytes:
-    """A frame for the client: there will be no session."""
+    """A frame for the client: there will be no session, or it has ended."""
     return serialise({keys.STATUS: keys.ERROR, keys.ERROR: sendable(reason)})
 
 

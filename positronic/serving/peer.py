@@ -8,12 +8,23 @@ from collections.abc import Awaitable
 
 from fastapi import WebSocket, WebSocketDisconnect
 
-POLICY_VIOLATION, INTERNAL_ERROR, TRY_AGAIN_LATER = 1008, 1011, 1013
+from positronic.serving.protocols import STOPPING
+
+POLICY_VIOLATION, INTERNAL_ERROR, SERVICE_RESTART, TRY_AGAIN_LATER = 1008, 1011, 1012, 1013
 MAX_CLOSE_REASON_BYTES = 100
+STOPS = "The server stops; connect again later."
 
 
 class GoneError(Exception):
     """The client has left."""
+
+
+class EndedError(Exception):
+    """The server ends the session. ``reason``: for the client. ``code``: that the connection is closed with."""
+
+    def __init__(self, reason: str, code: int) -> None:
+        super().__init__(reason)
+        self.reason, self.code = reason, code
 
 
 class Peer:
@@ -22,10 +33,21 @@ class Peer:
     def __init__(self, websocket: WebSocket) -> None:
         self._websocket = websocket
         self._incoming = asyncio.ensure_future(websocket.receive())
+        self._ending: EndedError | None = None
+        self._is_stopping = False
 
     async def receive(self) -> bytes | str:
-        """The next frame. Raises GoneError."""
-        message = await self._incoming
+        """The next frame. Raises GoneError, and EndedError after ``interrupt`` or when the server stops."""
+        if self._is_stopping:
+            raise EndedError(STOPS, SERVICE_RESTART)
+        try:
+            message = await self._incoming
+        except asyncio.CancelledError:
+            if self._ending is None:
+                raise
+            raise self._ending from None
+        if STOPPING in message:
+            raise EndedError(STOPS, SERVICE_RESTART)
         if message["type"] == "websocket.disconnect":
             raise GoneError
         self._incoming = asyncio.ensure_future(self._websocket.receive())
@@ -50,11 +72,25 @@ class Peer:
         with contextlib.suppress(WebSocketDisconnect, RuntimeError, OSError):
             await self._websocket.close(code, short)
 
-    async def unless_gone[T](self, awaited: Awaitable[T], timeout_sec: float | None = None) -> T:
-        """The awaited value. Raises GoneError when the client leaves before, TimeoutError after ``timeout_sec``."""
+    def interrupt(self, ending: EndedError) -> None:
+        """Let ``receive`` raise this. A frame that has come already is received first."""
+        self._ending = ending
+        self._incoming.cancel()
+
+    async def unless_gone[T](
+        self, awaited: Awaitable[T], timeout_sec: float | None = None, or_stopping: bool = False
+    ) -> T:
+        """The awaited value. Raises GoneError when the client leaves before, TimeoutError after ``timeout_sec``.
+
+        When the server stops, this waits on, unless ``or_stopping``: then it raises EndedError.
+        """
         task = asyncio.ensure_future(awaited)
         try:
             await asyncio.wait({task, self._incoming}, timeout=timeout_sec, return_when=asyncio.FIRST_COMPLETED)
+            if self._has_heard_stop():
+                if or_stopping:
+                    raise EndedError(STOPS, SERVICE_RESTART)
+                await asyncio.wait({task, self._incoming}, timeout=timeout_sec, return_when=asyncio.FIRST_COMPLETED)
             if not task.done() and self._incoming.done() and not self._has_left():  # it speaks before its turn
                 await asyncio.wait({task}, timeout=timeout_sec)
             if task.done():
@@ -69,3 +105,10 @@ class Peer:
 
     def _has_left(self) -> bool:
         return self._incoming.done() and self._incoming.result()["type"] == "websocket.disconnect"
+
+    def _has_heard_stop(self) -> bool:
+        if not self._incoming.done() or STOPPING not in self._incoming.result():
+            return False
+        self._is_stopping = True
+        self._incoming = asyncio.ensure_future(self._websocket.receive())
+        return True

@@ -15,6 +15,8 @@ MAX_HEAD_BYTES = 1 << 16
 MAX_CONNECTIONS = min(2048, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)  # each is an open file
 MAX_FRAGMENTS = 1 << 14  # of 4 KiB each they make the largest message
 HANDSHAKE_SEC = 10.0  # as long as our client tries
+GOODBYE_SEC = 1.0  # for a client's answer to our closing, when the server stops
+STOPPING = "stopping"  # the key of the message that says so to the app
 TLS_PATIENCE_SEC = 2.0  # for the rest of a frame that is too large
 
 
@@ -61,12 +63,39 @@ class PunctualHTTP(AutoHTTPProtocol):
         self._look_again()
 
 
+def draining(drain_sec: float) -> type[PatientWebSocket]:
+    """Connections whose answers may take so long when the server stops."""
+
+    class DrainingWebSocket(PatientWebSocket):
+        pass
+
+    DrainingWebSocket.drain_sec = drain_sec
+    return DrainingWebSocket
+
+
 class PatientWebSocket(WebSocketsSansIOProtocol):
     """Lets a client whose frame is too large read why: the rest of the frame is thrown away instead of refused.
 
     Uvicorn closes at once; then the client's system reports a broken connection before the client has read the reason.
     A message in more than ``MAX_FRAGMENTS`` pieces counts as too large too, however small they are.
+
+    When the server stops, the app hears it as a message with ``STOPPING``, after those that have been received, and
+    has ``drain_sec`` for its answers; uvicorn would close at once.
     """
+
+    drain_sec: ClassVar[float] = 0.0
+
+    def shutdown(self) -> None:
+        if self.close_sent or not self.handshake_complete:
+            super().shutdown()
+            return
+        self.queue.put_nowait({"type": "websocket.receive", "bytes": b"", STOPPING: True})
+        self.close_timeout = GOODBYE_SEC
+        self.loop.call_later(self.drain_sec, self._shut)
+
+    def _shut(self) -> None:
+        if not self.transport.is_closing():
+            super().shutdown()
 
     def handle_ping(self) -> None:
         super().handle_ping()

@@ -28,6 +28,7 @@ from positronic.serving.passes import Pass, Passes, compute
 from positronic.serving.policy import ServedPolicy
 from positronic.serving.readers import Observed, Readers, read
 from positronic.serving.store import Event, Opened, PolicyStore, Refused
+from positronic.serving.supervision import DEVICE_LOST
 from positronic.serving.weight import is_light
 from positronic.serving.wires import WIRES, PositronicWire, Wire, answers
 from positronic.utils.msgpack_walk import Buffer
@@ -36,7 +37,6 @@ logger = logging.getLogger(__name__)
 
 IDLE_MS = 1000
 FLUSH_MS = 1000
-DEVICE_LOST = 70  # the worker's exit code
 NO_POLICY = "This session has no checkpoint yet: expected an observation after 'ready', found one before. Wait for it."
 TOO_LATE = "No forward pass was free within {:g} s, as 'answer_within_sec' asks: the server is busy. Ask again."
 
@@ -211,7 +211,7 @@ class Scheduler:
         self._asked_alive.clear()
 
     def _give_up(self) -> None:
-        """End this process after the answers have been sent. The main process then ends the others, with a message."""
+        """End this process after the answers have been sent. The main process then starts another one."""
         logger.error("The device has failed for good: no further observation can be answered. See the error above.")
         self._socket.close(linger=FLUSH_MS)
         self._context.term()

@@ -20,7 +20,8 @@ FIRST_PORT = 1024  # LitServe takes no privileged ones
 
 
 def serve(settings: ServerSettings) -> None:
-    """Serve until SIGINT or SIGTERM. To be called in the main thread.
+    """Serve until SIGINT or SIGTERM: the first lets answers under way finish, a second ends all at once. To be called
+    in the main thread.
 
     Raises PositronicError when there is no such checkpoint, it disagrees with what was typed, or the
     port, the token or the certificate is unusable.

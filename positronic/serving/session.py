@@ -19,7 +19,7 @@ from positronic.serving.framing import Framing, OpenPiFraming, PositronicFraming
 from positronic.serving.link import Mailbox, WorkerLink
 from positronic.serving.messages import Reply, Request
 from positronic.serving.offer import find_offered
-from positronic.serving.peer import POLICY_VIOLATION, TRY_AGAIN_LATER, GoneError, Peer
+from positronic.serving.peer import POLICY_VIOLATION, TRY_AGAIN_LATER, EndedError, GoneError, Peer
 from positronic.training.checkpoints import Checkpoint
 
 if TYPE_CHECKING:
@@ -53,14 +53,22 @@ class Conversation:
     def __init__(self, peer: Peer, mailbox: Mailbox, framing: Framing) -> None:
         self._peer, self._mailbox, self._framing = peer, mailbox, framing
         self.state = SessionState.OPENING
+        mailbox.on_lost = self._end_if_idle
 
     async def open(self, checkpoint_id: str, needs: int = 0) -> bool:
         """Get the checkpoint, which will take at least ``needs`` bytes of memory. Tell the client what it waits for,
         then that it is ready, or why it never will be."""
         self._require(SessionState.OPENING)
         await self._mailbox.send(Request.OPEN, checkpoint_id, f"{needs} {self._framing.wire}".encode())
-        reply, payload = await self._await_policy()
-        if reply in (Reply.REFUSED, Reply.LOST):
+        try:
+            reply, payload = await self._await_policy()
+        except EndedError as ended:
+            await self.refuse(ended.reason, ended.code)
+            return False
+        if reply is Reply.LOST:
+            await self.refuse(*_lost(payload))
+            return False
+        if reply is Reply.REFUSED:
             await self.refuse(payload.decode())
             return False
         await self._peer.send(payload)
@@ -70,7 +78,11 @@ class Conversation:
     async def answer(self) -> None:
         """One observation, one answer. Raises GoneError when the client has left."""
         self._require(SessionState.READY)
-        frame = await self._peer.receive()
+        try:
+            frame = await self._peer.receive()
+        except EndedError as ended:  # nobody waits for an answer, so no frame is sent that could be taken for one
+            await self._peer.close_with(ended.reason, ended.code)
+            raise GoneError from None
         self._move(SessionState.ANSWERING)
         if isinstance(frame, str):
             await self._framing.fail(self._peer, NO_BINARY)
@@ -81,25 +93,30 @@ class Conversation:
 
     async def _hear(self, reply: Reply, answer: bytes) -> None:
         if reply is Reply.LOST:
-            await self._framing.lose(self._peer, answer.decode())
+            await self._framing.lose(self._peer, *_lost(answer))
             raise GoneError
         if reply is Reply.FAILED:
             await self._framing.fail(self._peer, answer.decode())
         else:
             await self._peer.send(answer)
 
-    async def refuse(self, reason: str) -> None:
+    async def refuse(self, reason: str, code: int = POLICY_VIOLATION) -> None:
         """Say why there will be no session, and close."""
         self._require(SessionState.OPENING)
-        await self._framing.refuse(self._peer, reason, POLICY_VIOLATION)
+        await self._framing.refuse(self._peer, reason, code)
         self._move(SessionState.CLOSED)
+
+    def _end_if_idle(self, reason: str, code: int) -> None:
+        if self.state is SessionState.READY:
+            self._peer.interrupt(EndedError(reason, code))
 
     async def _await_policy(self) -> tuple[Reply, bytes]:
         status, message = keys.STATUS_WAITING, "Waiting for the inference worker"
         start_sec = time.monotonic()
         while True:
             try:
-                reply, payload = await self._peer.unless_gone(self._mailbox.receive(), STATUS_EVERY_SEC)
+                receiving = self._mailbox.receive()
+                reply, payload = await self._peer.unless_gone(receiving, STATUS_EVERY_SEC, or_stopping=True)
                 if reply is not Reply.STATUS:
                     return reply, payload
                 status, message = payload.decode().split(" ", 1)
@@ -192,6 +209,11 @@ def wanted_checkpoint(path_id: str, query: Sequence[tuple[str, str]]) -> str:
         path, said = clipped(path_id, MAX_NAME), clipped(ids[0], MAX_NAME)
         raise PositronicError(f"The path asks for checkpoint '{path}', {key}= for '{said}'. Expected one of them.")
     return ids[0] if ids else path_id
+
+
+def _lost(payload: bytes) -> tuple[str, int]:
+    code, _, reason = payload.decode().partition(" ")
+    return reason, int(code)
 
 
 def _named(name: str) -> str:

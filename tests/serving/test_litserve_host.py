@@ -2,6 +2,7 @@
 
 import inspect
 import pickle
+from multiprocessing.managers import SyncManager
 from types import SimpleNamespace
 
 import litserve
@@ -13,6 +14,8 @@ from litserve.specs.base import LitSpec
 from positronic import keys
 from positronic.serving.litserve_host import UNUSED_PATH, make_server
 from positronic.serving.settings import ServerSettings
+
+NAMED = "/{checkpoint_id:path}"
 
 
 def server(tmp_path, token=None):
@@ -35,7 +38,8 @@ def test_a_spec_without_endpoints_keeps_predict_away(tmp_path):
     """The only routes are LitServe's own pages and ours."""
     assert LitSpec().endpoints == []
     paths = {route.path for route in server(tmp_path).app.routes}
-    ours = {keys.ROUTE_MODELS, keys.ROUTE_SESSION, f"{keys.ROUTE_SESSION}/{{checkpoint_id:path}}"}
+    sessions = {f"{route}{named}" for route in (keys.ROUTE_SESSION, keys.ROUTE_OPENPI) for named in ("", NAMED)}
+    ours = {keys.ROUTE_MODELS, *sessions}
     assert ours <= paths
     assert paths - ours <= {"/", "/health", "/info", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"}
     assert {"/predict", UNUSED_PATH}.isdisjoint(paths)
@@ -74,12 +78,39 @@ def test_litserve_calls_what_we_override():
     source = inspect.getsource(litserve.LitServer.run)
     for call in (
         "self.verify_worker_status()",
+        "port, num_api_servers, log_level, sockets, api_server_worker_type, **kwargs",
         "self._start_worker_monitoring(manager, uvicorn_workers)",
         "self._shutdown_event.wait()",
         "self._perform_graceful_shutdown(manager, uvicorn_workers, shutdown_reason)",
         'shutdown_reason = "keyboard_interrupt"',
     ):
         assert call in source
+
+
+def test_a_worker_can_be_started_again(tmp_path):
+    """By its number, as LitServe's own monitoring does it."""
+    assert list(inspect.signature(litserve.LitServer.launch_single_inference_worker).parameters)[1:] == [
+        "lit_api",
+        "worker_id",
+    ]
+    assert "self.inference_workers[idx] = self.launch_single_inference_worker(lit_api, worker_id)" in inspect.getsource(
+        litserve.LitServer._start_worker_monitoring
+    )
+
+
+def test_the_api_process_begins_and_ends_with_our_lifespan(tmp_path):
+    """There it stops to listen to Ctrl-C and opens the link; sessions have the time that uvicorn is told."""
+    ours = server(tmp_path)
+    assert ours.app.router.lifespan_context == ours.lifespan
+    assert "timeout_graceful_shutdown=self.uvicorn_graceful_timeout" in inspect.getsource(
+        litserve.LitServer._start_server
+    )
+    assert ours.uvicorn_graceful_timeout > ours.lit_api.settings.drain_sec
+
+
+def test_the_manager_of_the_queues_has_a_process():
+    """Which is watched like the others."""
+    assert "_process" in inspect.getsource(SyncManager.start)
 
 
 def test_a_loader_may_be_named():

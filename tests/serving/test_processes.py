@@ -1,30 +1,28 @@
 """How the server's processes begin and end."""
 
-import contextlib
 import os
-import select
 import signal
 import socket
 import urllib.error
 import urllib.request
-from pathlib import Path
 
 import pytest
-from toy_server import make_checkpoint, make_recipe, observation, running
+from processes import family, member, wait_until_dead
+from toy_server import dial, make_checkpoint, make_recipe, observation, ready, running
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from positronic import keys
 from positronic.client.client import InferenceClient
-from positronic.client.session import InferenceError, SessionRefused
+from positronic.client.session import ConnectionLost, SessionRefused
 from positronic.errors import PositronicError
 from positronic.serving.banner import Door, print_banner
 from positronic.serving.policy import Typed
-from positronic.serving.scheduler import DEVICE_LOST
 from positronic.serving.server import serve, usable_port
 from positronic.serving.settings import ServerSettings
 from positronic.serving.token import AUTO, check_token
 from positronic.training.checkpoints import find_checkpoint
+from positronic.utils.serialization import deserialise
 
 TOKEN = "s3cret"
 
@@ -35,45 +33,9 @@ def experiment(tmp_path):
     return tmp_path / "run"
 
 
-def family(pid):
-    """A process and its descendants."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *(each for child in children for each in family(int(child)))]
-
-
-def wait_until_dead(pid):
-    with contextlib.suppress(ProcessLookupError):
-        waiter = os.pidfd_open(pid)
-        assert select.select([waiter], [], [], 30)[0], f"process {pid} is still alive"
-        os.close(waiter)
-
-
-def dial(port):
-    return connect(f"ws://127.0.0.1:{port}{keys.ROUTE_SESSION}")
-
-
 def read_to_the_end(websocket):
     while True:
         websocket.recv(timeout=60)
-
-
-@pytest.mark.parametrize(("send", "number"), [(os.kill, signal.SIGTERM), (os.killpg, signal.SIGINT)])
-def test_a_signal_ends_every_process(experiment, send, number):
-    """A supervisor's, to the main process; Ctrl-C, to the whole group.
-
-    Exit code 0, no orphan, an open session is closed with 1012 (come back later), the port is free again."""
-    with running(experiment) as (port, process), connect(f"ws://127.0.0.1:{port}{keys.ROUTE_SESSION}") as websocket:
-        websocket.recv(timeout=60)
-        members = family(process.pid)
-        assert len(members) >= 4
-        send(process.pid, number)
-        with pytest.raises(ConnectionClosed) as closed:
-            read_to_the_end(websocket)
-        assert closed.value.rcvd.code == 1012
-        assert process.wait(timeout=60) == 0
-        for pid in members[1:]:
-            wait_until_dead(pid)
-        assert usable_port("127.0.0.1", port) == port
 
 
 def test_a_killed_server_takes_its_processes_with_it(experiment):
@@ -85,28 +47,16 @@ def test_a_killed_server_takes_its_processes_with_it(experiment):
             wait_until_dead(pid)
 
 
-def member(members, name):
-    """The worker (it was spawned), the API process (the one that listens) or the manager of LitServe's queues."""
-    for pid in members[1:]:
-        spawned = b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
-        sockets = [link.readlink() for link in Path(f"/proc/{pid}/fd").iterdir()] if name != "worker" else []
-        polls = any("eventpoll" in str(link) for link in sockets)
-        if {"worker": spawned, "api": polls and not spawned, "manager": not polls and not spawned}[name]:
-            return pid
-    raise AssertionError(f"no {name}")
-
-
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("worker", "The inference worker ended unexpectedly (exit code -9"),
         ("api", "The process that listens ended unexpectedly (exit code -9"),
         ("manager", "ended unexpectedly"),
     ],
 )
 def test_a_process_that_is_killed_ends_the_server_with_a_message(experiment, name, says):
-    """Each of them, for lack of memory, say: open sessions are closed, exit code 1, everything else ends too."""
-    with running(experiment) as (port, process), connect(f"ws://127.0.0.1:{port}{keys.ROUTE_SESSION}") as websocket:
+    """Each but the worker: open sessions are closed, exit code 1, everything else ends too."""
+    with running(experiment) as (port, process), dial(port) as websocket:
         websocket.recv(timeout=60)
         members = family(process.pid)
         os.kill(member(members, name), signal.SIGKILL)
@@ -115,53 +65,33 @@ def test_a_process_that_is_killed_ends_the_server_with_a_message(experiment, nam
         output, _ = process.communicate(timeout=60)
         assert process.returncode == 1
         assert says in output
-        assert "Traceback" not in output.split(says)[1]
+        assert "Traceback" not in output.rsplit(says, 1)[1]
         for pid in members[1:]:
             wait_until_dead(pid)
 
 
-def test_a_device_that_failed_for_good_ends_the_server(experiment):
-    """No further call of CUDA succeeds in that process: the last sender is told, then a supervisor can start anew."""
-    with running(experiment) as (port, process), InferenceClient("127.0.0.1", port).session() as session:
-        with pytest.raises(InferenceError, match="device-side assert"):
-            session.infer(observation(task="lose the device"))
-        output, _ = process.communicate(timeout=60)
-        assert process.returncode == 1
-        assert f"The inference worker ended unexpectedly (exit code {DEVICE_LOST}" in output
-
-
-def stop_worker(process, session):
-    os.kill(member(family(process.pid), "worker"), signal.SIGSTOP)
-    return observation()
-
-
-@pytest.mark.parametrize("hang", [lambda *server: observation(task="hang"), stop_worker])
-def test_a_worker_that_is_silent_for_too_long_ends_the_server(experiment, hang):
-    """Its model hangs, or its process was stopped: who waits is told why, everything ends with exit code 1."""
-    with running(experiment, answer_timeout_sec=2) as (port, process):
+def test_a_worker_that_is_silent_for_too_long_ends_the_server_if_no_restart_is_left(experiment):
+    """Who waits for an answer, or for a session, is told why; idle sessions are closed; all ends with exit code 1."""
+    with running(experiment, answer_timeout_sec=2, max_restarts=0) as (port, process):
         with InferenceClient("127.0.0.1", port).session() as session, dial(port) as idle:
+            ready(idle)
             members = family(process.pid)
-            with pytest.raises(InferenceError, match="no sign of life for 2 s"):
-                session.infer(hang(process, session))
-            with pytest.raises(ConnectionClosed):
+            os.kill(member(members, "worker"), signal.SIGSTOP)
+            with dial(port) as late:
+                with pytest.raises(ConnectionLost, match="no sign of life for 2 s.* The server ends"):
+                    session.infer(observation())
+                while (message := deserialise(late.recv(timeout=60)))["status"] != "error":
+                    pass
+                assert "no sign of life for 2 s" in message["error"]
+            with pytest.raises(ConnectionClosed) as closed:
                 read_to_the_end(idle)
+            assert closed.value.rcvd.code == 1011
         output, _ = process.communicate(timeout=60)
         assert process.returncode == 1
         assert "gave no sign of life for 2 s" in output
         assert "server.answer_timeout_sec" in output
         for pid in members[1:]:
             wait_until_dead(pid)
-
-
-def test_a_client_that_comes_to_a_silent_worker_is_refused_in_the_end(experiment):
-    """It does not read status messages for ever."""
-    with running(experiment, answer_timeout_sec=2) as (port, process):
-        with InferenceClient("127.0.0.1", port).session():
-            pass
-        stop_worker(process, None)
-        with pytest.raises(SessionRefused, match="no sign of life for 2 s"):
-            InferenceClient("127.0.0.1", port).session()
-        assert process.wait(timeout=60) == 1
 
 
 def test_a_slow_load_is_no_silent_worker(tmp_path):

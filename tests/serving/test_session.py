@@ -30,7 +30,7 @@ class Client:
     async def close_with(self, reason, code):
         self.heard.append((reason, code))
 
-    async def unless_gone(self, awaited, timeout_sec=None):
+    async def unless_gone(self, awaited, timeout_sec=None, or_stopping=False):
         return await awaited
 
 

@@ -10,12 +10,14 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from websockets.sync.client import connect
 
 from positronic import keys
 from positronic.client.client import InferenceClient
 from positronic.codecs.build import build
 from positronic.codecs.config import CodecConfig, ModalityConfig
 from positronic.training.checkpoints import write_info, writing_checkpoint
+from positronic.utils.serialization import deserialise
 
 HERE = Path(__file__).parent
 COLUMNS = {
@@ -55,6 +57,19 @@ def free_port():
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
+
+
+def dial(port, path=""):
+    """A connection to a session's address."""
+    return connect(f"ws://127.0.0.1:{port}{keys.ROUTE_SESSION}{path}")
+
+
+def ready(websocket):
+    """Reads until the session is ready; its meta."""
+    while (message := deserialise(websocket.recv(timeout=60)))["status"] in ("waiting", "loading"):
+        pass
+    assert message["status"] == "ready", message
+    return message["meta"]
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ import numpy as np
 from positronic.errors import PositronicError
 
 CHUNK = 4
+WAIT = "wait for "  # and the path of a fifo: an instruction that is answered when something is written into it
 
 
 def _lost(*args):
@@ -40,6 +41,9 @@ class ToyModel:
         time.sleep(self.forward_sec)  # what its forward pass takes
         if any(o["task"] == "die" for o in observations):
             raise MemoryError("the toy has no memory")
+        for task in (o["task"] for o in observations):
+            if task.startswith(WAIT):
+                Path(task.removeprefix(WAIT)).read_text()
         if any(o["task"] == "hang" for o in observations):
             threading.Event().wait()
         if any(o["task"] == "lose the device" for o in observations):
