@@ -108,6 +108,9 @@ META_ACTION_HORIZON_SEC = "action_horizon_sec"
 # Routes.
 ROUTE_MODELS = "/api/v1/models"
 ROUTE_SESSION = "/api/v1/session"
+ROUTE_HEALTH = "/healthz"
+ROUTE_READY = "/readyz"
+ROUTE_METRICS = "/metrics"
 ROUTE_OPENPI = "/openpi"
 QUERY_CHECKPOINT = "checkpoint_id"  # of a session's URL, beside the path
 

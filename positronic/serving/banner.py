@@ -60,6 +60,7 @@ def print_banner(checkpoint: Checkpoint, vendor: str, recipe: Recipe, door: Door
         ("codec", recipe.codec.name),
         ("models", door.url("http", keys.ROUTE_MODELS)),
         ("sessions", door.url("ws", f"{keys.ROUTE_SESSION}[/<checkpoint>]")),
+        ("health", f"{door.url('http', keys.ROUTE_HEALTH)}, {keys.ROUTE_READY}, {keys.ROUTE_METRICS}"),
         ("token", "none" if door.token is None else "needed; a new one, see below" if door.is_new else "needed"),
         ("TLS", "none" if door.certificate is None else f"certificate {door.certificate}"),
     ):

@@ -23,6 +23,8 @@ class ServerConfig:
     tls_key: file with the private key of tls_cert
     device: of torch; auto takes a GPU when there is one
     max_sessions: open at once; a client beyond them is told so. Each may hold a frame of 64 MiB
+    max_sessions_per_address: open at once from one address; null is any number. Behind a proxy all may have one address
+    idle_timeout_sec: a session in which no observation comes for so long is closed; null keeps it
     memory_gb: that all checkpoints in memory may take together; null is what is free. Those that no session uses make
         room for another, the one that was used longest ago first
     max_batch: observations that share one forward pass at most; fewer do when the device's memory has run out once
@@ -34,7 +36,8 @@ class ServerConfig:
     max_restarts: of the worker, when it dies or hangs, within restart_window_sec; after that the server ends
     restart_window_sec: see max_restarts
     drain_sec: on SIGTERM or Ctrl-C, answers under way may take so long; a second signal ends the server at once
-    log_level: debug, info, warning or error
+    log_level: of the libraries' lines: debug, info, warning or error
+    log_format: text, or json, one object a line
     """
 
     host: str = one_of("0.0.0.0", "127.0.0.1", "localhost", "::", default="0.0.0.0")  # those that LitServe can bind
@@ -44,6 +47,8 @@ class ServerConfig:
     tls_key: str | None = path(None, tls_cert=fields.ANY)
     device: str = fields.device("auto")
     max_sessions: int = between(1, 10_000, default=128)
+    max_sessions_per_address: int | None = between(1, 10_000, default=None)
+    idle_timeout_sec: float | None = above(0, 30 * DAY_SEC, default=14_400.0)
     memory_gb: float | None = above(0, 100_000, default=None)
     max_batch: int = between(1, 1024, default=16)
     precision: str = one_of(AUTO, BF16, default=AUTO)
@@ -53,3 +58,4 @@ class ServerConfig:
     restart_window_sec: float = above(0, DAY_SEC, default=600.0)
     drain_sec: float = between(0, DAY_SEC, default=20.0)
     log_level: str = one_of("debug", "info", "warning", "error", default="warning")
+    log_format: str = one_of("text", "json", default="text")

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from positronic.errors import PositronicError, clipped
+from positronic.serving.discretion import told
 
 logger = logging.getLogger(__name__)
 
@@ -33,11 +34,12 @@ class Failure:
 
 def attempt[T, R](function: Callable[[T], R], argument: T, log: bool = True) -> R | Failure:
     """``function(argument)``, or why it failed, whatever it raised: a model is foreign code, and one that calls
-    ``sys.exit`` must not end everybody's server. ``log``: put what is nobody's mistake into the server's log."""
+    ``sys.exit`` must not end everybody's server. ``log``: put what is nobody's mistake into the
+    server's log, and what a client is not told."""
     try:
         return function(argument)
     except BaseException as error:
-        if log and not isinstance(error, PositronicError):
+        if log and (not isinstance(error, PositronicError) or told(str(error)) != str(error)):
             said = clipped("".join(traceback.format_exception(error)), MAX_LOGGED)
             logger.error("An observation could not be answered:\n%s", said)  # as text: handlers may keep records
         return failed(error)

@@ -47,6 +47,11 @@ class Line:
         return bool(self._waiting)
 
     @property
+    def queued(self) -> int:
+        """Observations that wait."""
+        return len(self._waiting)
+
+    @property
     def oldest(self) -> float:
         """When the first of those that wait asked."""
         return next(iter(self._waiting.values())).asked

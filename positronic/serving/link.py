@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from multiprocessing.connection import Connection
@@ -21,6 +20,7 @@ import zmq.asyncio
 from websockets.frames import CloseCode
 
 from positronic.serving.messages import Reply, Request, Session
+from positronic.serving.recorder import WorkerState
 from positronic.serving.supervision import Loss
 
 ASK_SEC = 1.0
@@ -52,16 +52,16 @@ class Mailbox:
 class WorkerLink:
     """The API process's end of the socket at ``address``, and of ``main``, the line to the main process.
 
-    ``silence_sec``: how long the worker may give no sign of life while sessions are open.
+    ``silence_sec``: how long the worker may give no sign of life while sessions are open. ``state``: what the worker
+    has told of itself, None until it has.
     """
 
     def __init__(self, address: str, silence_sec: float, main: Connection) -> None:
         self._address, self._silence_sec, self._main = address, silence_sec, main
-        self._losses = 0
+        self.state: WorkerState | None = None
+        self.losses = 0
         self._heard_sec = 0.0
-        self._is_up = False
         self._mailboxes: dict[Session, Mailbox] = {}
-        self._numbers = itertools.count(1)
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[None]:
@@ -77,9 +77,9 @@ class WorkerLink:
             self._disconnect()
 
     @contextlib.asynccontextmanager
-    async def mailbox(self) -> AsyncIterator[Mailbox]:
-        """A new session's line. However its client leaves, the worker is told."""
-        session = next(self._numbers).to_bytes(8, "big")
+    async def mailbox(self, number: int) -> AsyncIterator[Mailbox]:
+        """A new session's line. However its client leaves, the worker is told. ``number``: no other session has it."""
+        session = number.to_bytes(8, "big")
         self._heard_sec = self._heard_sec if self._mailboxes else time.monotonic()
         mailbox = self._mailboxes[session] = Mailbox(session, self._send)
         try:
@@ -93,7 +93,7 @@ class WorkerLink:
         self._socket.sndhwm = self._socket.rcvhwm = 0
         self._socket.linger = 0
         self._socket.connect(self._address)
-        self._is_up, self._heard_sec = False, time.monotonic()
+        self.state, self._heard_sec = None, time.monotonic()
         self._tasks = [asyncio.create_task(each(self._socket)) for each in (self._read, self._watch)]
 
     def _disconnect(self) -> None:
@@ -108,22 +108,22 @@ class WorkerLink:
         while True:
             session, reply, payload = await socket.recv_multipart()
             if reply == Reply.ALIVE:  # the worker says more while its model hangs
-                self._is_up, self._heard_sec = True, time.monotonic()
-            if session in self._mailboxes:
+                self.state, self._heard_sec = WorkerState.from_bytes(payload), time.monotonic()
+            elif session in self._mailboxes:
                 self._mailboxes[session].replies.put_nowait((Reply(reply), payload))
 
     async def _watch(self, socket: zmq.asyncio.Socket) -> None:
         while not self._mailboxes or time.monotonic() - self._heard_sec < self._patience_sec():
             await socket.send_multipart([NOBODY, Request.ALIVE, b"", b""])
             await asyncio.sleep(min(ASK_SEC, self._silence_sec / 4))
-        self._main.send(self._losses)
+        self._main.send(self.losses)
 
     def _patience_sec(self) -> float:
-        return self._silence_sec if self._is_up else max(self._silence_sec, START_SEC)
+        return self._silence_sec if self.state is not None else max(self._silence_sec, START_SEC)
 
     def _hear_main(self) -> None:
         loss: Loss = self._main.recv()
-        self._losses += 1
+        self.losses += 1
         self._disconnect()
         for mailbox in self._mailboxes.values():
             mailbox.lose(str(loss), CloseCode.INTERNAL_ERROR if loss.ends else CloseCode.SERVICE_RESTART)

@@ -1,12 +1,17 @@
-"""The server's log: on stderr, and bounded where strangers can make it speak."""
+"""The server's log: on stderr, as text or JSON, and bounded where strangers can make it speak."""
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
 
+TEXT, JSON = "text", "json"
+FIELDS = "fields"
 FORMAT = "%(asctime)s %(levelname)s %(message)s"
 SPEAKERS = (
     "uvicorn.error",
@@ -50,12 +55,47 @@ def spare_libraries() -> None:
         logging.getLogger(name).addFilter(sparing)
 
 
-def log_to_stderr() -> None:
-    """Our own lines, in the worker's process."""
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: ``time`` (ISO 8601, UTC), ``level``, ``message``, and what the line is about as fields of
+    their own."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        said = record.getMessage()
+        if record.exc_info:
+            said = f"{said}\n{self.formatException(record.exc_info)}"
+        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        line = {"time": time, "level": record.levelname.lower(), "message": said, **getattr(record, FIELDS, {})}
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def fields(values: Mapping[str, object]) -> dict[str, object]:
+    """What a line is about, as ``extra`` of a call of the logger."""
+    return {FIELDS: dict(values)}
+
+
+def log_to_stderr(log_format: str) -> None:
+    """Our own lines, in this process and those that are forked from it. ``log_format``: TEXT or JSON."""
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter(FORMAT, "%H:%M:%S"))
+    handler.setFormatter(JsonFormatter() if log_format == JSON else logging.Formatter(FORMAT, "%H:%M:%S"))
     handler.addFilter(Sparing())
     ours = logging.getLogger("positronic")
     ours.addHandler(handler)
     ours.setLevel(logging.INFO)
     ours.propagate = False  # libraries configure the root as they please
+
+
+def library_logging(log_format: str, level: str) -> Mapping[str, Any]:
+    """How the libraries' lines are made like ours: uvicorn's ``log_config``. Nothing for text, which is their own."""
+    if log_format == TEXT:
+        return {}
+    quoted = {"handlers": ["stderr"], "level": level.upper(), "propagate": False}
+    return {
+        "log_config": {
+            "version": 1,
+            "disable_existing_loggers": False,
+            "formatters": {"json": {"()": JsonFormatter}},
+            "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
+            "loggers": dict.fromkeys(("uvicorn", "litserve"), quoted),
+        }
+    }

@@ -14,10 +14,12 @@ from typing import Any
 
 from positronic import keys
 from positronic.errors import clipped
+from positronic.serving.discretion import told
 from positronic.serving.failures import MAX_REASON
-from positronic.utils.serialization import serialise
+from positronic.utils.serialization import deserialise, serialise
 
 Session = bytes
+ERROR_HEAD = serialise({keys.ERROR: ""})[:-1]  # how an error's frame begins; no result's does
 
 POSITRONIC, OPENPI = "positronic", "openpi"  # the protocols that a session may speak
 
@@ -66,6 +68,12 @@ def error_frame(reason: str) -> bytes:
     return serialise({keys.ERROR: sendable(reason)})
 
 
+def reason_in(answer: bytes) -> str | None:
+    """Why an observation has no answer, if ``answer`` is an ``error_frame``."""
+    return deserialise(answer)[keys.ERROR] if answer.startswith(ERROR_HEAD) else None
+
+
 def sendable(reason: str) -> str:
-    """An error's text that can always be sent: short, and without halves of characters."""
-    return clipped(reason, MAX_REASON).encode(errors="replace").decode()
+    """An error's text that can always be sent: short, without halves of characters, and without what a client is not
+    told."""
+    return clipped(told(reason), MAX_REASON).encode(errors="replace").decode()

@@ -7,12 +7,14 @@ compares.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from positronic import keys
 from positronic.codecs.build import Recipe
 from positronic.training.checkpoints import Checkpoint
 
+PUBLIC_PARTS = 3  # of a checkpoint's path: <experiment>/checkpoints/<id>
 CHUNKED_SCHEDULE = {"name": keys.STACK_SCHEDULE}
 
 
@@ -36,6 +38,13 @@ def session_meta(recipe: Recipe, checkpoint: Checkpoint, vendor: str) -> dict[st
     if codec.timing.horizon_sec is not None:
         meta[keys.META_ACTION_HORIZON_SEC] = codec.timing.horizon_sec
     return meta | _image_size(recipe)
+
+
+def public_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """For a client: of the checkpoint's path only what is below the folder of experiments. The rest says where things
+    are on the server's machine or in somebody's bucket."""
+    path = str(meta[keys.META_CHECKPOINT_PATH])
+    return {**meta, keys.META_CHECKPOINT_PATH: "/".join(path.rsplit("/", PUBLIC_PARTS)[-PUBLIC_PARTS:])}
 
 
 def _image_size(recipe: Recipe) -> dict[str, Any]:

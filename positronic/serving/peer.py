@@ -10,7 +10,7 @@ from fastapi import WebSocket, WebSocketDisconnect
 
 from positronic.serving.protocols import STOPPING
 
-POLICY_VIOLATION, INTERNAL_ERROR, SERVICE_RESTART, TRY_AGAIN_LATER = 1008, 1011, 1012, 1013
+NORMAL, POLICY_VIOLATION, INTERNAL_ERROR, SERVICE_RESTART, TRY_AGAIN_LATER = 1000, 1008, 1011, 1012, 1013
 MAX_CLOSE_REASON_BYTES = 100
 STOPS = "The server stops; connect again later."
 

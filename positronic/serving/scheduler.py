@@ -27,6 +27,7 @@ from positronic.serving.messages import POSITRONIC, Reply, Request, Session
 from positronic.serving.passes import Pass, Passes, compute
 from positronic.serving.policy import ServedPolicy
 from positronic.serving.readers import Observed, Readers, read
+from positronic.serving.recorder import Recorder
 from positronic.serving.store import Event, Opened, PolicyStore, Refused
 from positronic.serving.supervision import DEVICE_LOST
 from positronic.serving.weight import is_light
@@ -60,6 +61,7 @@ class Scheduler:
         self._lines: dict[Session, Line] = {}
         self._left_in_pass: set[Session] = set()
         self._asked_alive: list[bytes] = []
+        self._recorder = Recorder()
         # Of the random numbers that a robot's chunks start from, where its observations do not say their seed: they do
         # not depend on who else is served.
         self._generators: dict[Session, np.random.Generator] = defaultdict(np.random.default_rng)
@@ -189,6 +191,7 @@ class Scheduler:
 
     def _ended(self, ended: Pass) -> Pass:
         ended.line.took(ended.seconds)
+        self._recorder.passed(len(ended.batch), ended.seconds)
         ended.line.answered([each.session for each in ended.batch], time.monotonic())
         self._say_alive()
         return ended
@@ -206,8 +209,11 @@ class Scheduler:
             self._give_up()
 
     def _say_alive(self) -> None:
+        if not self._asked_alive:
+            return
+        state = self._recorder.state(sum(line.queued for line in self._waiting()), self._store.counts()).to_bytes()
         for peer in self._asked_alive:
-            self._socket.send_multipart([peer, b"", Reply.ALIVE, b""])
+            self._socket.send_multipart([peer, b"", Reply.ALIVE, state])
         self._asked_alive.clear()
 
     def _give_up(self) -> None:

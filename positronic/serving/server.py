@@ -9,6 +9,7 @@ import tempfile
 from positronic.errors import PositronicError
 from positronic.serving.banner import Door, print_banner
 from positronic.serving.lifetime import end_children, end_on_signals
+from positronic.serving.logs import log_to_stderr
 from positronic.serving.offer import find_offered
 from positronic.serving.policy import read_checkpoint
 from positronic.serving.settings import ServerSettings
@@ -36,11 +37,12 @@ def serve(settings: ServerSettings) -> None:
 
     door = Door(host, port, token, is_new=settings.token == AUTO, certificate=settings.tls_cert)
     print_banner(checkpoint, vendor, recipe, door)
+    log_to_stderr(settings.log_format)
     end_on_signals()
     with tempfile.TemporaryDirectory(prefix="positronic-") as private:  # mode 0700: nobody else reaches the worker
         server = make_server(settings, checkpoint.id, f"ipc://{private}/worker", token, checkpoint.serving_bytes())
         try:
-            run_server(server, host, port, settings.log_level, tls)
+            run_server(server, host, port, tls)
         except KeyboardInterrupt:
             pass
         finally:

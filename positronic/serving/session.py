@@ -5,29 +5,38 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from enum import Enum
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from fastapi import WebSocket
 
 from positronic import keys
 from positronic.errors import MAX_NAME, PositronicError, clipped, did_you_mean, listing
+from positronic.serving.discretion import told
 from positronic.serving.failures import describe
 from positronic.serving.framing import Framing, OpenPiFraming, PositronicFraming
+from positronic.serving.journal import FULL, STOPPED, UNAVAILABLE, Journal, Visit
 from positronic.serving.link import Mailbox, WorkerLink
-from positronic.serving.messages import Reply, Request
+from positronic.serving.messages import Reply, Request, reason_in
+from positronic.serving.metrics import Metrics
 from positronic.serving.offer import find_offered
-from positronic.serving.peer import POLICY_VIOLATION, TRY_AGAIN_LATER, EndedError, GoneError, Peer
+from positronic.serving.peer import NORMAL, POLICY_VIOLATION, TRY_AGAIN_LATER, EndedError, GoneError, Peer
+from positronic.serving.settings import ServerSettings
 from positronic.training.checkpoints import Checkpoint
-
-if TYPE_CHECKING:
-    from positronic.storage.place import Place
 
 STATUS_EVERY_SEC = 5.0  # clients give up after 30 s of silence
 NO_BINARY = "Expected an observation in a binary frame, found a text frame."
-FULL = "This server has {} sessions open, as many as its server.max_sessions allows. Close one, or try again later."
+FULL_SERVER = (
+    "This server has {} sessions open, as many as its server.max_sessions allows. Close one, or try again later."
+)
+FULL_ADDRESS = (
+    "This server has {} sessions open from your address, as many as its server.max_sessions_per_address allows. Close "
+    "one, or try again later."
+)
+IDLE = "No observation came for {:g} s, as long as server.idle_timeout_sec allows. Open a new session."
+LEFT = "the client has left"
+UNKNOWN = "an unknown address"
 
 
 class SessionState(Enum):
@@ -48,10 +57,14 @@ NEXT = {
 
 
 class Conversation:
-    """What is said in one session, in order. ``state`` says how far it is."""
+    """What is said in one session, in order. ``state`` says how far it is. ``idle_sec``: how long the client may send
+    nothing, None for ever."""
 
-    def __init__(self, peer: Peer, mailbox: Mailbox, framing: Framing) -> None:
-        self._peer, self._mailbox, self._framing = peer, mailbox, framing
+    def __init__(
+        self, peer: Peer, mailbox: Mailbox, framing: Framing, visit: Visit, idle_sec: float | None = None
+    ) -> None:
+        self._peer, self._mailbox, self._framing, self._visit = peer, mailbox, framing, visit
+        self._idle_sec = idle_sec
         self.state = SessionState.OPENING
         mailbox.on_lost = self._end_if_idle
 
@@ -63,47 +76,71 @@ class Conversation:
         try:
             reply, payload = await self._await_policy()
         except EndedError as ended:
-            await self.refuse(ended.reason, ended.code)
+            await self.refuse(ended.reason, STOPPED, ended.code)
             return False
         if reply is Reply.LOST:
-            await self.refuse(*_lost(payload))
+            reason, code = _lost(payload)
+            await self.refuse(reason, STOPPED, code)
             return False
         if reply is Reply.REFUSED:
             await self.refuse(payload.decode())
             return False
         await self._peer.send(payload)
         self._move(SessionState.READY)
+        self._visit.ready(checkpoint_id)
         return True
 
     async def answer(self) -> None:
-        """One observation, one answer. Raises GoneError when the client has left."""
+        """One observation, one answer. Raises GoneError when the client has left, EndedError when the session was
+        ended."""
         self._require(SessionState.READY)
-        try:
-            frame = await self._peer.receive()
-        except EndedError as ended:  # nobody waits for an answer, so no frame is sent that could be taken for one
-            await self._peer.close_with(ended.reason, ended.code)
-            raise GoneError from None
+        frame = await self._observation()
         self._move(SessionState.ANSWERING)
+        begin_sec = time.perf_counter()
         if isinstance(frame, str):
-            await self._framing.fail(self._peer, NO_BINARY)
+            await self._fail(NO_BINARY)
         else:
             await self._mailbox.send(Request.INFER, payload=frame)
             await self._hear(*await self._peer.unless_gone(self._mailbox.receive()))
+        self._visit.answered(time.perf_counter() - begin_sec)
         self._move(SessionState.READY)
+
+    async def _observation(self) -> bytes | str:
+        ending = None
+        if self._idle_sec is not None:
+            idle = EndedError(IDLE.format(self._idle_sec), NORMAL)
+            ending = asyncio.get_running_loop().call_later(self._idle_sec, self._peer.interrupt, idle)
+        try:
+            return await self._peer.receive()
+        except EndedError as ended:  # nobody waits for an answer, so no frame is sent that could be taken for one
+            await self._peer.close_with(ended.reason, ended.code)
+            raise
+        finally:
+            if ending is not None:
+                ending.cancel()
 
     async def _hear(self, reply: Reply, answer: bytes) -> None:
         if reply is Reply.LOST:
-            await self._framing.lose(self._peer, *_lost(answer))
-            raise GoneError
+            reason, code = _lost(answer)
+            await self._framing.lose(self._peer, reason, code)
+            raise EndedError(reason, code)
         if reply is Reply.FAILED:
-            await self._framing.fail(self._peer, answer.decode())
+            await self._fail(answer.decode())
         else:
+            reason = reason_in(answer)
+            if reason is not None:
+                self._visit.failed(reason)
             await self._peer.send(answer)
 
-    async def refuse(self, reason: str, code: int = POLICY_VIOLATION) -> None:
-        """Say why there will be no session, and close."""
+    async def _fail(self, reason: str) -> None:
+        self._visit.failed(reason)
+        await self._framing.fail(self._peer, told(reason))
+
+    async def refuse(self, reason: str, why: str = UNAVAILABLE, code: int = POLICY_VIOLATION) -> None:
+        """Say why there will be no session, and close. ``why``: in the metrics' words."""
         self._require(SessionState.OPENING)
-        await self._framing.refuse(self._peer, reason, code)
+        self._visit.refused(why, reason)
+        await self._framing.refuse(self._peer, told(reason), code)
         self._move(SessionState.CLOSED)
 
     def _end_if_idle(self, reason: str, code: int) -> None:
@@ -136,11 +173,12 @@ class Conversation:
 
 
 class Sessions:
-    """The session routes. ``default``: id of the checkpoint for clients that name none. ``most``: open at once."""
+    """The session routes. ``default``: id of the checkpoint for clients that name none."""
 
-    def __init__(self, link: WorkerLink, checkpoints_dir: Path | Place, default: str, most: int) -> None:
-        self._link, self._checkpoints_dir, self._default = link, checkpoints_dir, default
-        self._most, self._open = most, 0
+    def __init__(self, link: WorkerLink, settings: ServerSettings, default: str, metrics: Metrics) -> None:
+        self._link, self._settings, self._default, self._metrics = link, settings, default, metrics
+        self._journal = Journal(metrics)
+        self._open: Counter[str] = Counter()
 
     async def serve(self, websocket: WebSocket) -> None:
         """A session of our protocol. Runs until the client leaves."""
@@ -153,25 +191,46 @@ class Sessions:
     async def _serve(self, websocket: WebSocket, framing: Framing) -> None:
         await websocket.accept()
         peer = Peer(websocket)
+        visit = self._journal.visit(websocket.client.host if websocket.client else UNKNOWN)
+        why = LEFT
         try:
-            if self._open >= self._most:
-                await framing.refuse(peer, FULL.format(self._most), TRY_AGAIN_LATER)
+            full = self._full(visit.address)
+            if full is not None:
+                visit.refused(FULL, full)
+                await framing.refuse(peer, full, TRY_AGAIN_LATER)
                 return
-            with self._counted():
-                async with self._link.mailbox() as mailbox:
-                    await self._talk(Conversation(peer, mailbox, framing), websocket)
+            with self._counted(visit.address):
+                async with self._link.mailbox(visit.number) as mailbox:
+                    idle_sec = self._settings.idle_timeout_sec
+                    await self._talk(Conversation(peer, mailbox, framing, visit, idle_sec), websocket)
         except GoneError:
             pass
+        except EndedError as ended:
+            why = ended.reason
         finally:
+            visit.ended(why)
             peer.close()
 
+    def _full(self, address: str) -> str | None:
+        """Why no further session is let in."""
+        most, each = self._settings.max_sessions, self._settings.max_sessions_per_address
+        if self._open.total() >= most:
+            return FULL_SERVER.format(most)
+        if each is not None and self._open[address] >= each:
+            return FULL_ADDRESS.format(each)
+        return None
+
     @contextlib.contextmanager
-    def _counted(self) -> Iterator[None]:
-        self._open += 1
+    def _counted(self, address: str) -> Iterator[None]:
+        self._open[address] += 1
+        self._metrics.sessions.inc()
         try:
             yield
         finally:
-            self._open -= 1
+            self._metrics.sessions.dec()
+            self._open[address] -= 1
+            if not self._open[address]:
+                del self._open[address]
 
     async def _talk(self, conversation: Conversation, websocket: WebSocket) -> None:
         path, query = websocket.path_params.get(keys.QUERY_CHECKPOINT, ""), websocket.query_params.multi_items()
@@ -189,7 +248,7 @@ class Sessions:
                 await conversation.answer()
 
     def _find(self, wanted: str) -> tuple[Checkpoint, int]:
-        checkpoint = find_offered(self._checkpoints_dir, wanted)
+        checkpoint = find_offered(self._settings.checkpoints_dir, wanted)
         return checkpoint, checkpoint.serving_bytes()
 
 

@@ -24,6 +24,8 @@ from positronic.serving.policy import ServedPolicy
 
 logger = logging.getLogger(__name__)
 
+LOADING, LOADED, FAILED = "loading", "loaded", "failed"
+
 
 @dataclass(frozen=True)
 class Waiting:
@@ -69,6 +71,19 @@ class Resident:
     takes: int
 
 
+@dataclass(frozen=True)
+class Counts:
+    """What a store has done, and what it holds now. ``default``: how far the preloaded checkpoint is, LOADING, LOADED
+    or FAILED."""
+
+    loaded: int
+    failed: int
+    evicted: int
+    in_memory: int
+    bytes_in_memory: int
+    default: str
+
+
 class PolicyStore:
     """Loads checkpoints in a thread, everything else happens in the caller's. Each call returns what sessions are told.
 
@@ -84,6 +99,14 @@ class PolicyStore:
         self._holders: dict[Session, tuple[str, ServedPolicy]] = {}
         self._waiters: dict[Session, Wanted] = {}
         self._told: dict[Session, Waiting] = {}
+        self._default = ""
+        self._results: dict[str, str] = {}  # how the last load of each checkpoint ended
+        self._loaded = self._failed = self._evicted = 0
+
+    def counts(self) -> Counts:
+        """Since the beginning."""
+        held = len(self._residents), self._total(), self._results.get(self._default, LOADING)
+        return Counts(self._loaded, self._failed, self._evicted, *held)
 
     def open(self, session: Session, checkpoint: str, needs: int = 0) -> list[Event]:
         """A session asks for a checkpoint, which will take at least ``needs`` bytes."""
@@ -104,6 +127,7 @@ class PolicyStore:
 
     def preload(self, checkpoint: str, needs: int = 0) -> None:
         """Begin loading before anybody asks."""
+        self._default = checkpoint
         self._begin(Wanted(checkpoint, needs), [])
 
     def collect(self) -> list[Event]:
@@ -113,8 +137,12 @@ class PolicyStore:
             checkpoint, result = ended
             self._loading = None
             if isinstance(result, Failure):
+                self._failed += 1
+                self._results[checkpoint] = FAILED
                 events += self._refuse(checkpoint, result)
             else:
+                self._loaded += 1
+                self._results[checkpoint] = LOADED
                 self._residents[checkpoint] = result
         events += self._admit()
         self._discard_more_than_fits()
@@ -177,6 +205,7 @@ class PolicyStore:
         return sum(each.takes for each in self._residents.values())
 
     def _take_out(self, checkpoints: Sequence[str]) -> list[ServedPolicy]:
+        self._evicted += len(checkpoints)
         return [self._residents.pop(each).policy for each in checkpoints]
 
     def _held(self) -> set[str]:

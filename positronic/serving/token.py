@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from positronic import keys
 from positronic.errors import PositronicError
 
 Scope = MutableMapping[str, Any]
@@ -14,7 +15,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 SCHEMES = ("Bearer", "Api-Key")  # the latter is what openpi's client says
-OPEN_PATHS = ("/health",)  # load balancers and containers ask without a token
+OPEN_PATHS = ("/health", keys.ROUTE_HEALTH, keys.ROUTE_READY)  # load balancers and containers ask without a token
 UNAUTHORISED_BODY = b'{"detail":"Expected the header Authorization: Bearer <token>, with the token of this server."}'
 
 

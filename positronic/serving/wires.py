@@ -18,6 +18,7 @@ from positronic.errors import PositronicError
 from positronic.serving.columns import ModelInputs
 from positronic.serving.failures import Failure, attempt
 from positronic.serving.messages import OPENPI, POSITRONIC, Reply, error_frame, ready_frame, sendable
+from positronic.serving.meta import public_meta
 from positronic.serving.policy import ServedPolicy
 from positronic.utils.serialization import serialise
 
@@ -48,7 +49,7 @@ class PositronicWire:
     """Protocol version 1: raw signals in, action steps out."""
 
     def ready(self, policy: ServedPolicy) -> bytes:
-        return ready_frame(dict(policy.meta))
+        return ready_frame(public_meta(policy.meta))
 
     def encode(self, policy: ServedPolicy, observation: Any) -> dict[str, Any]:
         return policy.encode(observation)
@@ -72,7 +73,7 @@ class OpenPiWire:
     def ready(self, policy: ServedPolicy) -> bytes:
         self._inputs = ModelInputs.of(policy)
         columns = {keys.OBSERVATION: self._inputs.described, keys.OPENPI_ACTIONS: _described_actions(policy)}
-        return serialise({**policy.meta, **columns})
+        return serialise(public_meta(policy.meta) | columns)
 
     def encode(self, policy: ServedPolicy, observation: Any) -> dict[str, Any]:
         self._asked_sec = time.monotonic()

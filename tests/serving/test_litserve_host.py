@@ -39,7 +39,7 @@ def test_a_spec_without_endpoints_keeps_predict_away(tmp_path):
     assert LitSpec().endpoints == []
     paths = {route.path for route in server(tmp_path).app.routes}
     sessions = {f"{route}{named}" for route in (keys.ROUTE_SESSION, keys.ROUTE_OPENPI) for named in ("", NAMED)}
-    ours = {keys.ROUTE_MODELS, *sessions}
+    ours = {keys.ROUTE_MODELS, keys.ROUTE_HEALTH, keys.ROUTE_READY, keys.ROUTE_METRICS, *sessions}
     assert ours <= paths
     assert paths - ours <= {"/", "/health", "/info", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"}
     assert {"/predict", UNUSED_PATH}.isdisjoint(paths)

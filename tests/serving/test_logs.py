@@ -1,10 +1,23 @@
 """What strangers can make the server say."""
 
+import json
 import logging
+import logging.config
 
 import pytest
 
-from positronic.serving.logs import MOST, SPEAKERS, WINDOW_SEC, Sparing, spare_libraries
+from positronic.serving.logs import (
+    JSON,
+    MOST,
+    SPEAKERS,
+    TEXT,
+    WINDOW_SEC,
+    JsonFormatter,
+    Sparing,
+    fields,
+    library_logging,
+    spare_libraries,
+)
 
 
 class Clock:
@@ -55,3 +68,37 @@ def test_the_libraries_that_hear_strangers_are_bounded(caplog):
     finally:
         for logger, filters in zip(loggers, before, strict=True):
             logger.filters = filters
+
+
+def test_a_json_line_has_what_it_is_about_as_fields():
+    """And a traceback inside its message, so that it stays one line."""
+    record = logging.makeLogRecord({"msg": "Session %d is ready", "args": (7,), "levelname": "INFO", "created": 0.0})
+    vars(record).update(fields({"session": 7}))
+    assert json.loads(JsonFormatter().format(record)) == {
+        "time": "1970-01-01T00:00:00.000+00:00",
+        "level": "info",
+        "message": "Session 7 is ready",
+        "session": 7,
+    }
+    try:
+        raise ValueError("no")
+    except ValueError as error:
+        record.exc_info = (ValueError, error, error.__traceback__)
+    line = JsonFormatter().format(record)
+    assert "\n" not in line
+    assert "Traceback" in json.loads(line)["message"]
+
+
+def test_the_libraries_lines_are_json_too_if_ours_are(capfd):
+    """Uvicorn and LitServe; as text they stay as the libraries write them."""
+    assert library_logging(TEXT, "warning") == {}
+    loggers = [logging.getLogger(name) for name in ("uvicorn", "litserve")]
+    before = [(list(logger.handlers), logger.level, logger.propagate) for logger in loggers]
+    try:
+        logging.config.dictConfig(library_logging(JSON, "warning")["log_config"])
+        loggers[1].warning("hello")
+        assert json.loads(capfd.readouterr().err)["message"] == "hello"
+    finally:
+        for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
+            logger.handlers, logger.propagate = handlers, propagate
+            logger.setLevel(level)

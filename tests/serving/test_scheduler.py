@@ -19,6 +19,7 @@ from positronic.errors import PositronicError
 from positronic.serving.memory import Memory, policy_memory
 from positronic.serving.messages import Reply, Request, status_frame
 from positronic.serving.policy import ServedPolicy
+from positronic.serving.recorder import WorkerState
 from positronic.serving.scheduler import Scheduler, answer_frames, device_is_lost
 from positronic.serving.store import Opened, PolicyStore, Refused
 from positronic.utils.serialization import deserialise, serialise
@@ -475,6 +476,27 @@ def test_a_pass_that_does_not_end_does_not_look_alive():
         assert line.hears_nothing()
         policy.model.doors.put(None)
         assert {line.hear()[1] for _ in range(2)} == {Reply.ALIVE, Reply.ANSWER}
+
+
+def test_a_sign_of_life_tells_how_many_observations_wait():
+    """For a forward pass, at the end of the one before; and what the worker has counted."""
+    policy = ServedPolicy(make_recipe(), Gate(), {})
+    with working({"A": policy}) as line:
+        for session in (b"1", b"2", b"3"):
+            line.open(session, b"A")
+        line.ask(b"1")
+        policy.model.begun.get(timeout=10)
+        line.ask(b"2"), line.ask(b"3")
+        line.say(b"", Request.ALIVE)
+        line.say(b"x", Request.INFER)  # answered at once: so those before it have been taken up
+        assert line.hear()[:2] == (b"x", Reply.ANSWER)
+        policy.model.doors.put(None)
+        _, reply, state = line.hear()
+        assert reply is Reply.ALIVE
+        worker = WorkerState.from_bytes(state)
+        assert (worker.queued, worker.batches_sum, worker.store.in_memory) == (2, 1, 1)
+        policy.model.doors.put(None)
+        assert sorted(line.hear()[0] for _ in range(3)) == [b"1", b"2", b"3"]
 
 
 def test_an_answer_that_comes_too_late_is_refused_and_not_computed():

@@ -6,7 +6,9 @@ import pytest
 
 from positronic.errors import PositronicError
 from positronic.serving.framing import OpenPiFraming, PositronicFraming
+from positronic.serving.journal import Visit
 from positronic.serving.messages import Reply, Request
+from positronic.serving.metrics import Metrics
 from positronic.serving.peer import GoneError
 from positronic.serving.session import Conversation, SessionState, wanted_checkpoint
 from positronic.utils.serialization import deserialise
@@ -54,7 +56,7 @@ READY, ANSWER = (Reply.READY, b"ready"), (Reply.ANSWER, b"answer")
 def test_a_session_opens_and_answers_one_by_one():
     """Status, ready, then an answer an observation."""
     client, worker = Client(b"seen", b"seen"), Worker((Reply.STATUS, b"loading It loads"), READY, ANSWER, ANSWER)
-    session = Conversation(client, worker, PositronicFraming())
+    session = Conversation(client, worker, PositronicFraming(), Visit(1, "here", Metrics()))
 
     async def play():
         assert await session.open("30")
@@ -72,7 +74,7 @@ def test_a_session_opens_and_answers_one_by_one():
 def test_a_text_frame_is_an_error_and_asks_nobody():
     """The session is ready for the next."""
     client, worker = Client("text"), Worker(READY)
-    session = Conversation(client, worker, PositronicFraming())
+    session = Conversation(client, worker, PositronicFraming(), Visit(1, "here", Metrics()))
 
     async def play():
         await session.open("30")
@@ -86,7 +88,9 @@ def test_a_text_frame_is_an_error_and_asks_nobody():
 def test_a_refused_session_is_closed():
     """And takes no observation."""
     client = Client()
-    session = Conversation(client, Worker((Reply.REFUSED, b"no such checkpoint")), PositronicFraming())
+    session = Conversation(
+        client, Worker((Reply.REFUSED, b"no such checkpoint")), PositronicFraming(), Visit(1, "here", Metrics())
+    )
     assert not asyncio.run(session.open("30"))
     ((frame, *closed),) = client.heard
     assert deserialise(frame) == {"status": "error", "error": "no such checkpoint"}
@@ -99,7 +103,7 @@ def test_a_client_of_openpi_hears_its_metadata_first_and_loses_its_session_by_an
     """No status while it waits; an answer as it came; then the reason as text, and the end."""
     client = Client(b"seen", b"seen")
     worker = Worker((Reply.STATUS, b"loading It loads"), READY, ANSWER, (Reply.FAILED, b"no state"))
-    session = Conversation(client, worker, OpenPiFraming())
+    session = Conversation(client, worker, OpenPiFraming(), Visit(1, "here", Metrics()))
 
     async def play():
         await session.open("30", 7)
@@ -116,17 +120,19 @@ def test_a_client_of_openpi_hears_its_metadata_first_and_loses_its_session_by_an
 def test_a_client_of_openpi_is_refused_by_the_reason_of_the_closing_alone():
     """It would take a frame for the metadata."""
     client = Client()
-    session = Conversation(client, Worker((Reply.REFUSED, b"no such checkpoint")), OpenPiFraming())
+    session = Conversation(
+        client, Worker((Reply.REFUSED, b"no such checkpoint")), OpenPiFraming(), Visit(1, "here", Metrics())
+    )
     assert not asyncio.run(session.open("30"))
     assert client.heard == [("no such checkpoint", 1008)]
 
 
 def test_an_illegal_transition_says_what_was_expected_and_found():
     """An observation before ready, a second opening, a refusal afterwards."""
-    opening = Conversation(Client(b"seen"), Worker(), PositronicFraming())
+    opening = Conversation(Client(b"seen"), Worker(), PositronicFraming(), Visit(1, "here", Metrics()))
     with pytest.raises(RuntimeError, match="expected it to be ready for an observation, found it opening"):
         asyncio.run(opening.answer())
-    session = Conversation(Client(), Worker(READY), PositronicFraming())
+    session = Conversation(Client(), Worker(READY), PositronicFraming(), Visit(1, "here", Metrics()))
     asyncio.run(session.open("30"))
     for again in (session.open("30"), session.refuse("no")):
         with pytest.raises(RuntimeError, match="expected it to be opening, found it ready"):

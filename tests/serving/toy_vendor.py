@@ -17,6 +17,7 @@ import numpy as np
 from positronic.errors import PositronicError
 
 CHUNK = 4
+OPEN = "open "  # and a path: a file that the model does not find
 WAIT = "wait for "  # and the path of a fifo: an instruction that is answered when something is written into it
 
 
@@ -42,6 +43,8 @@ class ToyModel:
         if any(o["task"] == "die" for o in observations):
             raise MemoryError("the toy has no memory")
         for task in (o["task"] for o in observations):
+            if task.startswith(OPEN):
+                raise FileNotFoundError(2, "No such file or directory", task.removeprefix(OPEN))
             if task.startswith(WAIT):
                 Path(task.removeprefix(WAIT)).read_text()
         if any(o["task"] == "hang" for o in observations):

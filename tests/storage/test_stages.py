@@ -183,7 +183,7 @@ def test_a_server_offers_what_is_in_a_bucket(shared_bucket, compose, trained, tm
             line = next(line for line in server.stdout if "http://" in line)
             host, port = re.search(r"http://([\d.]+):(\d+)", line).groups()
             policy = open_policy_at(host, int(port))
-            assert policy.meta[keys.META_CHECKPOINT_PATH].startswith(f"{trained}/checkpoints/")
+            assert policy.meta[keys.META_CHECKPOINT_PATH].startswith("lerobot_ee/checkpoints/")
             policy.close()
         finally:
             server.terminate()
