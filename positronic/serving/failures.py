@@ -39,10 +39,17 @@ def attempt[T, R](function: Callable[[T], R], argument: T, log: bool = True) -> 
     try:
         return function(argument)
     except BaseException as error:
-        if log and (not isinstance(error, PositronicError) or told(str(error)) != str(error)):
+        if log and isinstance(error, PositronicError):
+            _log_hidden(describe(error))
+        elif log:
             said = clipped("".join(traceback.format_exception(error)), MAX_LOGGED)
             logger.error("An observation could not be answered:\n%s", said)  # as text: handlers may keep records
         return failed(error)
+
+
+def _log_hidden(reason: str) -> None:
+    if told(reason) != reason:
+        logger.error("An observation could not be answered: %s", reason)
 
 
 def failed(error: BaseException) -> Failure:

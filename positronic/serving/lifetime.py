@@ -12,7 +12,6 @@ from positronic.utils.processes import STOPPING, die_with_parent
 JOIN_SEC = 5.0
 ASKING = (signal.SIGINT, signal.SIGTERM)
 _forking_pid = 0  # of the process that forks just now
-_is_urgent = False  # whether it was asked twice
 
 
 def end_on_signals() -> None:
@@ -27,14 +26,10 @@ def end_on_signals() -> None:
 
 
 def end_children() -> None:
-    """Stop the child processes that are left, without asking them if there was a second signal."""
-    children = multiprocessing.active_children()
-    for child in children:
-        child.kill() if _is_urgent else child.terminate()
-    for child in children:
+    """Kill the child processes that are left."""
+    for child in multiprocessing.active_children():
+        child.kill()
         child.join(JOIN_SEC)
-        if child.is_alive():
-            child.kill()
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -44,8 +39,6 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _end_at_once(number: int, frame: FrameType | None) -> None:
-    global _is_urgent
-    _is_urgent = True
     for each in STOPPING:
         signal.signal(each, signal.SIG_IGN)
     raise KeyboardInterrupt

@@ -39,6 +39,7 @@ from litserve.utils import WorkerSetupStatus
 from positronic import keys
 from positronic.errors import PositronicError
 from positronic.serving.health import Health
+from positronic.serving.lifetime import ASKING
 from positronic.serving.link import WorkerLink
 from positronic.serving.logs import library_logging, log_to_stderr, spare_libraries
 from positronic.serving.memory import is_on_gpu, policy_memory
@@ -81,7 +82,8 @@ class _Worker(litserve.LitAPI):
     def setup(self, device: str) -> None:
         from positronic.serving.scheduler import Scheduler
 
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the main process ends us
+        for number in ASKING:  # Ctrl-C and many supervisors reach every process; the main one ends us when it is time
+            signal.signal(number, signal.SIG_IGN)
         hear()
         die_with_parent()
         log_to_stderr(self.settings.log_format)
@@ -156,6 +158,15 @@ class _Server(litserve.LitServer):
             with self.link.opened():
                 yield
 
+    def _init_manager(self, num_api_servers: int) -> SyncManager:
+        blocked = signal.pthread_sigmask(
+            signal.SIG_BLOCK, ASKING
+        )  # which the manager inherits: it must stay to the end
+        try:
+            return super()._init_manager(num_api_servers)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
     def verify_worker_status(self) -> None:
         """Wait until the worker is ready. LitServe's own waits for ever for one that was killed."""
         while WorkerSetupStatus.READY not in self.workers_setup_status.values():
@@ -217,6 +228,8 @@ class _Server(litserve.LitServer):
                 self._refuse_connections()
             api.join(self._drain_sec + END_SEC)
             api.kill()
+        for worker in self.inference_workers:
+            worker.kill()
         super()._perform_graceful_shutdown(manager, {}, shutdown_reason)
 
     def _refuse_connections(self) -> None:

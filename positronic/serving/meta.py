@@ -43,8 +43,10 @@ def session_meta(recipe: Recipe, checkpoint: Checkpoint, vendor: str) -> dict[st
 def public_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
     """For a client: of the checkpoint's path only what is below the folder of experiments. The rest says where things
     are on the server's machine or in somebody's bucket."""
-    path = str(meta[keys.META_CHECKPOINT_PATH])
-    return {**meta, keys.META_CHECKPOINT_PATH: "/".join(path.rsplit("/", PUBLIC_PARTS)[-PUBLIC_PARTS:])}
+    path = meta.get(keys.META_CHECKPOINT_PATH)
+    if path is None:
+        return dict(meta)
+    return {**meta, keys.META_CHECKPOINT_PATH: "/".join(str(path).rsplit("/", PUBLIC_PARTS)[-PUBLIC_PARTS:])}
 
 
 def _image_size(recipe: Recipe) -> dict[str, Any]:

@@ -78,6 +78,7 @@ def test_litserve_calls_what_we_override():
     source = inspect.getsource(litserve.LitServer.run)
     for call in (
         "self.verify_worker_status()",
+        "manager = self._init_manager(num_api_servers)",
         "port, num_api_servers, log_level, sockets, api_server_worker_type, **kwargs",
         "self._start_worker_monitoring(manager, uvicorn_workers)",
         "self._shutdown_event.wait()",

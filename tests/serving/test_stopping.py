@@ -42,9 +42,12 @@ def closed_with(websocket):
     return websocket.close_code, frames
 
 
-@pytest.mark.parametrize(("send", "number"), [(os.kill, signal.SIGTERM), (os.killpg, signal.SIGINT)])
+SIGNALS = [(os.kill, signal.SIGTERM), (os.killpg, signal.SIGINT), (os.killpg, signal.SIGTERM)]
+
+
+@pytest.mark.parametrize(("send", "number"), SIGNALS)
 def test_an_answer_under_way_is_finished_before_the_server_ends(experiment, tmp_path, send, number):
-    """A supervisor's signal to the main process; Ctrl-C to the whole group.
+    """A supervisor's signal to the main process; Ctrl-C, or what systemd and Slurm send, to all of them.
 
     Idle sessions and those that wait for a checkpoint are closed at once with 1012, come back later; nobody new is let
     in. Exit code 0, no process is left, and the port is free again."""
