@@ -24,8 +24,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from attack_serving import observation, serving
 from bench.hostile import hostile_frame
+from bench.toy_serving import observation, toy_server
 from rich.console import Console
 from rich.table import Table
 from websockets.exceptions import ConnectionClosed
@@ -122,7 +122,7 @@ def soak(seconds: float, robots: int) -> tuple[list[Size], list[Size], dict[str,
     """Sizes of the first and of the second half of the measurements, and how much was done."""
     fresh = multiprocessing.get_context("spawn")
     until, counts = fresh.Event(), {name: fresh.Value("i", 0) for name in ("answers", "vanished", "spoiled")}
-    with serving(0.0) as (port, pid):
+    with toy_server(0.0) as (port, pid):
         arguments = [(play, (port, number, until, counts["answers"])) for number in range(robots)]
         arguments += [(vanish, (port, until, counts["vanished"])), (spoil, (port, until, counts["spoiled"]))]
         processes = [fresh.Process(target=target, args=args, daemon=True) for target, args in arguments]
