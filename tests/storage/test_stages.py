@@ -14,7 +14,8 @@ from positronic.errors import PositronicError
 from positronic.hardware.factory import open_robot
 from positronic.raw.dataset import open_dataset
 from positronic.rollout.config import RemotePolicyConfig
-from positronic.rollout.policies import LocalPolicy, RemotePolicy
+from positronic.rollout.policies import LocalPolicy
+from positronic.rollout.remote import RemotePolicy
 from positronic.stages import collect, convert, infer, train
 from positronic.storage.folder import folder
 from positronic.storage.outgoing import STARTED_FILE
