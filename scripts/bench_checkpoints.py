@@ -62,7 +62,7 @@ def copies_of(checkpoint: Checkpoint) -> Iterator[Path]:
 def ours(folder: Path, device: str, memory_gb: float) -> Iterator[int]:
     """The port of a server, its first checkpoint loaded."""
     port = free_port()
-    typed = [f"checkpoints_dir={folder}", "checkpoint=1", f"device={device}", f"server.memory_gb={memory_gb}"]
+    typed = [f"checkpoints_dir={folder}", "checkpoint=1", f"server.device={device}", f"server.memory_gb={memory_gb}"]
     where = ["server.host=127.0.0.1", f"server.port={port}"]
     with process([sys.executable, str(ROOT / "run.py"), "stage=serve", *typed, *where], {}):
         InferenceClient("127.0.0.1", port).session().close()

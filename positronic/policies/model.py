@@ -69,7 +69,10 @@ class PolicyModel:
         return list(actions.float().cpu().numpy())
 
     def close(self) -> None:
-        """Give back what is held outside of this object: nothing."""
+        """Give back the memory of the weights, though others may still hold the network. It predicts no more."""
+        module = self._parts.module
+        for weights in (*module.parameters(), *module.buffers()):
+            weights.data = torch.empty(0, dtype=weights.dtype)
 
     def _start(self, count: int, noise: Sequence[NDArray[np.float32]] | None) -> Tensor | None:
         if self.noise_shape is None:

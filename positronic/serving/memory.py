@@ -15,6 +15,7 @@ from positronic.utils.memory import available_bytes
 BYTES_PER_GB = 1e9
 KEPT_FREE = 0.2  # of what is free when a policy is about to be loaded: a forward pass needs some too
 STATM = Path("/proc/self/statm")
+_known_modules = 0
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,15 @@ def give_back() -> None:
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
+
+
+def spare_libraries() -> None:
+    """Keep the garbage collector from what libraries have brought in since the last call: looking through torch and its
+    company takes a quarter of a second, in which nobody is answered. What is there now is not looked at again."""
+    global _known_modules
+    if len(sys.modules) != _known_modules:
+        _known_modules = len(sys.modules)
+        gc.freeze()
 
 
 def _in_use(device: str) -> int:

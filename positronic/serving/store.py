@@ -18,7 +18,7 @@ from queue import Empty, SimpleQueue
 from positronic import keys
 from positronic.errors import PositronicError, listing
 from positronic.serving.failures import Failure, describe, failed
-from positronic.serving.memory import Memory, give_back
+from positronic.serving.memory import Memory, give_back, spare_libraries
 from positronic.serving.messages import Session
 from positronic.serving.policy import ServedPolicy
 
@@ -247,6 +247,7 @@ class PolicyStore:
             _close(unused)  # their memory, before their successor asks for as much
             before = self._memory.in_use()
             policy = self._load(checkpoint)
+            spare_libraries()
             result: Resident | Failure = Resident(policy, max(wanted.needs, self._memory.in_use() - before))
             logger.info("Checkpoint %s is loaded (%.1f s)", checkpoint, time.monotonic() - start_sec)
         except BaseException as error:  # a thread that ended in another way would leave its sessions waiting for ever

@@ -16,6 +16,7 @@ from toy_server import make_recipe, observation
 from toy_vendor import CHUNK, ToyModel
 
 from positronic.errors import PositronicError
+from positronic.serving import memory
 from positronic.serving.memory import Memory, policy_memory
 from positronic.serving.messages import Reply, Request, status_frame
 from positronic.serving.policy import ServedPolicy
@@ -159,6 +160,18 @@ def test_the_one_that_was_loaded_before_anybody_asked_counts_too():
     loads.finish("A")
     loads.loaded(b"1", "B", 7)
     assert loads.closed.get(timeout=10) == "A"
+
+
+def test_the_collector_does_not_look_through_libraries_again(monkeypatch):
+    """Only after a load that has imported some."""
+    freezes = []
+    monkeypatch.setattr(memory.gc, "freeze", lambda: freezes.append(len(sys.modules)))
+    loads = Loads()
+    for session, name, imports in ((b"1", "A", True), (b"2", "B", False), (b"3", "D", True)):
+        if imports:
+            monkeypatch.setitem(sys.modules, f"a library for {name}", sys)
+        loads.loaded(session, name)
+    assert len(freezes) == 2
 
 
 def test_without_a_limit_what_is_free_decides():

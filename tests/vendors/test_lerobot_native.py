@@ -130,6 +130,15 @@ def test_a_compiled_policy_predicts_what_it_did(checkpoint, observation):
         np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+def test_a_closed_policy_gives_its_memory_back(checkpoint):
+    """Whoever still holds the network."""
+    model = registry.load_model("lerobot", checkpoint, "cpu")
+    module = model._parts.module
+    assert sum(weights.numel() for weights in module.state_dict().values()) > 10_000
+    model.close()
+    assert sum(weights.numel() for weights in module.state_dict().values()) == 0
+
+
 def test_bf16_rounds_the_forward_pass(checkpoint, observation):
     """To about three digits, and actions stay float32."""
     model = registry.load_model("lerobot", checkpoint, "cpu")
