@@ -12,8 +12,19 @@ _QUOTED = re.compile(rf"(['\"`])({_ROOT}[^'\"`\n]*)\1")
 _BARE = re.compile(rf"{_BEGIN}{_ROOT}[^\s'\"`,;()\[\]{{}}<>|]+")
 
 
+_places: dict[str, str] = {}  # what this process serves from, and what clients are told instead
+
+
+def hide(place: str) -> None:
+    """Clients are told only the last part of this path, also if it is relative or has spaces."""
+    if place.strip("./\\"):
+        _places[place] = _last(place)
+
+
 def told(reason: str) -> str:
     """``reason`` for a client: of each path and URL only its last part, of a traceback only its last line."""
+    for place, instead in _places.items():
+        reason = reason.replace(place, instead)
     said = _QUOTED.sub(lambda found: f"{found[1]}{_last(found[2])}{found[1]}", _without_traceback(reason))
     return _BARE.sub(lambda found: _last(found[0]), said)
 

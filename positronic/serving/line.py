@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
@@ -13,7 +15,8 @@ from positronic.serving.rhythm import Rhythm
 
 EVEN = 0.5  # of a pass: pauses that differ by more say nothing
 READ_SEC = 0.004  # for frames that are being read: an honest one takes less
-RECENT = 0.2  # the weight of the last pass in what the next one is expected to take
+MARGIN_SEC = 0.002  # before an observation expires: the clock of the worker's waiting has steps of a millisecond
+RECENT, KNOWN = 5, 3  # the passes that are remembered, and how many say what one takes
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,8 @@ class Line:
         # Their last frame was no observation, so the others do not wait for the next one.
         self._clumsy: set[Session] = set()
         self._waiting: dict[Session, _Waiting] = {}
-        self._pass_sec = 0.0
+        self._recent_sec: deque[float] = deque(maxlen=RECENT)
+        self._pass_sec = 0.0  # the shortest of the recent ones: a single slow one makes nobody wait
 
     @property
     def is_wanted(self) -> bool:
@@ -60,6 +64,11 @@ class Line:
     def room(self) -> int:
         """Observations that a pass can take."""
         return min(self._most, self.policy.batch_limit.most)
+
+    @property
+    def next_expiry(self) -> float:
+        """When the first of those that wait is no longer to be answered; infinite if all wait for ever."""
+        return min((each.asked + each.observed.within_sec for each in self._waiting.values()), default=math.inf)
 
     def join(self, session: Session) -> None:
         """A session that will ask."""
@@ -111,16 +120,18 @@ class Line:
 
     def took(self, seconds: float) -> None:
         """A forward pass has taken so long."""
-        self._pass_sec += RECENT * (seconds - self._pass_sec) if self._pass_sec else seconds
+        self._recent_sec.append(seconds)
+        self._pass_sec = min(self._recent_sec) if len(self._recent_sec) >= KNOWN else 0.0
 
     def begin_at(self, free: float, now: float) -> float:
         """When the next pass is to begin, for those that wait now. ``free``: since when there has been no other."""
         if len(self._waiting) >= self.room:
             return now
         since = max(self.oldest, free)
+        latest = self.next_expiry - MARGIN_SEC
         if self._asked.keys() - self._clumsy and now < since + READ_SEC:
-            return since + READ_SEC
-        return max(now, min(self._worth_waiting_until(now), since + self._pass_sec))
+            return max(now, min(since + READ_SEC, latest))
+        return max(now, min(self._worth_waiting_until(now), since + self._pass_sec, latest))
 
     def _worth_waiting_until(self, now: float) -> float:
         """For as many as it is worth; they may be as late as it is worth. ``now`` if it is worth it for nobody."""

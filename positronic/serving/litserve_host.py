@@ -38,6 +38,7 @@ from litserve.utils import WorkerSetupStatus
 
 from positronic import keys
 from positronic.errors import PositronicError
+from positronic.serving.discretion import hide
 from positronic.serving.health import Health
 from positronic.serving.lifetime import ASKING
 from positronic.serving.link import WorkerLink
@@ -87,6 +88,7 @@ class _Worker(litserve.LitAPI):
         hear()
         die_with_parent()
         log_to_stderr(self.settings.log_format)
+        hide(str(self.settings.checkpoints_dir))
         sys.setswitchinterval(SWITCH_SEC)
         wait_quietly()  # torch is imported when a checkpoint is loaded
         memory = policy_memory(self.settings.device, self.settings.memory_gb)
@@ -98,7 +100,8 @@ class _Worker(litserve.LitAPI):
         where = settings.checkpoints_dir, checkpoint_id, settings.device
         policy = load_policy(*where, typed=settings.typed, load=settings.load_model())
         tune(policy, settings)
-        warm_up(policy, settings.max_batch if is_on_gpu(settings.device) else 1)
+        every_size = settings.compile or is_on_gpu(settings.device)
+        warm_up(policy, settings.max_batch if every_size else 1)
         return policy
 
     def decode_request(self, request: Any) -> Any:

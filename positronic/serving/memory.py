@@ -59,10 +59,14 @@ def give_back() -> None:
 
 def spare_libraries() -> None:
     """Keep the garbage collector from what libraries have brought in since the last call: looking through torch and its
-    company takes a quarter of a second, in which nobody is answered. What is there now is not looked at again."""
+    company takes a quarter of a second, in which nobody is answered.
+
+    What is there now is not looked at again, policies included: they give their memory back when they are closed.
+    """
     global _known_modules
     if len(sys.modules) != _known_modules:
         _known_modules = len(sys.modules)
+        gc.collect()  # or garbage would stay for ever
         gc.freeze()
 
 

@@ -95,8 +95,9 @@ def patience_sec(observation: Mapping[str, Any]) -> float:
     Raises PositronicError if it says anything but a number above 0.
     """
     found = observation.get(keys.ANSWER_WITHIN_SEC, math.inf)
+    if isinstance(found, np.generic | np.ndarray) and found.size == 1:
+        found = found.item()
     if isinstance(found, bool) or not isinstance(found, int | float) or not found > 0:
-        raise PositronicError(
-            f"Observation '{keys.ANSWER_WITHIN_SEC}': expected seconds above 0, found {str(found)[:100]}."
-        )
+        what = f"{type(found).__name__} {str(found)[:100]}"
+        raise PositronicError(f"Observation '{keys.ANSWER_WITHIN_SEC}': expected seconds above 0, found {what}.")
     return float(found)

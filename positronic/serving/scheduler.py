@@ -88,11 +88,12 @@ class Scheduler:
 
     def _patience_ms(self) -> int:
         """How long the worker can wait because it has nothing better to do."""
+        now, lines = time.monotonic(), self._waiting()
         if self._passes.under_way:
-            return IDLE_MS
-        now = time.monotonic()
-        begin = min((line.begin_at(self._passes.free_since, now) for line in self._waiting()), default=math.inf)
-        return max(0, min(IDLE_MS, math.ceil((begin - now) * 1000))) if begin < math.inf else IDLE_MS
+            due = min((line.next_expiry for line in lines), default=math.inf)
+        else:
+            due = min((line.begin_at(self._passes.free_since, now) for line in lines), default=math.inf)
+        return max(0, math.ceil(min(IDLE_MS, (due - now) * 1000)))
 
     def _waiting(self) -> list[Line]:
         return [line for line in dict.fromkeys(self._lines.values()) if line.is_wanted]
@@ -162,11 +163,11 @@ class Scheduler:
                 self._fail(each.session, each.encoded.reason)
 
     def _begin_pass(self) -> None:
-        if self._passes.under_way:
-            return
         now = time.monotonic()
         for line in self._waiting():
             self._refuse_late(line, now)
+        if self._passes.under_way:
+            return
         free = self._passes.free_since
         ready = [line for line in self._waiting() if line.begin_at(free, now) <= now]
         if not ready:

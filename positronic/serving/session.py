@@ -13,7 +13,7 @@ from fastapi import WebSocket
 
 from positronic import keys
 from positronic.errors import MAX_NAME, PositronicError, clipped, did_you_mean, listing
-from positronic.serving.discretion import told
+from positronic.serving.discretion import hide, told
 from positronic.serving.failures import describe
 from positronic.serving.framing import Framing, OpenPiFraming, PositronicFraming
 from positronic.serving.journal import FULL, STOPPED, UNAVAILABLE, Journal, Visit
@@ -177,6 +177,7 @@ class Sessions:
 
     def __init__(self, link: WorkerLink, settings: ServerSettings, default: str, metrics: Metrics) -> None:
         self._link, self._settings, self._default, self._metrics = link, settings, default, metrics
+        hide(str(settings.checkpoints_dir))
         self._journal = Journal(metrics)
         self._open: Counter[str] = Counter()
 

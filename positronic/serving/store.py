@@ -272,5 +272,8 @@ def _close(policies: list[ServedPolicy]) -> None:
     if not policies:
         return
     while policies:
-        policies.pop().model.close()
+        try:
+            policies.pop().model.close()
+        except Exception:  # foreign code; the checkpoint that is to be loaded next must not fail for it
+            logger.exception("A checkpoint's model could not be ended")
     give_back()

@@ -2,6 +2,7 @@
 
 import pytest
 
+from positronic.serving import discretion
 from positronic.serving.discretion import told
 
 
@@ -32,3 +33,14 @@ def test_paths_and_tracebacks_are_left_out(reason, heard):
 def test_what_is_no_path_stays(reason):
     """A slash alone is none."""
     assert told(reason) == reason
+
+
+@pytest.mark.parametrize("place", ["data/private/customer/run", "/srv/secret data/exp A"])
+def test_the_served_folder_is_hidden_however_it_was_typed(monkeypatch, place):
+    """Relative, and with spaces; ids of checkpoints are told."""
+    monkeypatch.setattr(discretion, "_places", {})
+    discretion.hide(place)
+    said = discretion.told(f"No checkpoint 'x' in {place}/checkpoints. There are: act/000010.")
+    assert "private" not in said
+    assert "secret" not in said
+    assert said.endswith("There are: act/000010.")

@@ -21,7 +21,8 @@ def make_line(sessions, most=16):
     line = Line(ServedPolicy(make_recipe(), ToyModel(), {}), most)
     for session in sessions:
         line.join(session)
-    line.took(PASS_SEC)
+    for _ in range(3):
+        line.took(PASS_SEC)
     return line
 
 
@@ -172,3 +173,28 @@ def test_an_observation_whose_answer_is_not_wanted_any_more_is_given_up():
     assert line.take_expired(1.4) == []
     assert [each.session for each in line.take_expired(1.6)] == ["a"]
     assert batch_of(line) == ["b"]
+
+
+def test_a_wait_ends_before_an_observation_expires():
+    """Nobody is refused because the line itself was waiting."""
+    line = make_line("ab")
+    due = in_step(line, ["a", "b"]) + TURN_SEC
+    line.ask("a", due)
+    line.take(Observed("a", {}, within_sec=0.004))
+    assert due < line.begin_at(0.0, due) < line.next_expiry == pytest.approx(due + 0.004)
+
+
+def test_one_slow_pass_makes_nobody_wait():
+    """Nor does a first one, however long it takes."""
+    fresh = Line(ServedPolicy(make_recipe(), ToyModel(), {}), 16)
+    for session in "ab":
+        fresh.join(session)
+    fresh.took(30.0)
+    now = in_step(fresh, ["a", "b"]) + TURN_SEC
+    come(fresh, ["a"], now)
+    assert fresh.begin_at(0.0, now) == now
+    line = make_line("ab")
+    now = in_step(line, ["a", "b"]) + TURN_SEC
+    line.took(30.0)
+    come(line, ["a"], now)
+    assert line.begin_at(0.0, now) <= now + PASS_SEC

@@ -532,6 +532,37 @@ def test_an_answer_that_comes_too_late_is_refused_and_not_computed():
         assert "expected seconds above 0" in deserialise(line.hear()[2])["error"]
 
 
+def test_a_late_observation_is_refused_while_a_pass_is_under_way():
+    """Its client does not wait until that has ended."""
+    policy = ServedPolicy(make_recipe(), Gate(), {})
+    with working({"A": policy}) as line:
+        for session in (b"1", b"2"):
+            line.open(session, b"A")
+        line.ask(b"1")
+        policy.model.begun.get(timeout=10)
+        line.ask(b"2", answer_within_sec=np.float32(0.05))
+        session, _, payload = line.hear()
+        assert session == b"2"
+        assert "No forward pass was free" in deserialise(payload)["error"]
+        policy.model.doors.put(None)
+        assert line.hear()[0] == b"1"
+
+
+def test_a_model_that_cannot_be_ended_does_not_keep_the_next_from_loading(caplog):
+    """Whoever started the server reads why."""
+
+    class Stuck(ToyModel):
+        def close(self):
+            raise OSError("the vendor's server does not end")
+
+    policies = {"A": ServedPolicy(make_recipe(), Stuck(), {}), "B": toy_policy()}
+    with working(policies, limit=1) as line:
+        line.open(b"1", b"A")
+        line.say(b"1", Request.CLOSE)
+        line.open(b"2", b"B")
+    assert "could not be ended" in caplog.text
+
+
 @pytest.fixture
 def no_cyclic_collector():
     gc.collect()
