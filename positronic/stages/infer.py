@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from positronic import keys
 from positronic.stages.base import Parts
+from positronic.stages.compare import Compared
 from positronic.utils.command_line import RESUME, again
 from positronic.utils.fields import ANY, WITH, between, path, several
 from positronic.utils.html import as_html
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from positronic.rollout.report import Rollouts
     from positronic.rollout.results import EpisodeResult
     from positronic.rollout.verdict import Verdict
-    from positronic.stages.compare import Compared
     from positronic.storage.config import StorageConfig
 
 DECIDED = "The comparison was decided"

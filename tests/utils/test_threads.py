@@ -91,7 +91,7 @@ WORKER = """
 from pathlib import Path
 from positronic.serving.litserve_host import _Worker
 from positronic.serving.settings import ServerSettings
-_Worker(ServerSettings(Path("."), loader="builtins:print"), "1", "inproc://x").setup("cpu")
+_Worker(ServerSettings(Path("."), device="cpu", loader="builtins:print"), "1", "inproc://x").setup("cpu")
 """
 
 
