@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -54,7 +55,7 @@ def check_chunk(chunk: Sequence[ActionStep], contract: RobotContract, with_limit
 
     Raises ConventionError if it is for other arms than the robot's, or the robot does not take one of its commands;
     PositronicError for a step of another number of joints, or without a target for a gripper; UnsafeChunk for a step
-    that is out of reach or beyond a joint's limits.
+    that is out of reach or beyond a joint's limits, and for a gripper's target that is no finite number.
     """
     _require_arms(chunk, contract)
     kinds = {action.command.kind for step in chunk for action in step.arms.values()} - contract.commands
@@ -67,7 +68,8 @@ def check_chunk(chunk: Sequence[ActionStep], contract: RobotContract, with_limit
         odd = _arm_fault(step, contract, _size_fault)
         if odd:
             raise PositronicError(said_fault(chunk, number, odd))
-        unsafe = step_fault(step) or (_arm_fault(step, contract, _limit_fault) if with_limits else None)
+        unsafe = step_fault(step) or _arm_fault(step, contract, _grip_number_fault)
+        unsafe = unsafe or (_arm_fault(step, contract, _limit_fault) if with_limits else None)
         if unsafe:
             raise UnsafeChunk(said_fault(chunk, number, unsafe))
         lacks = _arm_fault(step, contract, _grip_fault)
@@ -106,6 +108,12 @@ def _grip_fault(action: ArmAction, arm: str, contract: RobotContract) -> str | N
     if action.target_grip is None and contract.has_gripper(arm):
         return f"it has no '{keys.of_arm(keys.TARGET_GRIP, arm)}', and there is a gripper"
     return None
+
+
+def _grip_number_fault(action: ArmAction, arm: str, contract: RobotContract) -> str | None:
+    if action.target_grip is None or math.isfinite(action.target_grip):
+        return None
+    return f"gripper at {action.target_grip:g}, a finite number was expected"
 
 
 def _limit_fault(action: ArmAction, arm: str, contract: RobotContract) -> str | None:

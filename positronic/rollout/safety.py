@@ -5,8 +5,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from positronic import keys
-from positronic.commands import ActionStep, CartesianPosition, Command, JointDelta, JointPosition
+from positronic.commands import ActionStep, CartesianPosition, Command, JointDelta, JointPosition, Reset
 from positronic.embodiments.embodiment import Arm
 from positronic.hardware.robot import RobotContract
 from positronic.rollout.check import LIMIT_SLACK_RAD, UnsafeChunk, check_chunk, joint_limits, said_fault
@@ -40,9 +39,8 @@ class Admitted:
 
 @dataclass(frozen=True)
 class Stretch:
-    """Commands of one kind to one arm, one after another, from step ``first`` on, ``times_sec`` (n,)."""
+    """Commands of one kind to one arm, one after another from a chunk's first step on, ``times_sec`` (n,)."""
 
-    first: int
     commands: Sequence[Command]
     times_sec: Floats
 
@@ -58,18 +56,21 @@ class ChunkCheck:
 
         Raises UnsafeChunk for a step that is out of reach or beyond a joint's limits, for a jump from where the robot
         is measured, and for speeds and accelerations between steps beyond the driver's limits. With
-        ``driver.on_unsafe_chunk=clamp``, joints and motions are brought to their limits instead. Raises as
-        ``check_chunk`` does for what is no matter of limits.
+        ``driver.on_unsafe_chunk=clamp``, joints and motions are brought to their limits instead. Raises UnsafeChunk,
+        whatever the driver says, for an arm that is told commands of several kinds, between which nothing can be
+        measured; a last step may send it back to its start pose. Raises as ``check_chunk`` does for what is no matter
+        of limits.
         """
         clamps = self._driver.on_unsafe_chunk == CLAMP
         check_chunk(chunk, self._contract, with_limits=not clamps)
         if not self._contract.moves:
             return Admitted(chunk)
+        for arm in self._contract.arms:
+            _require_one_kind(chunk, arm)
         if clamps:
             return self._clamped(chunk, observation)
         for arm in self._contract.arms:
-            for stretch in stretches(chunk, arm):
-                self._require(chunk, stretch, arm, observation)
+            self._require(chunk, stretch_of(chunk, arm), arm, observation)
         return Admitted(chunk)
 
     def _require(self, chunk: Sequence[ActionStep], stretch: Stretch, arm: str, observation: Mapping[str, Any]) -> None:
@@ -82,11 +83,11 @@ class ChunkCheck:
     def _clamped(self, chunk: Sequence[ActionStep], observation: Mapping[str, Any]) -> Admitted:
         steps = list(chunk)
         for arm in self._contract.arms:
-            for stretch in stretches(chunk, arm):
-                for number, command in enumerate(self._brought_within(stretch, arm, observation), stretch.first):
-                    if command is not chunk[number].arms[arm].command:
-                        action = replace(steps[number].arms[arm], command=command)
-                        steps[number] = replace(steps[number], arms={**steps[number].arms, arm: action})
+            brought = self._brought_within(stretch_of(chunk, arm), arm, observation)
+            for number, command in enumerate(brought):
+                if command is not chunk[number].arms[arm].command:
+                    action = replace(steps[number].arms[arm], command=command)
+                    steps[number] = replace(steps[number], arms={**steps[number].arms, arm: action})
         return Admitted(steps, sum(new is not old for new, old in zip(steps, chunk, strict=True)))
 
     def _brought_within(self, stretch: Stretch, arm: str, observation: Mapping[str, Any]) -> Sequence[Command]:
@@ -99,20 +100,20 @@ class ChunkCheck:
 
     def _courses(self, stretch: Stretch, arm: str, observation: Mapping[str, Any]) -> list[Course | Ways]:
         """The motions of a stretch. Going back to the start pose is the robot's own."""
-        first, times, commands = stretch.first, stretch.times_sec, stretch.commands
-        match commands[0]:
+        times, commands = stretch.times_sec, stretch.commands
+        match commands[0] if commands else None:
             case CartesianPosition():
-                poses, start = _rows(commands), _measured(observation, keys.of_arm(keys.EE_POSE, arm), first)
+                poses, start = _rows(commands), _measured(observation, keys.of_arm(keys.EE_POSE, arm))
                 place, turn = (None, None) if start is None else (start[:3], start[3:])
                 return [
-                    Course(PLACE, poses[:, :3], times, first, place),
-                    Course(TURN, poses[:, 3:], times, first, turn),
+                    Course(PLACE, poses[:, :3], times, 0, place),
+                    Course(TURN, poses[:, 3:], times, 0, turn),
                 ]
             case JointPosition():
-                start = _measured(observation, keys.of_arm(keys.JOINT_POSITION, arm), first)
-                return [Course(JOINTS, _rows(commands), times, first, start)]
+                start = _measured(observation, keys.of_arm(keys.JOINT_POSITION, arm))
+                return [Course(JOINTS, _rows(commands), times, 0, start)]
             case JointDelta():
-                return [Ways(JOINTS, _rows(commands), self._step_sec, first)]
+                return [Ways(JOINTS, _rows(commands), self._step_sec, 0)]
             case _:
                 return []
 
@@ -132,12 +133,23 @@ def motion_limits(quantity: Quantity, driver: DriverConfig, arm: Arm | None) -> 
     return _limits(driver.max_joint_jump, speed, driver.max_joint_acceleration)
 
 
-def stretches(chunk: Sequence[ActionStep], arm: str) -> Iterator[Stretch]:
-    """What one arm is told, cut where the kind of command changes."""
-    told = ((number, step.arms[arm].command, step.timestamp) for number, step in enumerate(chunk))
-    for _, group in itertools.groupby(told, key=lambda one: type(one[1])):
-        numbers, commands, times = zip(*group, strict=True)
-        yield Stretch(numbers[0], commands, np.array(times, np.float64))
+def stretch_of(chunk: Sequence[ActionStep], arm: str) -> Stretch:
+    """What one arm is told, up to a last step that sends it back to its start pose."""
+    steps = chunk[:-1] if _ends_in_reset(chunk, arm) else chunk
+    return Stretch([step.arms[arm].command for step in steps], np.array([step.timestamp for step in steps], np.float64))
+
+
+def _ends_in_reset(chunk: Sequence[ActionStep], arm: str) -> bool:
+    return bool(chunk) and isinstance(chunk[-1].arms[arm].command, Reset)
+
+
+def _require_one_kind(chunk: Sequence[ActionStep], arm: str) -> None:
+    kinds = [command.kind for command in stretch_of(chunk, arm).commands]
+    number = next((number for number, kind in enumerate(kinds) if kind != kinds[0]), None)
+    if number is not None:
+        who = f"arm {arm}" if arm else "the arm"
+        found = f"{who} is told {kinds[number]} after {kinds[number - 1]}"
+        raise UnsafeChunk(said_fault(chunk, number, f"{found}, expected one kind of command within a chunk"))
 
 
 def _limits(*values: float | Floats | None) -> MotionLimits:
@@ -157,9 +169,8 @@ def _numbers(command: Command) -> Floats:
             return np.zeros(0)
 
 
-def _measured(observation: Mapping[str, Any], key: str, first: int) -> Floats | None:
-    """Where the robot is, for a chunk's first step; nobody knows where it will be when the kind of command changes."""
-    return np.asarray(observation[key], np.float64) if first == 0 and key in observation else None
+def _measured(observation: Mapping[str, Any], key: str) -> Floats | None:
+    return np.asarray(observation[key], np.float64) if key in observation else None
 
 
 def _within_joints(course: Course | Ways, values: Floats, arm: Arm | None) -> Floats:

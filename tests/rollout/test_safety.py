@@ -70,7 +70,7 @@ def test_a_motion_beyond_a_limit_is_refused_by_step_part_and_key(what):
 
 def test_what_robots_in_the_field_are_told_is_admitted():
     """DROID's largest joint steps, a chunk that goes back to the start, and an empty one."""
-    for steps in (chunk(JointDelta(np.full(7, 0.2))), chunk(Reset(), JointPosition(HOME + 1)), []):
+    for steps in (chunk(JointDelta(np.full(7, 0.2))), chunk(JointPosition(HOME), Reset()), chunk(Reset()), []):
         assert check().admit(steps, HERE).chunk is steps
 
 
@@ -145,3 +145,55 @@ def test_each_of_two_arms_is_checked_from_where_it_is():
     (step,) = check(robot, on_unsafe_chunk="clamp").admit([ActionStep(told)], seen).chunk
     assert step.arms["left"] is told["left"]
     np.testing.assert_allclose(step.arms["right"].command.positions, [0.8, 0.8])
+
+
+def test_a_gripper_of_no_number_is_found_before_anything_is_played():
+    """Whatever the driver makes of unsafe chunks, and where nothing moves, too."""
+    told = [*joints(0.8), ActionStep.of_one(JointPosition(HOME), float("nan"), 1 / FPS)]
+    for way in ("refuse", "stop", "clamp"):
+        for robot in (contract(), contract(moves=False)):
+            with pytest.raises(UnsafeChunk, match="Step 1 of 2.*gripper at nan, a finite number was expected"):
+                check(robot, on_unsafe_chunk=way).admit(told, HERE)
+
+
+MIXED = {
+    "far after joints": (chunk(JointPosition(HOME), poses(180)[0].command), "Step 1 of 2.*cartesian_pos after joint_p"),
+    "to and fro": (
+        chunk(*[JointPosition(HOME), JointDelta(np.zeros(7))] * 3),
+        "Step 1 of 6.*joint_delta after joint_p",
+    ),
+    "on from a reset": (chunk(Reset(), JointPosition(HOME + 1)), "Step 1 of 2.*the arm is told joint_pos after reset"),
+    "two resets": (chunk(JointPosition(HOME), Reset(), Reset()), "Step 1 of 3.*the arm is told reset after joint_pos"),
+}
+
+
+@pytest.mark.parametrize("what", MIXED)
+def test_an_arm_is_told_one_kind_of_command_within_a_chunk(what):
+    """What lies between two kinds cannot be measured; clamping makes nothing of it either."""
+    mixed, says = MIXED[what]
+    for way in ("refuse", "clamp"):
+        with pytest.raises(UnsafeChunk, match=says):
+            check(on_unsafe_chunk=way).admit(mixed, HERE)
+
+
+def test_the_last_step_may_send_the_arm_back():
+    """The motion before it is checked as ever."""
+    with pytest.raises(UnsafeChunk, match="'joint7' moves at"):
+        check().admit(chunk(*(step.command for step in joints(0.8, 0.8 + 1.02 * MOST)), Reset()), HERE)
+    found = check(on_unsafe_chunk="clamp").admit(
+        chunk(*(step.command for step in joints(0.8, 0.8 + 2 * MOST)), Reset()), HERE
+    )
+    assert (found.clamped, type(found.chunk[2].command)) == (1, Reset)
+
+
+def test_two_arms_may_be_told_different_kinds():
+    """Each has one of its own."""
+    robot = contract(Embodiment("pair", tuple(Arm(name, ("a",)) for name in ("left", "right"))))
+    told = [
+        ActionStep(
+            {"left": ArmAction(JointPosition(np.zeros(1)), 0.0), "right": ArmAction(JointDelta(np.zeros(1)), 0.0)},
+            k / FPS,
+        )
+        for k in range(2)
+    ]
+    assert check(robot).admit(told, {}).chunk is told
