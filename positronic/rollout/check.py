@@ -46,7 +46,8 @@ def check_policy(meta: Mapping[str, Any], contract: RobotContract) -> None:
 
 
 class UnsafeChunk(PositronicError):  # noqa: N818  (it names the state of a chunk)
-    """A chunk that the robot cannot follow, or not without harm. Nothing of it was played."""
+    """A chunk that the robot cannot follow, or not without harm. Nothing of it was played, or where chunks
+    overlap, nothing from the named step on."""
 
 
 def check_chunk(chunk: Sequence[ActionStep], contract: RobotContract, with_limits: bool = True) -> None:
@@ -134,6 +135,13 @@ def joint_limits(arm: Arm) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     lows = [-np.inf if low is None else low for low in arm.lower or unknown]
     highs = [np.inf if high is None else high for high in arm.upper or unknown]
     return np.array(lows), np.array(highs)
+
+
+def joints_with_limits(contract: RobotContract) -> dict[str, NDArray[np.bool_]]:
+    """By arm, for each joint (n,), whether it has a limit; the others may turn without end. Empty if the robot states
+    nothing of its joints."""
+    stated = contract.embodiment.by_name if contract.embodiment else {}
+    return {name: np.isfinite(joint_limits(arm)).any(axis=0) for name, arm in stated.items()}
 
 
 def _size_fault(action: ArmAction, arm: str, contract: RobotContract) -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -19,6 +19,9 @@ from positronic.commands import ActionStep, ArmAction, CartesianPosition, Comman
 from positronic.rollout.playback import Answer, Ask, Event, exact_ns, stamps_of
 
 Floats = NDArray[np.float64]
+Limited = Mapping[str, NDArray[np.bool_]]
+"""By arm, for each joint (n,), whether it has a limit. A joint without one may turn without end."""
+NOTHING_KNOWN: Limited = {}
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,9 @@ class Placed:
         return next(near, None)
 
 
-def temporal_ensemble(start: Fraction, end_ns: int, ask: Ask, step_sec: float, decay: float) -> Iterator[Event]:
+def temporal_ensemble(
+    start: Fraction, end_ns: int, ask: Ask, step_sec: float, decay: float, limited: Limited = NOTHING_KNOWN
+) -> Iterator[Event]:
     """Ask at every control step at which no question is open, and play what ``averaged`` makes of all chunks that say
     something of the moment.
 
@@ -60,7 +65,7 @@ def temporal_ensemble(start: Fraction, end_ns: int, ask: Ask, step_sec: float, d
         told = [due for chunk in chunks if (due := chunk.due(now, step)) is not None]
         waits = not told and answer is not None
         stood += step if waits else 0
-        yield Event(math.floor(now), averaged(told, decay) if told else None, idle=waits)
+        yield Event(math.floor(now), averaged(told, decay, limited) if told else None, idle=waits)
 
 
 def placed(answer: Answer, stood: Fraction) -> Placed:
@@ -69,32 +74,36 @@ def placed(answer: Answer, stood: Fraction) -> Placed:
     return Placed([answer.asked + stood + stamp for stamp in stamps_of(chunk)], chunk)
 
 
-def averaged(told: Sequence[ActionStep], decay: float) -> ActionStep:
+def averaged(told: Sequence[ActionStep], decay: float, limited: Limited = NOTHING_KNOWN) -> ActionStep:
     """What several chunks say of one moment, the oldest first, with weights exp(-``decay`` i), as one step.
 
     Commands of another kind than the newest one's are left out.
     """
     newest, weights = told[-1], np.exp(-decay * np.arange(len(told)))
-    arms = {arm: _averaged_action([step.arms[arm] for step in told], weights) for arm in newest.arms}
+    arms = {
+        arm: _averaged_action([step.arms[arm] for step in told], weights, limited.get(arm, False))
+        for arm in newest.arms
+    }
     return replace(newest, arms=arms)
 
 
-def _averaged_action(actions: Sequence[ArmAction], weights: Floats) -> ArmAction:
+def _averaged_action(actions: Sequence[ArmAction], weights: Floats, limited: NDArray[np.bool_] | bool) -> ArmAction:
     kind = type(actions[-1].command)
     same = [index for index, action in enumerate(actions) if type(action.command) is kind]
     shares = weights[same] / weights[same].sum()
     grips = [actions[index].target_grip for index in same]
     grip = None if grips[-1] is None else float(np.dot(shares, np.array(grips, np.float64)))
-    return ArmAction(_averaged_command([actions[index].command for index in same], shares), grip)
+    return ArmAction(_averaged_command([actions[index].command for index in same], shares, limited), grip)
 
 
-def _averaged_command(commands: Sequence[Command], shares: Floats) -> Command:
+def _averaged_command(commands: Sequence[Command], shares: Floats, limited: NDArray[np.bool_] | bool) -> Command:
     match commands[-1]:
         case CartesianPosition():
             poses = np.stack([command.pose for command in commands])
             return CartesianPosition(np.concatenate([shares @ poses[:, :3], mean_quat(poses[:, 3:], shares)]))
         case JointPosition(newest):
-            return JointPosition(mean_angles(np.stack([command.positions for command in commands]), shares, newest))
+            positions = np.stack([command.positions for command in commands])
+            return JointPosition(mean_angles(positions, shares, newest, limited))
         case JointDelta():
             return JointDelta(shares @ np.stack([command.velocities for command in commands]))
         case other:
@@ -113,8 +122,12 @@ def mean_quat(quats_wxyz: Floats, shares: Floats) -> Floats:
     return mean if np.dot(mean, quats_wxyz[-1]) >= 0 else -mean
 
 
-def mean_angles(positions: Floats, shares: Floats, near: Floats) -> Floats:
-    """The mean of joint positions, (n, j) -> (j,) rad, each taken within half a turn of ``near`` (j,): a joint that
-    turns without end may be told -3.1 and 3.1 for nearly one place."""
-    apart = (positions - near + np.pi) % (2 * np.pi) - np.pi
-    return near + shares @ apart
+def mean_angles(positions: Floats, shares: Floats, near: Floats, limited: NDArray[np.bool_] | bool) -> Floats:
+    """The mean of joint positions, (n, j) -> (j,) rad. ``limited`` (j,): which joints have limits.
+
+    Each of the others is taken within half a turn of ``near`` (j,): a joint that turns without end may be told -3.1 and
+    3.1 for nearly one place. For a joint with limits, these are two places.
+    """
+    apart = positions - near
+    short_way = (apart + np.pi) % (2 * np.pi) - np.pi
+    return near + shares @ np.where(limited, apart, short_way)

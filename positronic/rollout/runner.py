@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import takewhile
 from typing import Any
@@ -20,7 +20,7 @@ from positronic.hardware.robot import Judged, Robot
 from positronic.raw.timeline import NS_PER_SEC
 from positronic.raw.writer import EpisodeWriter
 from positronic.rollout.answers import Questioner
-from positronic.rollout.check import UnsafeChunk
+from positronic.rollout.check import UnsafeChunk, joints_with_limits
 from positronic.rollout.config import PLAY_OUT, DriverConfig
 from positronic.rollout.freshness import FreshnessCheck, StaleSignal, measured_ns
 from positronic.rollout.playback import Answer, Event, stamps_of, to_ns
@@ -38,6 +38,7 @@ from positronic.rollout.results import (
     Series,
 )
 from positronic.rollout.safety import STOP, ChunkCheck
+from positronic.rollout.seams import SeamCheck
 from positronic.rollout.smoothness import ToolPaths
 from positronic.rollout.strategies import strategy_of
 
@@ -93,6 +94,7 @@ class Loop:
         self._asked = 0
         self.course = Course(self._questioner.latencies_ms)
         self._check = ChunkCheck(robot.contract, driver, self._step_sec)
+        self._seams = SeamCheck(robot.contract, driver, self._step_sec) if overlaps and robot.contract.moves else None
         self._judge = robot.judge() if isinstance(robot, Judged) else None
         known = robot.contract.embodiment
         self._freshness = FreshnessCheck(driver.max_staleness_sec, known.cameras if known else None)
@@ -111,8 +113,9 @@ class Loop:
             self._questioner.close(wait=not interrupted)
 
     def _play(self) -> None:
-        for event in self._events():
-            self._robot.advance(event.time_ns)
+        for planned in self._events():
+            self._robot.advance(planned.time_ns)
+            event = self._admitted_now(planned)
             if event.step:
                 for arm, action in event.step.arms.items():
                     self._robot.command(action.command, action.target_grip, arm)
@@ -121,10 +124,18 @@ class Loop:
             if self.course.success_ns is not None and self._driver.stop_on_success:
                 return
 
+    def _admitted_now(self, event: Event) -> Event:
+        """The event with its step as it may be played after those before it, where chunks overlap."""
+        if event.step is None or self._seams is None:
+            return event
+        step = self._seams.admit(event.step, event.time_ns / NS_PER_SEC, self._observe()[0])
+        self.course.clamped_steps += step is not event.step
+        return replace(event, step=step)
+
     def _events(self) -> Iterator[Event]:
         """Chunk after chunk. The last one is cut when time is up, and one last look follows."""
         now = Fraction(self._robot.time_ns)  # exact: 1/15 s is no whole number of ns, and rounding would add up
-        play = strategy_of(self._driver, self._step_sec)
+        play = strategy_of(self._driver, self._step_sec, joints_with_limits(self._robot.contract))
         yield from takewhile(lambda event: event.time_ns < self._end_ns, play(now, self._end_ns, self._ask))
         yield Event(self._end_ns)
 

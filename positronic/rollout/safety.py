@@ -49,7 +49,8 @@ class ChunkCheck:
     """Admits chunks for one robot. ``step_sec``: length of a control step."""
 
     def __init__(self, contract: RobotContract, driver: DriverConfig, step_sec: float) -> None:
-        self._contract, self._driver, self._step_sec = contract, driver, step_sec
+        self._contract, self._driver = contract, driver
+        self._motions = ArmMotions(contract, driver, step_sec)
 
     def admit(self, chunk: Sequence[ActionStep], observation: Mapping[str, Any]) -> Admitted:
         """Look at a chunk, whose timestamps increase, as a whole. ``observation``: what the policy was asked about.
@@ -70,27 +71,41 @@ class ChunkCheck:
         if clamps:
             return self._clamped(chunk, observation)
         for arm in self._contract.arms:
-            self._require(chunk, stretch_of(chunk, arm), arm, observation)
+            self._require(chunk, arm, observation)
         return Admitted(chunk)
 
-    def _require(self, chunk: Sequence[ActionStep], stretch: Stretch, arm: str, observation: Mapping[str, Any]) -> None:
-        stated = self._stated(arm)
-        for course in self._courses(stretch, arm, observation):
-            found = excess(course, motion_limits(course.quantity, self._driver, stated))
-            if found:
-                raise UnsafeChunk(said_fault(chunk, found.step, _said(course.quantity, found, arm, stated)))
+    def _require(self, chunk: Sequence[ActionStep], arm: str, observation: Mapping[str, Any]) -> None:
+        found = self._motions.fault(stretch_of(chunk, arm), arm, observation)
+        if found:
+            raise UnsafeChunk(said_fault(chunk, *found))
 
     def _clamped(self, chunk: Sequence[ActionStep], observation: Mapping[str, Any]) -> Admitted:
         steps = list(chunk)
         for arm in self._contract.arms:
-            brought = self._brought_within(stretch_of(chunk, arm), arm, observation)
-            for number, command in enumerate(brought):
-                if command is not chunk[number].arms[arm].command:
-                    action = replace(steps[number].arms[arm], command=command)
-                    steps[number] = replace(steps[number], arms={**steps[number].arms, arm: action})
+            brought = self._motions.brought_within(stretch_of(chunk, arm), arm, observation)
+            steps[: len(brought)] = [told_instead(step, arm, new) for step, new in zip(steps, brought, strict=False)]
         return Admitted(steps, sum(new is not old for new, old in zip(steps, chunk, strict=True)))
 
-    def _brought_within(self, stretch: Stretch, arm: str, observation: Mapping[str, Any]) -> Sequence[Command]:
+
+class ArmMotions:
+    """What commands make the arms of one robot do, and the driver's limits of that. ``step_sec``: length of a control
+    step."""
+
+    def __init__(self, contract: RobotContract, driver: DriverConfig, step_sec: float) -> None:
+        self._contract, self._driver, self._step_sec = contract, driver, step_sec
+
+    def fault(self, stretch: Stretch, arm: str, observation: Mapping[str, Any]) -> tuple[int, str] | None:
+        """The number of the first command that breaks a limit, and how. ``observation``: where the robot is measured;
+        without a measurement, no jump is found. None if all are within limits."""
+        stated = self._stated(arm)
+        for course in self._courses(stretch, arm, observation):
+            found = excess(course, motion_limits(course.quantity, self._driver, stated))
+            if found:
+                return found.step, _said(course.quantity, found, arm, stated)
+        return None
+
+    def brought_within(self, stretch: Stretch, arm: str, observation: Mapping[str, Any]) -> Sequence[Command]:
+        """The commands as they keep to the limits; those that do so already are the very same."""
         stated, kept = self._stated(arm), []
         for course in self._courses(stretch, arm, observation):
             limits = motion_limits(course.quantity, self._driver, stated)
@@ -131,6 +146,14 @@ def motion_limits(quantity: Quantity, driver: DriverConfig, arm: Arm | None) -> 
     if speed is None:
         speed = AHEAD * np.array(arm.max_speed) if arm and arm.max_speed else UNKNOWN_JOINT_SPEED
     return _limits(driver.max_joint_jump, speed, driver.max_joint_acceleration)
+
+
+def told_instead(step: ActionStep, arm: str, command: Command) -> ActionStep:
+    """The step with another command for one arm; the very same if it has that command already."""
+    action = step.arms[arm]
+    if command is action.command:
+        return step
+    return replace(step, arms={**step.arms, arm: replace(action, command=command)})
 
 
 def stretch_of(chunk: Sequence[ActionStep], arm: str) -> Stretch:

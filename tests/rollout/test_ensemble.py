@@ -78,6 +78,13 @@ def test_joints_are_averaged_the_short_way_round_and_steps_as_they_are():
     assert step == pytest.approx(0.2)
 
 
+def test_a_joint_with_limits_is_averaged_between_its_places():
+    """-2.7 and 2.7 rad of a joint that ends at 2.9 have their mean at 0, and not beyond its end."""
+    steps = [ActionStep.of_one(JointPosition(np.array([angle, angle])), 0.0) for angle in (-2.7, 2.7)]
+    found = averaged(steps, 0.0, {"": np.array([True, False])}).command.positions
+    np.testing.assert_allclose(np.abs(found), [0.0, np.pi], atol=1e-9)
+
+
 def test_another_kind_of_command_is_left_out():
     """The newest decides; going back to the start has no mean."""
     assert of_one(JointPosition(np.zeros(1)), JointPosition(np.ones(1)), JointDelta(np.ones(1))).command.velocities == 1

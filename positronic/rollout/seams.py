@@ -1,0 +1,70 @@
+"""Whether a step may be played where chunks overlap: what is spliced or averaged was never looked at as a whole.
+
+``safety.py`` admits each chunk from where the robot was when the policy was asked. Here is what lies between chunks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from positronic.commands import ActionStep, Command
+from positronic.hardware.robot import RobotContract
+from positronic.rollout.check import UnsafeChunk
+from positronic.rollout.config import DriverConfig
+from positronic.rollout.safety import CLAMP, ArmMotions, Stretch, told_instead
+
+REMEMBERED = 2  # steps before the one that is due: an acceleration is between three
+Told = list[tuple[float, Command]]
+"""What an arm was told last, of one kind, each with its time in s."""
+
+
+class SeamCheck:
+    """Admits steps for one robot, one after another, as they are due. ``step_sec``: length of a control step."""
+
+    def __init__(self, contract: RobotContract, driver: DriverConfig, step_sec: float) -> None:
+        self._driver, self._step_sec = driver, step_sec
+        self._motions = ArmMotions(contract, driver, step_sec)
+        self._told: dict[str, Told] = {}
+
+    def admit(self, step: ActionStep, time_sec: float, observation: Mapping[str, Any]) -> ActionStep:
+        """The step as it may be played at ``time_sec``, itself if it keeps to the driver's limits.
+
+        ``observation``: where the robot is now. Raises UnsafeChunk for a jump from there, and for a speed or an
+        acceleration from the steps before beyond the limits; with ``driver.on_unsafe_chunk=clamp``, the step goes as
+        far as it may instead.
+        """
+        for arm, action in step.arms.items():
+            before = self._before(arm, action.command)
+            command = self._admitted(action.command, arm, before, time_sec, observation)
+            step = told_instead(step, arm, command)
+            self._told[arm] = [*before, (self._apart(before, time_sec), command)][-REMEMBERED:]
+        return step
+
+    def _before(self, arm: str, command: Command) -> Told:
+        """What the arm was told before, if that is comparable."""
+        told = self._told.get(arm, [])
+        return told if told and type(told[-1][1]) is type(command) else []
+
+    def _apart(self, before: Told, time_sec: float) -> float:
+        """When the step counts: a control step after the one before it at the earliest, as two chunks' clocks meet."""
+        return max(time_sec, before[-1][0] + self._step_sec) if before else time_sec
+
+    def _admitted(
+        self, command: Command, arm: str, before: Told, time_sec: float, observation: Mapping[str, Any]
+    ) -> Command:
+        times = [*(time for time, _ in before), self._apart(before, time_sec)]
+        earlier = [told for _, told in before]
+        if self._driver.on_unsafe_chunk == CLAMP:
+            (near,) = self._motions.brought_within(Stretch([command], np.zeros(1)), arm, observation)
+            return self._motions.brought_within(Stretch([*earlier, near], np.array(times)), arm, {})[-1]
+        found = self._motions.fault(Stretch([command], np.zeros(1)), arm, observation)
+        found = found or self._motions.fault(Stretch([*earlier, command], np.array(times)), arm, {})
+        if found:
+            raise UnsafeChunk(
+                f"The step that is due at {time_sec:.3f} s ({command.kind}), where chunks meet: {found[1]}. It was not"
+                f" played. Type driver.playback=play_out or driver.on_unsafe_chunk={CLAMP}, or look at the checkpoint."
+            )
+        return command
