@@ -120,10 +120,18 @@ def _grip_number_fault(action: ArmAction, arm: str, contract: RobotContract) -> 
 def _limit_fault(action: ArmAction, arm: str, contract: RobotContract) -> str | None:
     if contract.embodiment is None or not isinstance(action.command, JointPosition):
         return None
-    stated = contract.embodiment.by_name[arm]
+    return joints_fault(action.command.positions, contract.embodiment.by_name[arm])
+
+
+def joints_fault(
+    positions: NDArray[np.float64], stated: Arm, slack_rad: NDArray[np.float64] | None = None
+) -> str | None:
+    """Which joint's position, of (n,) rad, is beyond its limits by more than ``slack_rad`` (n,), 0.1 rad if None. None
+    if none is."""
     lows, highs = joint_limits(stated)
-    for name, value, low, high in zip(stated.joints, action.command.positions, lows, highs, strict=True):
-        if not low - LIMIT_SLACK_RAD <= value <= high + LIMIT_SLACK_RAD:
+    slacks = np.full(len(lows), LIMIT_SLACK_RAD) if slack_rad is None else slack_rad
+    for name, value, low, high, slack in zip(stated.joints, positions, lows, highs, slacks, strict=True):
+        if not low - slack <= value <= high + slack:
             return f"joint '{name}' at {value:.4g} rad, expected {low:.4g} to {high:.4g} rad"
     return None
 

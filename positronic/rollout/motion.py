@@ -103,13 +103,15 @@ class Course:
 
 @dataclass(frozen=True)
 class Ways:
-    """One quantity over steps of a chunk that each say how far to go: ``values`` (n, w), each within ``step_sec``.
-    ``first``: number of the first one's step."""
+    """One quantity over steps of a chunk that each say how far to go: ``values`` (n, w), each within its own of
+    ``spans_sec`` (n,). ``first``: number of the first one's step. ``start`` (w,): where the robot is measured before
+    it, None if that is not known."""
 
     quantity: Quantity
     values: Floats
-    step_sec: float
+    spans_sec: Floats
     first: int
+    start: Floats | None = None
 
 
 def excess(course: Course | Ways, limits: MotionLimits) -> Excess | None:
@@ -143,7 +145,8 @@ def excess(course: Course | Ways, limits: MotionLimits) -> Excess | None:
 
 
 def within(course: Course | Ways, limits: MotionLimits) -> Floats:
-    """The values (n, v) of a course that breaks no limit: each step goes as far towards its target as it may.
+    """The values (n, v) of a course that breaks no limit: each step goes as far towards its target as it may, and no
+    faster than it can stand there.
 
     A step that may stay stays to its last bit. The speed limit must let a rotation go less than half a turn in a step:
     which way round it went could not be told otherwise.
@@ -154,8 +157,9 @@ def within(course: Course | Ways, limits: MotionLimits) -> Floats:
 def _motions(course: Course | Ways) -> tuple[Floats, Floats, Floats]:
     """The jump, at most one, every speed and every acceleration, as ways (m, w)."""
     if isinstance(course, Ways):
-        rates = course.values / course.step_sec
-        return rates[:0], rates, np.diff(rates, axis=0) / course.step_sec
+        spans = course.spans_sec[:, None]
+        rates = course.values / spans
+        return rates[:0], rates, np.diff(rates, axis=0) / ((spans[:-1] + spans[1:]) / 2)
     quantity, values = course.quantity, course.values
     spans = np.diff(course.times_sec)[:, None]
     rates = quantity.between(values[:-1], values[1:]) / spans
@@ -164,22 +168,41 @@ def _motions(course: Course | Ways) -> tuple[Floats, Floats, Floats]:
 
 
 def _steps_within(course: Course, limits: MotionLimits) -> Floats:
-    quantity, rate, span_before = course.quantity, None, 0.0
-    kept = [_without_jump(course, limits)]
-    for value, span in zip(course.values[1:], np.diff(course.times_sec), strict=True):
+    quantity, values, spans = course.quantity, course.values, np.diff(course.times_sec)
+    following = [*(quantity.between(values[1:-1], values[2:]) / spans[1:, None]), None]  # the rate after each step
+    middles = [*((spans[:-1] + spans[1:]) / 2), 0.0]
+    kept, rate, middle_before = [_without_jump(course, limits)], None, 0.0
+    for value, span, after, middle in zip(values[1:], spans, following, middles, strict=False):
         wanted = quantity.between(kept[-1], value) / span
-        allowed = _allowed(quantity, wanted, rate, (span_before + span) / 2, limits)
+        braked = wanted if after is None else _braked(quantity, wanted, after, span, limits.acceleration, middle)
+        allowed = _allowed(quantity, braked, rate, middle_before, limits)
         kept.append(value if allowed is wanted else quantity.after(kept[-1], allowed * span))
-        rate, span_before = allowed, span
+        rate, middle_before = allowed, middle
     return np.stack(kept)
 
 
+def _braked(
+    quantity: Quantity, wanted: Floats, after: Floats, span_sec: float, acceleration: Floats, middle_sec: float
+) -> Floats:
+    """``wanted``, or less of it where the rate could not change to ``after`` within ``middle_sec``: then as fast as it
+    can still stand at the target, if each further step of ``span_sec`` is slower by as much as it may be."""
+    sharp = quantity.size(after - wanted) > acceleration * middle_sec * (1 + ROUNDING)
+    if not np.any(sharp):
+        return wanted
+    straight, slower = quantity.size(wanted), acceleration * span_sec
+    further = np.maximum(np.ceil((np.sqrt(1 + 8 * straight / slower) - 3) / 2), 0)  # steps that it takes to brake
+    with np.errstate(invalid="ignore"):  # without a limit, nothing is sharp
+        fastest = straight / (further + 1) + slower * further / 2
+    return _shortened(quantity, wanted, np.where(sharp, fastest, np.inf))
+
+
 def _ways_within(ways: Ways, limits: MotionLimits) -> Floats:
-    kept, rate = [], None
-    for value in ways.values:
-        wanted = value / ways.step_sec
-        rate = _allowed(ways.quantity, wanted, rate, ways.step_sec, limits)
-        kept.append(value if rate is wanted else rate * ways.step_sec)
+    kept, rate, span_before = [], None, 0.0
+    for value, span in zip(ways.values, ways.spans_sec, strict=True):
+        wanted = value / span
+        rate = _allowed(ways.quantity, wanted, rate, (span_before + span) / 2, limits)
+        kept.append(value if rate is wanted else rate * span)
+        span_before = span
     return np.stack(kept)
 
 

@@ -16,7 +16,7 @@ from positronic import keys
 from positronic.commands import ActionStep, CartesianPosition, Command, JointDelta, JointPosition, Reset
 from positronic.embodiments.embodiment import Arm
 from positronic.hardware.robot import RobotContract
-from positronic.rollout.check import LIMIT_SLACK_RAD, UnsafeChunk, check_chunk, joint_limits, said_fault
+from positronic.rollout.check import LIMIT_SLACK_RAD, UnsafeChunk, check_chunk, joint_limits, joints_fault, said_fault
 from positronic.rollout.config import DriverConfig
 from positronic.rollout.motion import JOINTS, PLACE, TURN, Course, Excess, MotionLimits, Quantity, Ways, excess, within
 
@@ -26,6 +26,7 @@ AHEAD = 1.5
 """How much faster than the arm its targets may be, as the arm lags behind them. DROID's largest joint step, 0.2 rad at
 15 Hz, is 1.38 times what a Franka's joints do."""
 UNKNOWN_JOINT_SPEED = 2 * np.pi  # rad/s, of targets for joints whose speed nobody states; hobby servos turn at 5.4
+SUM_ROUNDING = 1e-9  # rad, of ways that were shortened so that their sum is at a joint's limit
 CLAMP, REFUSE, STOP = "clamp", "refuse", "stop"
 
 
@@ -57,10 +58,11 @@ class ChunkCheck:
 
         Raises UnsafeChunk for a step that is out of reach or beyond a joint's limits, for a jump from where the robot
         is measured, and for speeds and accelerations between steps beyond the driver's limits. With
-        ``driver.on_unsafe_chunk=clamp``, joints and motions are brought to their limits instead. Raises UnsafeChunk,
-        whatever the driver says, for an arm that is told commands of several kinds, between which nothing can be
-        measured; a last step may send it back to its start pose. Raises as ``check_chunk`` does for what is no matter
-        of limits.
+        ``driver.on_unsafe_chunk=clamp``, joints and motions are brought to their limits instead, and the result is
+        looked at again: an arm that would have to brake harder than it may for a joint's limit is refused. Raises
+        UnsafeChunk, whatever the driver says, for an arm that is told commands of several kinds, between which nothing
+        can be measured; a last step may send it back to its start pose. Raises as ``check_chunk`` does for what is no
+        matter of limits.
         """
         clamps = self._driver.on_unsafe_chunk == CLAMP
         check_chunk(chunk, self._contract, with_limits=not clamps)
@@ -84,6 +86,8 @@ class ChunkCheck:
         for arm in self._contract.arms:
             brought = self._motions.brought_within(stretch_of(chunk, arm), arm, observation)
             steps[: len(brought)] = [told_instead(step, arm, new) for step, new in zip(steps, brought, strict=False)]
+        for arm in self._contract.arms:
+            self._require(steps, arm, observation)
         return Admitted(steps, sum(new is not old for new, old in zip(steps, chunk, strict=True)))
 
 
@@ -99,6 +103,9 @@ class ArmMotions:
         without a measurement, no jump is found. None if all are within limits."""
         stated = self._stated(arm)
         for course in self._courses(stretch, arm, observation):
+            beyond = _sums_fault(course, stated)
+            if beyond:
+                return beyond[0], f"arm {arm}: {beyond[1]}" if arm else beyond[1]
             found = excess(course, motion_limits(course.quantity, self._driver, stated))
             if found:
                 return found.step, _said(course.quantity, found, arm, stated)
@@ -128,9 +135,14 @@ class ArmMotions:
                 start = _measured(observation, keys.of_arm(keys.JOINT_POSITION, arm))
                 return [Course(JOINTS, _rows(commands), times, 0, start)]
             case JointDelta():
-                return [Ways(JOINTS, _rows(commands), self._step_sec, 0)]
+                start = _measured(observation, keys.of_arm(keys.JOINT_POSITION, arm))
+                return [Ways(JOINTS, _rows(commands), self._spans(times), 0, start)]
             case _:
                 return []
+
+    def _spans(self, times_sec: Floats) -> Floats:
+        """How long each step has for its way, (n,) s: until the next one, a control step at most."""
+        return np.minimum(np.append(np.diff(times_sec), self._step_sec), self._step_sec)
 
     def _stated(self, arm: str) -> Arm | None:
         return self._contract.embodiment.by_name[arm] if self._contract.embodiment else None
@@ -197,11 +209,36 @@ def _measured(observation: Mapping[str, Any], key: str) -> Floats | None:
 
 
 def _within_joints(course: Course | Ways, values: Floats, arm: Arm | None) -> Floats:
-    """Joint positions (n, v) within the arm's limits; a value that is within them stays."""
-    if arm is None or course.quantity is not JOINTS or isinstance(course, Ways):
+    """Joint positions (n, v) within the arm's limits, or ways whose sums are; a value that need not change stays."""
+    if arm is None or course.quantity is not JOINTS:
         return values
     lows, highs = joint_limits(arm)
-    return np.clip(values, lows - LIMIT_SLACK_RAD, highs + LIMIT_SLACK_RAD)
+    if isinstance(course, Course):
+        return np.clip(values, lows - LIMIT_SLACK_RAD, highs + LIMIT_SLACK_RAD)
+    if course.start is None:
+        return values
+    slack = _slack(course.start, arm)
+    sums = np.vstack([course.start, course.start + np.cumsum(values, axis=0)])
+    inside = np.clip(sums, lows - slack, highs + slack)
+    changed = inside != sums
+    return np.where(changed[1:] | changed[:-1], np.diff(inside, axis=0), values)
+
+
+def _slack(start: Floats, arm: Arm) -> Floats:
+    """How far beyond its limits each joint may be told to go, (n,) rad; one that is further already may stay there."""
+    lows, highs = joint_limits(arm)
+    return np.maximum(LIMIT_SLACK_RAD, np.maximum(lows - start, start - highs))
+
+
+def _sums_fault(course: Course | Ways, arm: Arm | None) -> tuple[int, str] | None:
+    """The first step whose way, after those before it from where the robot is measured, leads beyond a joint's limits,
+    and how."""
+    if arm is None or not isinstance(course, Ways) or course.start is None:
+        return None
+    sums = course.start + np.cumsum(course.values, axis=0)
+    slack = _slack(course.start, arm) + SUM_ROUNDING
+    faults = ((number, joints_fault(positions, arm, slack)) for number, positions in enumerate(sums, course.first))
+    return next(((number, fault) for number, fault in faults if fault), None)
 
 
 def _rebuilt(commands: Sequence[Command], parts: Sequence[Floats]) -> Sequence[Command]:

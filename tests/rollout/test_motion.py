@@ -60,11 +60,30 @@ def test_each_joint_has_a_speed_of_its_own():
 
 def test_ways_are_speeds_already():
     """A joint's step within 0.1 s; it has no jump."""
-    ways = Ways(JOINTS, np.array([[0.1], [0.3]]), 0.1, 0)
+    ways = Ways(JOINTS, np.array([[0.1], [0.3]]), np.full(2, 0.1), 0)
     assert excess(ways, limits(jump=0.0, speed=3.0, acceleration=20.0)) is None
     assert excess(ways, limits(speed=2.0)).step == 1
     assert excess(ways, limits(acceleration=19.0)).step == 1
     np.testing.assert_allclose(within(ways, limits(speed=2.0)), [[0.1], [0.2]])
+
+
+def test_ways_are_as_fast_as_their_own_spans_are_short():
+    """The same way in half the time is twice as fast."""
+    ways = Ways(JOINTS, np.array([[0.1], [0.1]]), np.array([0.1, 0.05]), 0)
+    found = excess(ways, limits(speed=1.5))
+    assert (found.step, found.does) == (1, "moves at 2 rad/s")
+    np.testing.assert_allclose(within(ways, limits(speed=1.5)), [[0.1], [0.075]])
+
+
+@pytest.mark.parametrize("step_sec", [1 / 15, 1 / 30, 1 / 50])
+@pytest.mark.parametrize("acceleration", [10.0, 40.0])
+def test_what_was_brought_within_limits_brakes_before_its_target(step_sec, acceleration):
+    """A step down to a table ends there, not below."""
+    course = places(0.3, 0.3, *[0.03] * 40, step_sec=step_sec)
+    kept = within(course, limits(speed=2.5, acceleration=acceleration))
+    assert kept[:, 0].min() >= 0.03 - 1e-9
+    assert kept[-1, 0] == 0.03
+    assert excess(replace(course, values=kept), limits(speed=2.5, acceleration=acceleration)) is None
 
 
 def test_a_step_goes_as_far_towards_its_target_as_it_may():

@@ -197,3 +197,40 @@ def test_two_arms_may_be_told_different_kinds():
         for k in range(2)
     ]
     assert check(robot).admit(told, {}).chunk is told
+
+
+def deltas(count, rad=0.2, step_sec=1 / FPS):
+    """Steps of the first joint alone."""
+    return [ActionStep.of_one(JointDelta(np.eye(7)[0] * rad), 0.0, k * step_sec) for k in range(count)]
+
+
+def test_joint_steps_are_as_fast_as_their_timestamps_say():
+    """0.2 rad at 15 Hz are DROID's; the same within a millisecond are 200 rad/s."""
+    check().admit(deltas(14), HERE)
+    with pytest.raises(UnsafeChunk, match="Step 0 of 2.*'joint1' moves at 200 rad/s"):
+        check().admit(deltas(2, step_sec=0.001), HERE)
+
+
+def test_joint_steps_lead_no_joint_beyond_its_limits():
+    """Summed from where the joints are measured, 0.1 rad beyond 2.897 at most; clamped, they stop there."""
+    with pytest.raises(UnsafeChunk, match="Step 14 of 16.*joint 'joint1' at 3 rad, expected -2.897 to 2.897 rad"):
+        check().admit(deltas(16), HERE)
+    found = check(on_unsafe_chunk="clamp").admit(deltas(16), HERE)
+    assert sum(step.command.velocities[0] for step in found.chunk) == pytest.approx(2.9973)
+    assert found.clamped == 2
+    check().admit(deltas(16), {})
+
+
+def test_a_joint_that_is_beyond_its_limits_may_come_back():
+    """It may not go further."""
+    beyond = {keys.JOINT_POSITION: HOME + np.eye(7)[0] * 3.1}
+    check().admit(deltas(2, -0.1), beyond)
+    with pytest.raises(UnsafeChunk, match="Step 0 of 1.*'joint1' at 3.2 rad"):
+        check().admit(deltas(1, 0.1), beyond)
+
+
+def test_what_clamping_cannot_bring_within_limits_is_refused():
+    """At 50 Hz a joint cannot stop at its limit within one step."""
+    fast = deltas(60, 0.06, 0.02)
+    with pytest.raises(UnsafeChunk, match="'joint1' accelerates by"):
+        check(on_unsafe_chunk="clamp", max_joint_acceleration=20.0).admit(fast, HERE)
