@@ -28,6 +28,7 @@ class SeamCheck:
         self._driver, self._step_sec = driver, step_sec
         self._motions = ArmMotions(contract, driver, step_sec)
         self._told: dict[str, Told] = {}
+        self._behind = set[str]()  # arms whose last step was clamped
 
     def admit(self, step: ActionStep, time_sec: float, observation: Mapping[str, Any]) -> ActionStep:
         """The step as it may be played at ``time_sec``, itself if it keeps to the driver's limits.
@@ -55,16 +56,28 @@ class SeamCheck:
     def _admitted(
         self, command: Command, arm: str, before: Told, time_sec: float, observation: Mapping[str, Any]
     ) -> Command:
-        times = [*(time for time, _ in before), self._apart(before, time_sec)]
-        earlier = [told for _, told in before]
+        here = Stretch([command], np.zeros(1))
+        times = np.array([*(time for time, _ in before), self._apart(before, time_sec)])
+        after = Stretch([*(told for _, told in before), command], times)
+        found = self._motions.fault(here, arm, observation) or self._motions.fault(after, arm, {})
         if self._driver.on_unsafe_chunk == CLAMP:
-            (near,) = self._motions.brought_within(Stretch([command], np.zeros(1)), arm, observation)
-            return self._motions.brought_within(Stretch([*earlier, near], np.array(times)), arm, {})[-1]
-        found = self._motions.fault(Stretch([command], np.zeros(1)), arm, observation)
-        found = found or self._motions.fault(Stretch([*earlier, command], np.array(times)), arm, {})
+            return self._clamped(here, after, arm, observation) if found or arm in self._behind else command
         if found:
             raise UnsafeChunk(
                 f"The step that is due at {time_sec:.3f} s ({command.kind}), where chunks meet: {found[1]}. It was not"
                 f" played. Type driver.playback=play_out or driver.on_unsafe_chunk={CLAMP}, or look at the checkpoint."
             )
+        return command
+
+    def _clamped(self, here: Stretch, after: Stretch, arm: str, observation: Mapping[str, Any]) -> Command:
+        """As far towards the step as it may. An arm that is behind is brought to its steps so that it can stand there:
+        nobody knows yet what it is told next."""
+        (near,) = self._motions.brought_within(here, arm, observation)
+        twice = [*after.commands[:-1], near, near]
+        times = np.append(after.times_sec, after.times_sec[-1] + self._step_sec)
+        command = self._motions.brought_within(Stretch(twice, times), arm, {})[-2]
+        if command is after.commands[-1]:
+            self._behind.discard(arm)
+        else:
+            self._behind.add(arm)
         return command

@@ -73,6 +73,16 @@ def test_clamping_goes_on_from_what_was_played():
     np.testing.assert_allclose(found, [0.5, 0.6, 0.65])
 
 
+def test_clamping_brakes_before_a_step_that_stays():
+    """Down to a table and no further, each step within the acceleration."""
+    check = seams(max_acceleration=2.0, max_jump=None, on_unsafe_chunk="clamp")
+    told = [0.4, 0.4, *[0.1] * 20]
+    found = [admitted(check, x, k / 10, 0.4).command.pose[0] for k, x in enumerate(told)]
+    assert min(found) >= 0.1 - 1e-9
+    assert found[-1] == 0.1
+    assert np.abs(np.diff(found, 2)).max() <= 0.02 + 1e-6
+
+
 class ToAndFro:
     """Goes 0.18 m to one side of where it is asked, and the next time to the other."""
 
