@@ -27,7 +27,7 @@ class Compare(Parts):
     """Is one policy better than another? Evaluations on the same seeds, held against the first of them.
 
     rollouts: folders that stage=infer has written, [first,second,...]; the others are compared with the first
-    output_dir: folder for the page, which is replaced there, but not in a bucket; null is
+    output_dir: folder for the page, which is replaced there, also in a bucket; null is
         <paths.root>/comparisons/<first>_and_<second>...
     save_videos: of how many seeds that went differently videos are made, from recordings on this machine
     """
@@ -72,12 +72,12 @@ def compare_folders(
     from positronic.rollout.comparison_plot import comparison_png
     from positronic.storage import is_remote, join
     from positronic.storage.folder import folder
-    from positronic.storage.outgoing import local_output
+    from positronic.storage.outgoing import replaced_output
     from positronic.utils.files import replace_bytes, replace_text
 
     comparison = compare([folder(each, storage) for each in rollouts])
     place = output_dir or _named_after(comparison, root_of_all)
-    with local_output(place, storage, PAGE_FILE) as root:
+    with replaced_output(place, storage, PAGE_FILE) as root:
         root.mkdir(parents=True, exist_ok=True)
         replace_text(root / NUMBERS_FILE, json.dumps(comparison_dict(comparison), indent=1) + "\n")
         plot = comparison_png(comparison)

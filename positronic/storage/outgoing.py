@@ -79,6 +79,28 @@ def local_output(uri: str | Path, config: StorageConfig | None = None, last: str
 
 
 @contextmanager
+def replaced_output(uri: str | Path, config: StorageConfig | None, last: str) -> Iterator[Path]:
+    """A path where loose files are to be made. A context that ends well uploads them to ``uri``, in place of those of
+    the same names and beside whatever else is there, with the file ``last`` after the others.
+
+    A local path is given as it is, and nothing else happens. Raises PositronicError when the upload fails.
+    """
+    place = folder(uri, config)
+    if place.local is not None:
+        yield place.local
+        return
+    with _work_folder(place) as work:
+        shutil.rmtree(work, ignore_errors=True)  # of a process that was killed
+        try:
+            yield work
+            files = [path for path in work.rglob("*") if path.is_file()]
+            _put_all(place, work, [path for path in files if path != work / last], show=True)
+            _put_all(place, work, [work / last])
+        finally:
+            shutil.rmtree(work.parent, ignore_errors=True)
+
+
+@contextmanager
 def synced_output(
     uri: str | Path, growing: Growing, config: StorageConfig | None = None, resume: bool = False, hint: str = ""
 ) -> Iterator[Path]:
@@ -175,15 +197,7 @@ class Sync:
         stats = {path: path.stat() for path in _loose(self.work, self.growing)}
         changed = {path: (s.st_mtime_ns, s.st_size) for path, s in stats.items()}
         changed = {path: stamp for path, stamp in changed.items() if self._sent.get(path) != stamp}
-        client = connect(self.place.config)
-
-        async def send(path: Path) -> None:
-            what, data = self.place.uri / path.relative_to(self.work).as_posix(), path.read_bytes()
-            await client.put(what, data, {SHA256: hashlib.sha256(data).hexdigest()})
-            advance(changed[path][1])
-
-        with byte_bar(f"Publishing {self.place}", sum(size for _, size in changed.values()), show) as advance:
-            client.run(each(list(changed), send, self.place.config.max_concurrency))
+        _put_all(self.place, self.work, list(changed), show)
         self._sent |= changed
 
     def _go(self) -> None:
@@ -195,6 +209,19 @@ class Sync:
             except Exception as error:  # the work continues; the end tries again, and reports
                 logger.log(logging.DEBUG if failed else logging.WARNING, "Not uploaded yet: %s", error)
                 failed = True
+
+
+def _put_all(place: RemoteFolder, work: Path, files: Sequence[Path], show: bool = False) -> None:
+    """Upload loose files, in place of what has their names."""
+    client = connect(place.config)
+
+    async def send(path: Path) -> None:
+        what, data = place.uri / path.relative_to(work).as_posix(), path.read_bytes()
+        await client.put(what, data, {SHA256: hashlib.sha256(data).hexdigest()})
+        advance(len(data))
+
+    with byte_bar(f"Publishing {place}", sum(path.stat().st_size for path in files), show) as advance:
+        client.run(each(files, send, place.config.max_concurrency))
 
 
 def _begin(place: RemoteFolder, work: Path, growing: Growing, hint: str) -> None:
