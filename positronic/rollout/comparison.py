@@ -74,8 +74,8 @@ class Against:
 
     @property
     def is_decided(self) -> bool:
-        """Whether chance is an unlikely explanation of the difference."""
-        return self.p_value < LEVEL
+        """Whether chance is an unlikely explanation of the difference, and the interval says which one is better."""
+        return self.p_value < LEVEL and self.pairs.better != 0
 
 
 @dataclass(frozen=True)
@@ -189,9 +189,12 @@ def sentence(comparison: Comparison, other: Against) -> str:
     looked = ", sequential" if comparison.is_sequential else ""
     sure = f"p = {other.p_value:.2g}{several}{looked}"
     if other.is_decided:
-        better, low, high = (second, low, high) if points > 0 else (first, -high, -low)
-        by = f"is better by {abs(points):.3g} points (95 % interval {low:.3g} to {high:.3g}, {sure})"
-        return f"{counts}: {better.name} {by}"
+        sign = other.pairs.better
+        better, low, high = (second, low, high) if sign > 0 else (first, -high, -low)
+        interval = f"95 % interval {low:.3g} to {high:.3g}"
+        if sign * points > 0:
+            return f"{counts}: {better.name} is better by {sign * points:.3g} points ({interval}, {sure})"
+        return f"{counts}: {better.name} is better ({interval} points, {sure}), though later seeds speak for the other"
     told = f"no difference is shown ({points:+.3g} points, 95 % interval {low:+.3g} to {high:+.3g}, {sure})"
     return f"{counts}: {told}"
 

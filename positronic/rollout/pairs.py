@@ -67,6 +67,13 @@ class Pairs:
         """Of McNemar's exact test. See ``mcnemar``."""
         return mcnemar(len(self.first_alone), len(self.second_alone))
 
+    @property
+    def better(self) -> int:
+        """1 if the second's rate is the larger one as far as the interval says, -1 if the first's; 0 if it leaves both
+        open."""
+        low, high = self.interval
+        return (low > 0) - (high < 0)
+
 
 def paired_interval(both: int, second: int, first: int, n: int) -> tuple[float, float]:
     """95 % interval of the difference of two rates over the same ``n`` seeds, both ends -1..1.

@@ -31,13 +31,25 @@ class SequentialPairs(Pairs):
 
     @cached_property
     def interval(self) -> tuple[float, float]:
-        """95 % interval of the difference that holds after every seed at once."""
-        return interval_at_any_time(len(self.second_alone), len(self.first_alone), self.n)
+        """95 % interval of the difference: what all intervals so far have in common, since they hold at once. If they
+        have nothing in common, the present one."""
+        return self._common or interval_at_any_time(len(self.second_alone), len(self.first_alone), self.n)
 
     @cached_property
     def p_value(self) -> float:
-        """Of the sequential test: the least that it has been so far."""
-        return p_value_at_any_time([(self.first[seed], self.second[seed]) for seed in self.seeds])
+        """Of the sequential test: the least that it has been so far; the present one, if the intervals have nothing in
+        common."""
+        if self._common is None:
+            return min(1.0, math.exp(-log_wealth(len(self.first_alone), len(self.second_alone))))
+        return p_value_at_any_time(self._outcomes)
+
+    @cached_property
+    def _common(self) -> tuple[float, float] | None:
+        return common_interval(self._outcomes)
+
+    @property
+    def _outcomes(self) -> list[tuple[bool, bool]]:
+        return [(self.first[seed], self.second[seed]) for seed in self.seeds]
 
 
 def log_wealth(first: int, second: int) -> float:
@@ -76,6 +88,20 @@ def interval_at_any_time(second: int, first: int, n: int) -> tuple[float, float]
                 right = middle
         ends.append(wrong)
     return ends[0], ends[1]
+
+
+def common_interval(outcomes: Sequence[tuple[bool, bool]]) -> tuple[float, float] | None:
+    """What the intervals after each of ``outcomes`` have in common, both ends -1..1; None for nothing."""
+    counts, low, high = [0, 0], -1.0, 1.0
+    for n, (first, second) in enumerate(outcomes, start=1):
+        if first != second:
+            counts[second] += 1
+        if any(_is_excluded(end, counts[1], counts[0], n) for end in (low, high)):
+            present = interval_at_any_time(counts[1], counts[0], n)
+            low, high = max(low, present[0]), min(high, present[1])
+        if low > high:
+            return None
+    return low, high
 
 
 def seeds_until_decided(rates: Sequence[Mapping[int, bool]], seeds: Sequence[int]) -> int | None:

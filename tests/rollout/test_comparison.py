@@ -45,6 +45,23 @@ def test_only_seeds_that_tell_them_apart_count():
     assert (mcnemar(0, 0), mcnemar(3, 3), mcnemar(1, 2)) == (1.0, 1.0, 1.0)
 
 
+def test_a_decision_is_not_turned_around_by_later_seeds(tmp_path):
+    """Decided for a after eight seeds of nine, then thirteen for b: the sentence names a, as the interval does."""
+    config = {"driver": {"stop_when": "decided"}}
+    a, b = ["success"] * 9 + ["timeout"] * 13, ["timeout"] * 9 + ["success"] * 13
+    both = [
+        evaluated(tmp_path / name, *each, *["success"] * 20, config=config) for name, each in {"a": a, "b": b}.items()
+    ]
+    comparison = compare([LocalFolder(each) for each in both])
+    told, other = comparison_dict(comparison)["against_first"][0], comparison.others[0]
+    assert told["decided"]
+    assert told["interval_95"][1] < 0 < told["difference"]
+    assert sentence(comparison, other).startswith(
+        "b 33/42, a 29/42: a is better (95 % interval 11 to 24.1 points, p = 0.02"
+    )
+    assert sentence(comparison, other).endswith("though later seeds speak for the other")
+
+
 def test_an_interval_mirrors_when_the_two_change_places():
     low, high = paired_interval(70, 12, 5, 100)
     assert low < 0.07 < high

@@ -73,9 +73,28 @@ def test_what_was_decided_stays_decided():
     """Seeds that are looked at later do not take it back."""
     outcomes = [(False, True)] * 8 + [(True, False)] * 8
     assert p_value_at_any_time(outcomes) == p_value_at_any_time(outcomes[:8]) < 0.05
-    pairs = SequentialPairs(*(dict(enumerate(each)) for each in zip(*outcomes, strict=True)))
+    pairs = sequential(outcomes)
     assert pairs.p_value == p_value_at_any_time(outcomes)
-    assert pairs.interval[0] < 0 < pairs.interval[1]
+    early = interval_at_any_time(8, 0, 8)
+    assert pairs.better == 1
+    assert 0 < pairs.interval[0] == early[0] < pairs.interval[1] < early[1]
+
+
+def test_a_direction_is_that_of_the_interval():
+    """What was decided for the first one is not said of the second when later seeds speak for that; of intervals that
+    have nothing in common the last one counts, and its test."""
+    turned = sequential([(True, False)] * 9 + [(False, True)] * 13 + [(True, True)] * 20)
+    assert turned.difference > 0 > turned.interval[1]
+    assert (turned.better, turned.p_value < 0.05) == (-1, True)
+    opposed = sequential([(True, False)] * 9 + [(False, True)] * 300)
+    assert opposed.interval == interval_at_any_time(300, 9, 309)
+    assert (opposed.better, opposed.p_value < 0.05) == (1, True)
+    open_again = sequential([(True, False)] * 20 + [(False, True)] * 31)
+    assert (open_again.better != 0) == (open_again.p_value < 0.05)
+
+
+def sequential(outcomes):
+    return SequentialPairs(*(dict(enumerate(each)) for each in zip(*outcomes, strict=True)))
 
 
 def test_it_is_decided_when_every_comparison_is():
