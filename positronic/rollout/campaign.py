@@ -32,7 +32,8 @@ Played = tuple[int, EpisodeResult]  # number of the campaign, one of its episode
 @dataclass(frozen=True)
 class Campaign:
     """What is to be run, where it is recorded, and with which software (``provenance``). ``place``: where ``root`` is
-    uploaded to, None for nowhere. ``done``: episodes that an earlier run has finished there."""
+    uploaded to, None for nowhere. ``done``: episodes that an earlier run has finished there. ``meta``: what the policy
+    said of itself when the run began; a process that finds another one refuses it."""
 
     hardware: HardwareConfig
     policy: PolicyConfig
@@ -42,6 +43,7 @@ class Campaign:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     place: str | None = None
     done: Sequence[EpisodeResult] = ()
+    meta: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def missing(self) -> list[int]:
@@ -136,8 +138,13 @@ class OpenedOnDemand(Sequence[Policy]):
         self._opened: dict[int, Policy] = {}
 
     def __getitem__(self, number: Any) -> Any:
+        from positronic.rollout.remote import require_same_policy
+
         if number not in self._opened:
-            self._opened[number] = open_policy(self._campaigns[number].policy, self._robot)
+            campaign = self._campaigns[number]
+            policy = self._opened[number] = open_policy(campaign.policy, self._robot)
+            if campaign.meta:
+                require_same_policy("the policy as the run began", campaign.meta, "the policy now", policy.meta)
         return self._opened[number]
 
     def __len__(self) -> int:

@@ -12,6 +12,7 @@ from positronic.client.client import InferenceClient
 from positronic.client.session import ConnectionLost, ObservationTooLarge
 from positronic.commands import ActionStep
 from positronic.conventions import require_equal
+from positronic.errors import PositronicError
 from positronic.rollout.config import RemotePolicyConfig
 
 LOG = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ class RemotePolicy:
         self._checkpoint, self._reconnect_sec = config.checkpoint, config.reconnect_sec
         self._session = self._client.session(self._checkpoint)
         self.meta: Mapping[str, Any] = self._session.meta
+        self._closed = False
         self._fresh = True  # the session that was opened for its meta serves the first episode
 
     def reset(self) -> None:
@@ -61,7 +63,7 @@ class RemotePolicy:
             except ObservationTooLarge:
                 raise
             except ConnectionLost as lost:
-                if not self._reconnect_sec:
+                if self._closed or not self._reconnect_sec:
                     raise
                 begin_sec = time.monotonic()
                 LOG.warning("%s Waiting for it up to %g s.", lost, self._reconnect_sec)
@@ -75,23 +77,33 @@ class RemotePolicy:
         self._fresh = False
 
     def close(self) -> None:
-        """Leave the server."""
+        """Leave the server. An answer that another thread waits for ends there with ConnectionLost."""
+        self._closed = True
         self._session.close()
 
     def _open_again(self, timeout_sec: float | None) -> None:
         self._session.close()
+        self._require_open()
         self._session = self._client.session(self._checkpoint, connect_timeout_sec=timeout_sec)
-        before, now = (_identity(meta) for meta in (self.meta, self._session.meta))
-        if before != now:
+        try:
+            self._require_open()  # another thread may have closed it meanwhile
+            require_same_policy("the server as it was", self.meta, "the server as it came back", self._session.meta)
+        except PositronicError:
             self._session.close()
-        require_equal(
-            "the server as it was",
-            before,
-            "the server as it came back",
-            now,
-            "Rollouts of one evaluation are of one policy. Type policy.checkpoint=<id>, or begin anew with another "
-            "output_dir=.",
-        )
+            raise
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise PositronicError("This policy was closed. Open it again.")
+
+
+def require_same_policy(who: str, before: Mapping[str, Any], whose: str, now: Mapping[str, Any]) -> None:
+    """Raise ConventionError, with both sides, when two metas are of different policies."""
+    hint = (
+        "Rollouts of one evaluation are of one policy. Type policy.checkpoint=<id>, or begin anew with another "
+        "output_dir=."
+    )
+    require_equal(who, _identity(before), whose, _identity(now), hint)
 
 
 def _identity(meta: Mapping[str, Any]) -> dict[str, str]:

@@ -105,10 +105,12 @@ def _alone(config: Infer) -> Evaluated:
 
 
 def taken_up(campaign: Campaign, meta: Mapping[str, Any], config: Infer) -> Campaign:
-    """The campaign with the episodes that an earlier run has finished, if it is to be resumed."""
+    """The campaign of the policy with this ``meta``, with the episodes that an earlier run has finished if it is to be
+    resumed."""
     from positronic.rollout.continuation import asked_for, begin, go_on
     from positronic.storage.folder import folder
 
+    campaign = replace(campaign, meta=meta)
     asked = asked_for(campaign.hardware, campaign.driver, campaign.seed, meta)
     if not config.resume:
         begin(campaign.root, asked)

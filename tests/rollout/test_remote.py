@@ -1,14 +1,21 @@
 """A server that goes away and comes back: an evaluation goes on, if it is the same policy."""
 
+import contextlib
 import logging
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from positronic import keys
 from positronic.client.session import ConnectionLost, ObservationTooLarge
-from positronic.errors import ConventionError
+from positronic.errors import ConventionError, PositronicError
+from positronic.hardware.config import HardwareConfig
 from positronic.raw.writer import DatasetWriter
+from positronic.rollout.campaign import Campaign, OpenedOnDemand
 from positronic.rollout.config import DriverConfig, RemotePolicyConfig
 from positronic.rollout.policies import open_policy
 from positronic.rollout.remote import LOSSES
@@ -126,3 +133,42 @@ def test_pictures_travel_as_jpeg_when_that_is_typed(approach, serving, opened, p
     opened(serving(policy), jpeg_quality=90).infer({**point_robot.observe(), keys.IMAGE_WRIST: picture})
     assert policy.seen[0][keys.IMAGE_WRIST].shape == picture.shape
     np.testing.assert_allclose(policy.seen[0][keys.IMAGE_WRIST], picture, atol=3)
+
+
+def test_a_policy_that_was_closed_does_not_come_back(approach, serving, opened):
+    """Ctrl-C while another thread waits for an answer: the server is left, and not asked again."""
+    may_answer = threading.Event()
+
+    class Hanging(approach):
+        def infer(self, observation):
+            assert may_answer.wait(30)
+            return super().infer(observation)
+
+    server = serving(Hanging())
+    policy = opened(server)
+    with ThreadPoolExecutor(1) as thread:
+        answer = thread.submit(policy.infer, {keys.EE_POSE: np.array([0.4, 0, 0.3, 1.0, 0, 0, 0])})
+        while not server.asked:
+            time.sleep(0.001)
+        policy.close()
+        may_answer.set()
+        assert isinstance(answer.exception(30), ConnectionLost)
+    assert (server.sessions, server.asked) == (1, 1)
+    policy.rest()
+    with pytest.raises(PositronicError, match="This policy was closed"):
+        policy.reset()
+
+
+def test_each_process_plays_the_policy_that_the_run_began_with(approach, serving, point_robot, tmp_path):
+    """Not whatever its own first session finds."""
+    began, now = approach(), approach()
+    began.meta = {**began.meta, keys.META_CHECKPOINT_ID: "010000"}
+    now.meta = {**now.meta, keys.META_CHECKPOINT_ID: "020000"}
+    config = RemotePolicyConfig("remote", port=serving(now).port)
+    one = Campaign(HardwareConfig("point"), config, DriverConfig("timed"), 0, tmp_path, meta=began.meta)
+    with contextlib.closing(OpenedOnDemand([one], point_robot)) as policies, pytest.raises(ConventionError) as refusal:
+        policies[0]
+    said = "checkpoint_id: the policy as the run began has 010000; the policy now has 020000"
+    assert said in str(refusal.value)
+    with contextlib.closing(OpenedOnDemand([replace(one, meta=now.meta)], point_robot)) as policies:
+        assert policies[0].meta[keys.META_CHECKPOINT_ID] == "020000"
