@@ -45,6 +45,9 @@ def check_policy(meta: Mapping[str, Any], contract: RobotContract) -> None:
         )
 
 
+GO_ON_WITH = "driver.on_unsafe_chunk=stop"  # where an unsafe chunk has ended a run
+
+
 class UnsafeChunk(PositronicError):  # noqa: N818  (it names the state of a chunk)
     """A chunk that the robot cannot follow, or not without harm. Nothing of it was played, or where chunks
     overlap, nothing from the named step on."""

@@ -13,6 +13,7 @@ from positronic.conventions import require_equal
 from positronic.errors import PositronicError
 from positronic.rollout.campaign import REPORT_FILE
 from positronic.rollout.config import DECIDED, DriverConfig
+from positronic.rollout.continuation import STOP_WHEN, ever_to_end_when_decided
 from positronic.rollout.pairs import FEWEST, LEVEL, MeanDifference, Pairs, holm, mean_difference, seeds_to_decide
 from positronic.rollout.report import FORMAT, policy_name
 from positronic.rollout.results import UNJUDGED, percentiles, wilson_interval
@@ -33,11 +34,13 @@ SAME_FOR_ALL = (
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What one ``stage=infer`` has reported. ``name``: what it is called here. ``report``: its ``report.json``."""
+    """What one ``stage=infer`` has reported. ``name``: what it is called here. ``report``: its ``report.json``.
+    ``was_to_end_when_decided``: in any of its runs, says its ``evaluation.json``."""
 
     name: str
     place: Place
     report: Mapping[str, Any]
+    was_to_end_when_decided: bool = False
 
     @cached_property
     def outcomes(self) -> dict[int, bool]:
@@ -102,7 +105,10 @@ class Comparison:
     @property
     def is_sequential(self) -> bool:
         """Whether one of them may have been stopped because of what it said: then test and interval allow for that."""
-        return any(each.report["config"].get("driver", {}).get("stop_when") == DECIDED for each in self.evaluations)
+        return any(
+            each.was_to_end_when_decided or each.report["config"].get("driver", {}).get(STOP_WHEN) == DECIDED
+            for each in self.evaluations
+        )
 
     @property
     def differing(self) -> list[int]:
@@ -266,7 +272,7 @@ def _read(name: str, place: Place) -> Evaluation:
         )
     try:
         report = json.loads(content)
-        evaluation = Evaluation(name, place, report)
+        evaluation = Evaluation(name, place, report, ever_to_end_when_decided(place))
         known = report["format"] == FORMAT and evaluation.task and evaluation.policy is not None
         outcomes = evaluation.outcomes
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -23,7 +23,7 @@ from positronic.raw.layout import META_FILE, episode_paths, remove_unfinished
 from positronic.raw.signals import VectorSignal
 from positronic.raw.timeline import NS_PER_SEC
 from positronic.rollout.asked import require_same
-from positronic.rollout.config import DriverConfig
+from positronic.rollout.config import DECIDED, DriverConfig
 from positronic.rollout.results import ABORTED, SAID_BY_STATICS, EpisodeResult, Series
 from positronic.storage.folder import RemoteFolder
 from positronic.storage.place import Place
@@ -33,6 +33,7 @@ from positronic.utils.files import replace_text
 EVALUATION_FILE = "evaluation.json"
 FREE = ("name", "num_episodes", "num_robots", "show_gui", "save_videos", "stop_when")
 """Values of the driver that no episode depends on."""
+STOP_WHEN, ON_UNSAFE = "stop_when", "on_unsafe_chunk"
 POLICY_IS = (
     keys.META_TYPE,
     keys.META_VENDOR,
@@ -45,19 +46,34 @@ POLICY_IS = (
 """What tells policies apart; where they lie and who serves them does not."""
 
 
-def asked_for(hardware: HardwareConfig, driver: DriverConfig, seed: int, policy: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings on which episodes depend. ``policy``: its meta."""
+def asked_for(
+    hardware: HardwareConfig,
+    driver: DriverConfig,
+    seed: int,
+    policy: Mapping[str, Any],
+    jpeg_quality: int | None = None,
+) -> dict[str, Any]:
+    """The settings on which episodes depend, and how many there are. ``policy``: its meta. ``jpeg_quality``: of the
+    pictures that it is sent, None for pictures as they are."""
+    sent = {} if jpeg_quality is None else {"jpeg_quality": jpeg_quality}
     return {
         "seed": seed,
         "hardware": asdict(hardware),
         "driver": {name: value for name, value in asdict(driver).items() if name not in FREE},
-        "policy": {name: policy[name] for name in POLICY_IS if name in policy},
+        "policy": {name: policy[name] for name in POLICY_IS if name in policy} | sent,
+        STOP_WHEN: driver.stop_when,
     }
 
 
 def begin(root: Path, asked: Mapping[str, Any]) -> None:
     """Note what is asked for, in a folder without episodes."""
     replace_text(root / EVALUATION_FILE, json.dumps(asked, indent=1) + "\n")
+
+
+def ever_to_end_when_decided(place: Place) -> bool:
+    """Whether a run into this folder had ``driver.stop_when=decided``; False where nobody has noted it."""
+    content = place.read_bytes(EVALUATION_FILE)
+    return content is not None and json.loads(content).get(STOP_WHEN) == DECIDED
 
 
 def require_resumable(root: Path, place: object) -> None:
@@ -81,7 +97,10 @@ def go_on(root: Path, place: Place, asked: Mapping[str, Any], num_episodes: int)
     if not (root / EVALUATION_FILE).exists():
         begin(root, asked)
         return []
-    require_same(place, _read(root / EVALUATION_FILE), asked, "recorded")
+    recorded = _read(root / EVALUATION_FILE)
+    asked = {**asked, **_never_forgotten(recorded, asked)}
+    require_same(place, {**recorded, **_may_change(recorded, asked)}, asked, "recorded")
+    begin(root, asked)
     done = [read_result(path) for path in episode_paths(root)]
     if done and done[-1].id >= num_episodes:
         raise PositronicError(
@@ -92,6 +111,20 @@ def go_on(root: Path, place: Place, asked: Mapping[str, Any], num_episodes: int)
         if result.outcome == ABORTED:
             _remove(Path(result.path), place, root)
     return [result for result in done if result.outcome != ABORTED]
+
+
+def _never_forgotten(recorded: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+    """That a run was once to end when it was decided: how many episodes there are may follow from what they said."""
+    return {STOP_WHEN: DECIDED if DECIDED in (recorded.get(STOP_WHEN), asked[STOP_WHEN]) else asked[STOP_WHEN]}
+
+
+def _may_change(recorded: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Of what is asked for, the values that no episode in the folder depends on: with ``refuse``, an unsafe chunk has
+    left none that counts, so that ``stop`` may follow."""
+    driver = dict(recorded.get("driver") or {})
+    if (driver.get(ON_UNSAFE), asked["driver"][ON_UNSAFE]) == ("refuse", "stop"):
+        driver[ON_UNSAFE] = "stop"
+    return {STOP_WHEN: asked[STOP_WHEN], "driver": driver}
 
 
 def read_result(path: Path) -> EpisodeResult:

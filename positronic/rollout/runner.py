@@ -20,7 +20,7 @@ from positronic.hardware.robot import Judged, Robot
 from positronic.raw.timeline import NS_PER_SEC
 from positronic.raw.writer import EpisodeWriter
 from positronic.rollout.answers import Questioner
-from positronic.rollout.check import UnsafeChunk, joints_with_limits
+from positronic.rollout.check import GO_ON_WITH, UnsafeChunk, joints_with_limits
 from positronic.rollout.config import PLAY_OUT, DriverConfig
 from positronic.rollout.freshness import FreshnessCheck, StaleSignal, measured_ns
 from positronic.rollout.playback import Answer, Event, stamps_of, to_ns
@@ -155,8 +155,11 @@ class Loop:
         stamps_of(chunk)
         try:
             admitted = self._check.admit(chunk, observation)
-        except UnsafeChunk:
-            if self._driver.on_unsafe_chunk == STOP and not self.course.started:
+        except UnsafeChunk as problem:
+            if self._driver.on_unsafe_chunk != STOP:
+                said = f"{problem} To count such an episode as a failure and go on with the next, type {GO_ON_WITH}."
+                raise UnsafeChunk(said) from problem
+            if not self.course.started:
                 self._look(Event(self._robot.time_ns))
             raise
         self.course.clamped_steps += admitted.clamped

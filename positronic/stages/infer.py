@@ -111,7 +111,8 @@ def taken_up(campaign: Campaign, meta: Mapping[str, Any], config: Infer) -> Camp
     from positronic.storage.folder import folder
 
     campaign = replace(campaign, meta=meta)
-    asked = asked_for(campaign.hardware, campaign.driver, campaign.seed, meta)
+    jpeg_quality = getattr(campaign.policy, "jpeg_quality", None)
+    asked = asked_for(campaign.hardware, campaign.driver, campaign.seed, meta, jpeg_quality)
     if not config.resume:
         begin(campaign.root, asked)
         return campaign
@@ -187,9 +188,12 @@ def output_folder(place: str, storage: StorageConfig, resume: bool = False) -> I
         yield root
 
 
-def to_go_on(place: str) -> str:
-    """The command that continues what was recorded into ``place``."""
-    return again(f"output_dir={place}", RESUME)
+def to_go_on(place: str, stopped: str | None = None) -> str:
+    """The command that continues what was recorded into ``place``. ``stopped``: why it ended, which may be said to take
+    another value."""
+    from positronic.rollout.check import GO_ON_WITH
+
+    return again(f"output_dir={place}", RESUME, *([GO_ON_WITH] if stopped and GO_ON_WITH in stopped else []))
 
 
 def check_codec(config: Infer, meta: Mapping[str, Any]) -> None:
@@ -329,7 +333,7 @@ def _report(
             publish(rollouts)
     finally:  # the numbers are there, even if filming is interrupted
         place = str(campaign.place or campaign.root)
-        print(closing_words(rollouts, place, None if whole else to_go_on(place)))
+        print(closing_words(rollouts, place, None if whole else to_go_on(place, stopped)))
     return rollouts
 
 

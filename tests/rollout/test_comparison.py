@@ -62,6 +62,14 @@ def test_a_decision_is_not_turned_around_by_later_seeds(tmp_path):
     assert sentence(comparison, other).endswith("though later seeds speak for the other")
 
 
+def test_what_was_once_to_end_when_decided_is_tested_sequentially(tmp_path):
+    """Though its last run was not."""
+    both = [LocalFolder(evaluated(tmp_path / name, "success")) for name in "ab"]
+    assert not compare(both).is_sequential
+    (tmp_path / "b" / "evaluation.json").write_text('{"stop_when": "decided"}')
+    assert compare(both).is_sequential
+
+
 def test_an_interval_mirrors_when_the_two_change_places():
     low, high = paired_interval(70, 12, 5, 100)
     assert low < 0.07 < high

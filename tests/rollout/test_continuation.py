@@ -14,7 +14,14 @@ from positronic.raw.dataset import open_dataset
 from positronic.raw.writer import DatasetWriter
 from positronic.rollout.campaign import Campaign
 from positronic.rollout.config import DriverConfig, RemotePolicyConfig
-from positronic.rollout.continuation import EVALUATION_FILE, asked_for, begin, go_on, read_result
+from positronic.rollout.continuation import (
+    EVALUATION_FILE,
+    asked_for,
+    begin,
+    ever_to_end_when_decided,
+    go_on,
+    read_result,
+)
 from positronic.rollout.results import SAID_BY_STATICS, EpisodeResult
 from positronic.rollout.runner import run_episode
 from positronic.stages.infer import play
@@ -98,6 +105,37 @@ def test_another_evaluation_is_refused_with_both_sides(tmp_path):
     (tmp_path / EVALUATION_FILE).write_text("{")
     with pytest.raises(PositronicError, match="is damaged"):
         go_on(tmp_path, place, same, 2)
+
+
+def test_stop_may_follow_refuse_and_not_the_other_way_round(tmp_path):
+    """No episode that counts has met an unsafe chunk with refuse; with stop, it is a failure that counts."""
+    refuse, stop = (campaign(tmp_path, on_unsafe_chunk=value) for value in ("refuse", "stop"))
+    begin(tmp_path, asked(refuse))
+    place = LocalFolder(tmp_path)
+    for _ in range(2):
+        assert go_on(tmp_path, place, asked(stop), 1) == []
+    with pytest.raises(PositronicError, match="driver.on_unsafe_chunk: the folder has stop; this run has refuse"):
+        go_on(tmp_path, place, asked(refuse), 1)
+
+
+def test_pictures_of_another_quality_are_another_evaluation(tmp_path):
+    """They are what the policy sees."""
+    one = campaign(tmp_path)
+    begin(tmp_path, asked(one))
+    rough = asked_for(one.hardware, one.driver, one.seed, {keys.META_TYPE: "act"}, jpeg_quality=5)
+    with pytest.raises(PositronicError, match="policy.jpeg_quality: the folder has absent; this run has 5"):
+        go_on(tmp_path, LocalFolder(tmp_path), rough, 1)
+
+
+def test_that_it_was_to_end_when_decided_is_not_forgotten(tmp_path):
+    """Whatever a later run is asked."""
+    place = LocalFolder(tmp_path)
+    assert not ever_to_end_when_decided(place)
+    begin(tmp_path, asked(campaign(tmp_path)))
+    assert not ever_to_end_when_decided(place)
+    for stop_when in ("decided", "all", "all"):
+        go_on(tmp_path, place, asked(campaign(tmp_path, stop_when=stop_when)), 1)
+        assert ever_to_end_when_decided(place)
 
 
 def test_fewer_than_there_are_is_refused(point_robot, approach, tmp_path):

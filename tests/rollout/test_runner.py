@@ -13,6 +13,7 @@ from positronic.rollout.check import UnsafeChunk
 from positronic.rollout.config import DriverConfig
 from positronic.rollout.results import ABORTED, SUCCESS, TIMEOUT, UNSAFE
 from positronic.rollout.runner import run_episode
+from positronic.stages.infer import to_go_on
 
 
 def driver(**values):
@@ -145,10 +146,12 @@ class Leaping:
 
 def test_a_chunk_that_moves_too_fast_is_not_played(point_robot, writer):
     """Not its first step either, which alone would be possible."""
-    with pytest.raises(
-        UnsafeChunk, match=r"Step 1 of 2.*the tool moves at 4 m/s, expected at most 2.5 m/s \(driver.max"
-    ):
+    said = (
+        r"Step 1 of 2.*the tool moves at 4 m/s, expected at most 2.5 m/s \(driver.max.*type driver.on_unsafe_chunk=stop"
+    )
+    with pytest.raises(UnsafeChunk, match=said) as refusal:
         run_episode(point_robot, Leaping(), writer, 0, driver())
+    assert to_go_on("out", str(refusal.value)).endswith("output_dir=out resume=true driver.on_unsafe_chunk=stop")
     assert (point_robot.time_ns, point_robot.pose[0]) == (0, 0.4)
 
 
