@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from positronic.serving.messages import OPENPI, POSITRONIC, error_frame, refused_frame, status_frame
-from positronic.serving.peer import INTERNAL_ERROR, GoneError, Peer
+from positronic.serving.peer import INTERNAL_ERROR, EndedError, Peer
 
 OPENPI_REASON = "Internal server error. The reason is in the previous frame."
 
@@ -28,7 +28,7 @@ class Framing(Protocol):
         ...
 
     async def fail(self, peer: Peer, reason: str) -> None:
-        """This observation has no answer. Raises GoneError if the session ends with it."""
+        """This observation has no answer. Raises EndedError if the session ends with it."""
         ...
 
     async def lose(self, peer: Peer, reason: str, code: int) -> None:
@@ -71,7 +71,7 @@ class OpenPiFraming:
 
     async def fail(self, peer: Peer, reason: str) -> None:
         await peer.end(reason, OPENPI_REASON, INTERNAL_ERROR)
-        raise GoneError
+        raise EndedError(reason, INTERNAL_ERROR)
 
     async def lose(self, peer: Peer, reason: str, code: int) -> None:
         await peer.end(reason, OPENPI_REASON, code)

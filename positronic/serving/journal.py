@@ -11,7 +11,8 @@ from positronic.serving.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
-FULL, UNAVAILABLE, STOPPED = "full", "unavailable", "stopped"  # why a session is refused, as the metrics call it
+# Why a session is refused, as the metrics call it.
+FULL, UNAVAILABLE, STOPPED, EARLY = "full", "unavailable", "stopped", "early"
 
 
 class Visit:
@@ -44,7 +45,7 @@ class Visit:
         logger.warning("%s", said, extra=self._fields("error", reason=reason))
 
     def refused(self, why: str, reason: str) -> None:
-        """There will be no session. ``why``: FULL, UNAVAILABLE or STOPPED."""
+        """There will be no session. ``why``: FULL, UNAVAILABLE, STOPPED or EARLY."""
         self._metrics.refused.labels(why).inc()
         said = f"Session {self.number} of {self.address} is refused: {reason}"
         logger.warning("%s", said, extra=self._fields("refused", why=why, reason=reason))

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
+from collections import deque
+from collections.abc import Coroutine, Mapping
 from typing import Any
 
 from fastapi import WebSocket, WebSocketDisconnect
 
 from positronic.serving.protocols import STOPPING
+from positronic.utils.serialization import MAX_FRAME_BYTES
 
 NORMAL, POLICY_VIOLATION, INTERNAL_ERROR, SERVICE_RESTART, TRY_AGAIN_LATER = 1000, 1008, 1011, 1012, 1013
 MAX_CLOSE_REASON_BYTES = 100
 STOPS = "The server stops; connect again later."
+MAX_EARLY_FRAMES, MAX_EARLY_BYTES = 16, MAX_FRAME_BYTES
+TOO_EARLY = f"More than {MAX_EARLY_FRAMES} frames or {MAX_EARLY_BYTES >> 20} MiB came early. Wait for each answer."
 
 
 def _begun[T](coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
@@ -34,16 +38,23 @@ class EndedError(Exception):
 
 
 class Peer:
-    """One client. Its leaving is noticed at once, whatever the session is waiting for."""
+    """One client. Its leaving is noticed at once, whatever the session is waiting for.
+
+    A websocket tells of it only to one who reads, behind all that was sent before. So frames that come before their
+    turn are read too, and wait here: as many as ``MAX_EARLY_FRAMES``, as large together as ``MAX_EARLY_BYTES``.
+    """
 
     def __init__(self, websocket: WebSocket) -> None:
         self._websocket = websocket
         self._incoming = _begun(websocket.receive())
+        self._early: deque[bytes | str] = deque()
         self._ending: EndedError | None = None
         self._is_stopping = False
 
     async def receive(self) -> bytes | str:
         """The next frame. Raises GoneError, and EndedError after ``interrupt`` or when the server stops."""
+        if self._early:
+            return self._early.popleft()
         if self._is_stopping:
             raise EndedError(STOPS, SERVICE_RESTART)
         try:
@@ -57,10 +68,10 @@ class Peer:
         if message["type"] == "websocket.disconnect":
             raise GoneError
         self._incoming = _begun(self._websocket.receive())
-        return message.get("bytes") or message.get("text") or b""
+        return _frame(message)
 
     async def send(self, frame: bytes | str) -> None:
-        """Raises GoneError."""
+        """Raises GoneError, and EndedError as ``unless_gone``."""
         sending = self._websocket.send_text if isinstance(frame, str) else self._websocket.send_bytes
         try:
             await self.unless_gone(sending(frame))
@@ -86,7 +97,8 @@ class Peer:
     async def unless_gone[T](
         self, awaited: Coroutine[Any, Any, T], timeout_sec: float | None = None, or_stopping: bool = False
     ) -> T:
-        """The awaited value. Raises GoneError when the client leaves before, TimeoutError after ``timeout_sec``.
+        """The awaited value. Raises GoneError when the client leaves before, TimeoutError after ``timeout_sec``, and
+        EndedError when more frames come before their turn than wait here.
 
         When the server stops, this waits on, unless ``or_stopping``: then it raises EndedError.
         """
@@ -94,16 +106,14 @@ class Peer:
         if task.done():
             return task.result()
         try:
-            await asyncio.wait({task, self._incoming}, timeout=timeout_sec, return_when=asyncio.FIRST_COMPLETED)
-            if self._has_heard_stop():
-                if or_stopping:
-                    raise EndedError(STOPS, SERVICE_RESTART)
-                await asyncio.wait({task, self._incoming}, timeout=timeout_sec, return_when=asyncio.FIRST_COMPLETED)
-            if not task.done() and self._incoming.done() and not self._has_left():  # it speaks before its turn
-                await asyncio.wait({task}, timeout=timeout_sec)
-            if task.done():
-                return task.result()
-            raise GoneError if self._has_left() else TimeoutError
+            async with asyncio.timeout(timeout_sec):
+                while not task.done():
+                    if or_stopping and self._is_stopping:
+                        raise EndedError(STOPS, SERVICE_RESTART)
+                    await asyncio.wait({task, self._incoming}, return_when=asyncio.FIRST_COMPLETED)
+                    if self._incoming.done() and not task.done():
+                        self._hear_early()
+            return task.result()
         finally:
             task.cancel()
 
@@ -111,12 +121,18 @@ class Peer:
         """Stop listening."""
         self._incoming.cancel()
 
-    def _has_left(self) -> bool:
-        return self._incoming.done() and self._incoming.result()["type"] == "websocket.disconnect"
-
-    def _has_heard_stop(self) -> bool:
-        if not self._incoming.done() or STOPPING not in self._incoming.result():
-            return False
-        self._is_stopping = True
+    def _hear_early(self) -> None:
+        message = self._incoming.result()
+        if message["type"] == "websocket.disconnect":
+            raise GoneError
+        if STOPPING in message:
+            self._is_stopping = True
+        elif not self._is_stopping:  # what comes later has no answer
+            self._early.append(_frame(message))
+            if len(self._early) > MAX_EARLY_FRAMES or sum(map(len, self._early)) > MAX_EARLY_BYTES:
+                raise EndedError(TOO_EARLY, POLICY_VIOLATION)
         self._incoming = _begun(self._websocket.receive())
-        return True
+
+
+def _frame(message: Mapping[str, Any]) -> bytes | str:
+    return message.get("bytes") or message.get("text") or b""

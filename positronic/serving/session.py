@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 
 from fastapi import WebSocket
@@ -16,7 +17,7 @@ from positronic.errors import MAX_NAME, PositronicError, clipped, did_you_mean, 
 from positronic.serving.discretion import hide, told
 from positronic.serving.failures import describe
 from positronic.serving.framing import Framing, OpenPiFraming, PositronicFraming
-from positronic.serving.journal import FULL, STOPPED, UNAVAILABLE, Journal, Visit
+from positronic.serving.journal import EARLY, FULL, STOPPED, UNAVAILABLE, Journal, Visit
 from positronic.serving.link import Mailbox, WorkerLink
 from positronic.serving.messages import Reply, Request, reason_in
 from positronic.serving.metrics import Metrics
@@ -26,6 +27,8 @@ from positronic.serving.settings import ServerSettings
 from positronic.training.checkpoints import Checkpoint
 
 STATUS_EVERY_SEC = 5.0  # clients give up after 30 s of silence
+MAX_LISTINGS = 4  # folders that are listed at a time; each may be in a bucket that does not answer
+LISTING = "Listing the checkpoints"
 NO_BINARY = "Expected an observation in a binary frame, found a text frame."
 FULL_SERVER = (
     "This server has {} sessions open, as many as its server.max_sessions allows. Close one, or try again later."
@@ -68,6 +71,22 @@ class Conversation:
         self.state = SessionState.OPENING
         mailbox.on_lost = self._end_if_idle
 
+    async def find[T](self, finding: asyncio.Future[T]) -> T:
+        """What is found. Tell the client meanwhile that it waits. Raises what ``finding`` does, and EndedError when the
+        server stops."""
+        self._require(SessionState.OPENING)
+        start_sec = time.monotonic()
+        try:
+            while True:
+                try:
+                    return await self._peer.unless_gone(_found(finding), STATUS_EVERY_SEC, or_stopping=True)
+                except TimeoutError:
+                    if finding.done():  # the bucket's own
+                        raise
+                await self._tell(keys.STATUS_WAITING, LISTING, start_sec)
+        finally:
+            finding.cancel()
+
     async def open(self, checkpoint_id: str, needs: int = 0) -> bool:
         """Get the checkpoint, which will take at least ``needs`` bytes of memory. Tell the client what it waits for,
         then that it is ready, or why it never will be."""
@@ -76,7 +95,7 @@ class Conversation:
         try:
             reply, payload = await self._await_policy()
         except EndedError as ended:
-            await self.refuse(ended.reason, STOPPED, ended.code)
+            await self.end(ended)
             return False
         if reply is Reply.LOST:
             reason, code = _lost(payload)
@@ -112,9 +131,6 @@ class Conversation:
             ending = asyncio.get_running_loop().call_later(self._idle_sec, self._peer.interrupt, idle)
         try:
             return await self._peer.receive()
-        except EndedError as ended:  # nobody waits for an answer, so no frame is sent that could be taken for one
-            await self._peer.close_with(ended.reason, ended.code)
-            raise
         finally:
             if ending is not None:
                 ending.cancel()
@@ -143,6 +159,11 @@ class Conversation:
         await self._framing.refuse(self._peer, told(reason), code)
         self._move(SessionState.CLOSED)
 
+    async def end(self, ended: EndedError) -> None:
+        """Refuse the session, for what happened while it was waited for."""
+        why = EARLY if ended.code == POLICY_VIOLATION else STOPPED
+        await self.refuse(ended.reason, why, ended.code)
+
     def _end_if_idle(self, reason: str, code: int) -> None:
         if self.state is SessionState.READY:
             self._peer.interrupt(EndedError(reason, code))
@@ -159,7 +180,10 @@ class Conversation:
                 status, message = payload.decode().split(" ", 1)
             except TimeoutError:
                 pass
-            await self._framing.tell(self._peer, status, f"{message} ({time.monotonic() - start_sec:.0f} s)")
+            await self._tell(status, message, start_sec)
+
+    async def _tell(self, status: str, message: str, start_sec: float) -> None:
+        await self._framing.tell(self._peer, status, f"{message} ({time.monotonic() - start_sec:.0f} s)")
 
     def _require(self, expected: SessionState) -> None:
         if self.state is not expected:
@@ -179,6 +203,7 @@ class Sessions:
         self._link, self._settings, self._default, self._metrics = link, settings, default, metrics
         hide(str(settings.checkpoints_dir))
         self._journal = Journal(metrics)
+        self._listing = ThreadPoolExecutor(MAX_LISTINGS, "listing")
         self._open: Counter[str] = Counter()
 
     async def serve(self, websocket: WebSocket) -> None:
@@ -208,6 +233,7 @@ class Sessions:
             pass
         except EndedError as ended:
             why = ended.reason
+            await peer.close_with(ended.reason, ended.code)  # without a frame that could be taken for an answer
         finally:
             visit.ended(why)
             peer.close()
@@ -237,7 +263,11 @@ class Sessions:
         path, query = websocket.path_params.get(keys.QUERY_CHECKPOINT, ""), websocket.query_params.multi_items()
         try:
             wanted = wanted_checkpoint(path, query) or self._default
-            checkpoint, needs = await asyncio.to_thread(self._find, wanted)
+            finding = asyncio.get_running_loop().run_in_executor(self._listing, self._find, wanted)
+            checkpoint, needs = await conversation.find(finding)
+        except EndedError as ended:
+            await conversation.end(ended)
+            return
         except PositronicError as error:
             await conversation.refuse(str(error))
             return
@@ -269,6 +299,10 @@ def wanted_checkpoint(path_id: str, query: Sequence[tuple[str, str]]) -> str:
         path, said = clipped(path_id, MAX_NAME), clipped(ids[0], MAX_NAME)
         raise PositronicError(f"The path asks for checkpoint '{path}', {key}= for '{said}'. Expected one of them.")
     return ids[0] if ids else path_id
+
+
+async def _found[T](finding: asyncio.Future[T]) -> T:
+    return await asyncio.shield(finding)  # one who leaves off waiting does not end it
 
 
 def _lost(payload: bytes) -> tuple[str, int]:

@@ -1,18 +1,16 @@
 """Connections of strangers, against uvicorn with our protocols and an app of six lines."""
 
-import asyncio
 import contextlib
 import inspect
 import socket
-import threading
 
 import pytest
-import uvicorn
+from plain_server import serving
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from positronic.serving.protocols import MAX_FRAGMENTS, MAX_HEAD_BYTES, PatientWebSocket, PunctualHTTP
+from positronic.serving.protocols import MAX_FRAGMENTS, MAX_HEAD_BYTES, PunctualHTTP
 
 LIMIT = 1 << 16
 UPGRADE = (
@@ -37,22 +35,13 @@ class HastyHTTP(PunctualHTTP):
     handshake_sec = 0.1
 
 
-@contextlib.contextmanager
-def serving(http):
-    """The port of a server with this HTTP protocol."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        options = {"lifespan": "off", "log_level": "critical", "ws_max_size": LIMIT, "timeout_keep_alive": 600}
-        server = uvicorn.Server(uvicorn.Config(app, http=http, ws=PatientWebSocket, **options))
-        thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])))
-        thread.start()
-        yield listener.getsockname()[1]
-        server.should_exit = True
-        thread.join()
+def echoing(http):
+    return serving(app, http, ws_max_size=LIMIT)
 
 
 @pytest.fixture(scope="module")
 def port():
-    with serving(HastyHTTP) as port:
+    with echoing(HastyHTTP) as port:
         yield port
 
 
@@ -70,7 +59,7 @@ def test_a_connection_without_a_whole_request_is_closed(port, said):
 def test_a_head_without_end_is_closed(first):
     """The first one, or a later one; it is not kept in memory until the time is over."""
     sent = 0
-    with serving(PunctualHTTP) as port, socket.create_connection(("127.0.0.1", port)) as stranger:
+    with echoing(PunctualHTTP) as port, socket.create_connection(("127.0.0.1", port)) as stranger:
         stranger.sendall(first + b"GET / HTTP/1.1\r\nHost: x\r\n")
         with contextlib.suppress(ConnectionError):
             while sent < MAX_HEAD_BYTES * 1000:

@@ -9,7 +9,7 @@ from positronic.serving.framing import OpenPiFraming, PositronicFraming
 from positronic.serving.journal import Visit
 from positronic.serving.messages import Reply, Request
 from positronic.serving.metrics import Metrics
-from positronic.serving.peer import GoneError
+from positronic.serving.peer import EndedError
 from positronic.serving.session import Conversation, SessionState, wanted_checkpoint
 from positronic.utils.serialization import deserialise
 
@@ -108,7 +108,7 @@ def test_a_client_of_openpi_hears_its_metadata_first_and_loses_its_session_by_an
     async def play():
         await session.open("30", 7)
         await session.answer()
-        with pytest.raises(GoneError):
+        with pytest.raises(EndedError, match="no state"):
             await session.answer()
 
     asyncio.run(play())

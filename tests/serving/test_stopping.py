@@ -54,6 +54,7 @@ def test_an_answer_under_way_is_finished_before_the_server_ends(experiment, tmp_
     with running(experiment) as (port, process), dial(port) as idle, dial(port, "/30") as opening:
         ready(idle)
         assert deserialise(opening.recv(timeout=60))["status"] in ("waiting", "loading")
+        opening.send(serialise(observation()))  # before its turn
         with asking(port, tmp_path / "answer") as (busy, word):
             members = family(process.pid)
             send(process.pid, number)
