@@ -20,9 +20,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import signal
+import ssl
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from multiprocessing import Pipe, connection
 from multiprocessing.connection import Connection
 from multiprocessing.managers import SyncManager
@@ -39,6 +40,7 @@ from litserve.utils import WorkerSetupStatus
 from positronic import keys
 from positronic.errors import PositronicError
 from positronic.serving.discretion import hide
+from positronic.serving.handshake import encrypted
 from positronic.serving.health import Health
 from positronic.serving.lifetime import ASKING
 from positronic.serving.link import WorkerLink
@@ -264,7 +266,7 @@ def make_server(
     return server
 
 
-def run_server(server: _Server, host: str, port: int, tls: Mapping[str, str]) -> None:
+def run_server(server: _Server, host: str, port: int, tls: ssl.SSLContext | None) -> None:
     """Serve until interrupted, with what ``check_tls`` said.
 
     Raises PositronicError when one of the server's processes ends otherwise.
@@ -278,11 +280,10 @@ def run_server(server: _Server, host: str, port: int, tls: Mapping[str, str]) ->
             num_api_servers=1,  # sessions live in its memory
             generate_client_file=False,
             log_level=settings.log_level,
-            http=PunctualHTTP,
+            http=PunctualHTTP if tls is None else encrypted(tls),
             ws=draining(settings.drain_sec),
             ws_per_message_deflate=False,  # costs a robot 100 ms of its CPU for three frames
             ws_max_size=MAX_FRAME_BYTES,
-            **tls,
             **library_logging(settings.log_format, settings.log_level),
         )
     except (EOFError, OSError, RuntimeError) as error:  # so LitServe's main process learns that its manager is gone

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+from collections.abc import Sized
 from typing import Any, ClassVar
 
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
@@ -20,6 +21,11 @@ STOPPING = "stopping"  # the key of the message that says so to the app
 TLS_PATIENCE_SEC = 2.0  # for the rest of a frame that is too large
 
 
+def is_one_too_many(connections: Sized) -> bool:
+    """Whether the last of these connections is beyond ``MAX_CONNECTIONS``."""
+    return len(connections) > MAX_CONNECTIONS
+
+
 class PunctualHTTP(AutoHTTPProtocol):
     """Closes a connection if no request comes within ``handshake_sec``, at first or after an answer, or if a head is
     longer than ``MAX_HEAD_BYTES``.
@@ -32,7 +38,7 @@ class PunctualHTTP(AutoHTTPProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if len(self.connections) > MAX_CONNECTIONS:
+        if is_one_too_many(self.connections):
             transport.abort()
         self._last_request = self.cycle
         self._head_of, self._head_bytes = self.cycle, 0

@@ -5,12 +5,17 @@ import inspect
 import socket
 
 import pytest
+from certificates import write_certificate
 from plain_server import serving
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+from positronic.client.tls import trusting
+from positronic.serving import protocols
+from positronic.serving.handshake import encrypted
 from positronic.serving.protocols import MAX_FRAGMENTS, MAX_HEAD_BYTES, PunctualHTTP
+from positronic.serving.tls import check_tls
 
 LIMIT = 1 << 16
 UPGRADE = (
@@ -35,6 +40,10 @@ class HastyHTTP(PunctualHTTP):
     handshake_sec = 0.1
 
 
+class BriskHTTP(PunctualHTTP):
+    handshake_sec = 1.0  # long enough for an honest handshake
+
+
 def echoing(http):
     return serving(app, http, ws_max_size=LIMIT)
 
@@ -53,6 +62,57 @@ def test_a_connection_without_a_whole_request_is_closed(port, said):
         stranger.sendall(said)
         while stranger.recv(1 << 16):
             pass
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """Paths of a certificate and its key."""
+    return write_certificate(tmp_path_factory.mktemp("certificate"))
+
+
+@pytest.mark.parametrize("said", [b"", b"\x16\x03\x01\x02\x00"])
+def test_a_connection_that_is_not_encrypted_in_time_is_closed(certificate, said):
+    """Opened and left, or the beginning of a handshake."""
+    http = encrypted(check_tls(*certificate), HastyHTTP)
+    with echoing(http) as port, socket.create_connection(("127.0.0.1", port), timeout=30) as stranger:
+        stranger.sendall(said)
+        while stranger.recv(1 << 16):
+            pass
+
+
+def test_a_connection_without_a_request_is_closed_with_tls_too(certificate):
+    """After the handshake there is as much time again."""
+    trusted = trusting(True, certificate[0])
+    with echoing(encrypted(check_tls(*certificate), BriskHTTP)) as port:
+        plain = socket.create_connection(("127.0.0.1", port), timeout=30)
+        with trusted.wrap_socket(plain, server_hostname="localhost") as stranger:
+            assert stranger.recv(1) == b""
+        with connect(f"wss://localhost:{port}/", ssl=trusted) as robot:
+            robot.send(b"hello")
+            assert robot.recv(timeout=30) == b"hello"
+
+
+@pytest.mark.parametrize("is_encrypted", [False, True])
+def test_there_are_as_many_connections_as_there_may_be(certificate, monkeypatch, is_encrypted):
+    """A further one is closed at once, also while those before are not encrypted yet."""
+    monkeypatch.setattr(protocols, "MAX_CONNECTIONS", 2)
+    http = encrypted(check_tls(*certificate)) if is_encrypted else PunctualHTTP
+    with echoing(http) as port, contextlib.ExitStack() as strangers:
+        for _ in range(2):
+            strangers.enter_context(socket.create_connection(("127.0.0.1", port)))
+        further = strangers.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
+        with contextlib.suppress(ConnectionResetError):
+            assert further.recv(1) == b""
+
+
+def test_a_server_stops_although_a_handshake_is_not_done(certificate):
+    """It is cut off."""
+    with contextlib.ExitStack() as later:
+        with echoing(encrypted(check_tls(*certificate))) as port:
+            stranger = later.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
+            stranger.sendall(b"\x16")
+        with contextlib.suppress(ConnectionResetError):
+            assert stranger.recv(1) == b""
 
 
 @pytest.mark.parametrize("first", [b"", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"])

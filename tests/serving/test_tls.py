@@ -68,7 +68,7 @@ def test_files_that_are_no_certificate_with_its_key_are_refused_before_anything_
     certificate, key = write_certificate(tmp_path)
     other = write_certificate(tmp_path, "other")[1]
     (tmp_path / "text").write_text("hello")
-    assert check_tls(None, None) == {}
+    assert check_tls(None, None) is None
     for files, says in (
         ((certificate, None), r"server\.tls_cert counts only with server\.tls_key"),
         ((None, key), r"server\.tls_key counts only with server\.tls_cert"),
