@@ -35,11 +35,13 @@ def serving(handler, port=0, **options):
 
 
 def script(*answers, opening=(READY,)):
-    """Sends the opening frames, then one answer an observation."""
+    """Sends the opening frames, then one answer an observation. Closes after an opening that ends with an error."""
 
     def handler(connection):
         for frame in opening:
             connection.send(serialise(frame))
+        if "error" in opening[-1]:
+            return
         with contextlib.suppress(ConnectionClosed):
             for answer in answers:
                 connection.recv()

@@ -17,9 +17,16 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from positronic import keys
-from positronic.client.dialling import NotYetError, Patience, Server
+from positronic.client.dialling import Patience, Server
 from positronic.client.images import require_jpeg
-from positronic.client.protocol import HANDSHAKE_SILENCE_SEC, ConnectionState, Conversation
+from positronic.client.protocol import (
+    CLOSE_FRAME_SEC,
+    HANDSHAKE_SILENCE_SEC,
+    ConnectionState,
+    Conversation,
+    NotYetError,
+    RefusalError,
+)
 from positronic.client.session import GOODBYE_SEC
 from positronic.client.status import OnStatus, status_line
 from positronic.commands import ActionStep
@@ -79,6 +86,8 @@ class AsyncSession:
                 if waiting is None:
                     return
                 on_status(*waiting)
+        except RefusalError as refusal:
+            raise self._conversation.refused(refusal, await self._closing()) from None
         except TimeoutError:
             raise self._conversation.lost(f"silent for {HANDSHAKE_SILENCE_SEC:g} s") from None
         except (ConnectionClosed, OSError) as error:
@@ -86,6 +95,15 @@ class AsyncSession:
         finally:
             if self.state is not ConnectionState.READY:
                 await self.close()
+
+    async def _closing(self) -> ConnectionClosed | None:
+        try:
+            await asyncio.wait_for(self._connection.recv(), CLOSE_FRAME_SEC)
+        except ConnectionClosed as closed:
+            return closed
+        except (TimeoutError, OSError):
+            pass
+        return None
 
 
 class AsyncInferenceClient:

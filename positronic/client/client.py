@@ -13,9 +13,9 @@ from collections.abc import Callable
 from websockets.sync.client import connect
 
 from positronic import keys
-from positronic.client.dialling import NotYetError, Patience, Server
+from positronic.client.dialling import Patience, Server
 from positronic.client.images import require_jpeg
-from positronic.client.protocol import Conversation
+from positronic.client.protocol import Conversation, NotYetError
 from positronic.client.session import Session
 from positronic.client.status import OnStatus, status_line
 
@@ -23,11 +23,11 @@ from positronic.client.status import OnStatus, status_line
 class InferenceClient:
     """Opens sessions with one server.
 
-    ``connect_timeout_sec``: how long to keep trying while the server starts. After that, loading a checkpoint may take
-    any time as long as the server reports. ``token``: bearer token. ``on_status(status, message)``: is told what the
-    client waits for; by default this is a line on stderr if that is a terminal. ``tls``: encrypt, with a server whose
-    certificate this machine trusts, or that is in the file ``tls_ca``. ``jpeg_quality``: pictures travel as JPEG of
-    that quality, 1 to 100, which a slow network needs and a policy may notice; None: as they are.
+    ``connect_timeout_sec``: how long to keep trying while the server starts, restarts or is full. Loading a checkpoint
+    may take any time as long as the server reports. ``token``: bearer token. ``on_status(status, message)``: is told
+    what the client waits for; by default this is a line on stderr if that is a terminal. ``tls``: encrypt, with a
+    server whose certificate this machine trusts, or that is in the file ``tls_ca``. ``jpeg_quality``: pictures travel
+    as JPEG of that quality, 1 to 100, which a slow network needs and a policy may notice; None: as they are.
 
     Raises PositronicError when ``tls_ca`` is no file with certificates, or comes without ``tls``, and when JPEG needs
     Pillow and that is missing.
@@ -57,8 +57,8 @@ class InferenceClient:
         """A ready session with ``checkpoint``, or with the server's default. ``connect_timeout_sec``: another than the
         client's.
 
-        Raises ConnectionLost when nothing answers within that time, SessionRefused when the server has no such
-        checkpoint, cannot load it, or does not accept the token.
+        Raises ConnectionLost when nothing answers within that time or the server asks to come back later than that,
+        SessionRefused when the server has no such checkpoint, cannot load it, or does not accept the token.
         """
         timeout_sec = self._timeout_sec if connect_timeout_sec is None else connect_timeout_sec
         session = self._retry(lambda: self._open(self._server.session_address(checkpoint)), timeout_sec)

@@ -19,7 +19,7 @@ from urllib.parse import quote
 from websockets.exceptions import InvalidHandshake, InvalidStatus
 
 from positronic import keys
-from positronic.client.protocol import ConnectionLost, SessionRefused
+from positronic.client.protocol import ConnectionLost, NotYetError, PostponedError, SessionRefused
 from positronic.client.status import OnStatus
 from positronic.client.tls import describe, trusting
 from positronic.errors import PositronicError
@@ -37,10 +37,6 @@ QUIET = logging.getLogger("positronic.client.websocket")  # what it would report
 QUIET.setLevel(logging.CRITICAL)
 
 STATUS_CONNECTING = "connecting"
-
-
-class NotYetError(Exception):
-    """Worth another try."""
 
 
 class Server:
@@ -111,6 +107,14 @@ class Server:
             + ("" if self._tls else " A server with TLS needs policy.tls=true.")
         )
 
+    def postponed(self, waited_sec: float, reason: PostponedError) -> ConnectionLost:
+        """The error when the server has put us off for so long."""
+        return ConnectionLost(
+            f"The inference server at {self.authority} opened no session within {waited_sec:.0f} s. "
+            "policy.connect_timeout_sec and policy.reconnect_sec say for how long it is asked again. It said last: "
+            f"{reason}"
+        )
+
     def _judge(self, http_status: int) -> Exception:
         if http_status in HTTP_TOKEN_REFUSED:
             what = "does not accept this token" if self._headers else "asks for a token, and none was given"
@@ -147,7 +151,8 @@ class Patience:
         delay_sec, self._delay_sec = self._delay_sec, min(self._delay_sec * 2, MAX_DELAY_SEC)
         waited_sec = time.monotonic() - self._begin_sec
         if waited_sec + delay_sec > self._timeout_sec:
-            raise self._server.nobody(waited_sec, not_yet)
+            given_up = self._server.postponed if isinstance(not_yet, PostponedError) else self._server.nobody
+            raise given_up(waited_sec, not_yet)
         of = f"{waited_sec:.0f} s of {self._timeout_sec:.0f} s"
         self._on_status(STATUS_CONNECTING, f"Waiting for {self._server.authority}: {not_yet} ({of})")
         return delay_sec

@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Any
 
 from websockets.exceptions import ConnectionClosed
+from websockets.frames import Close
 
 from positronic import keys
 from positronic.client.images import are_sizes, compress_images, shrink_images
@@ -20,7 +21,9 @@ from positronic.errors import PositronicError, listing
 from positronic.utils.serialization import MAX_FRAME_BYTES, deserialise, serialise
 
 HANDSHAKE_SILENCE_SEC = 60.0  # servers report at least every 30 s while they load
+CLOSE_FRAME_SEC = 5.0  # for the server to close after it has refused; the code says whether a later try may succeed
 TOO_BIG = 1009  # websockets' code for a frame over the limit
+COME_BACK_LATER = (1012, 1013)  # the server restarts, or is full
 MIB = 1 << 20
 
 Frame = bytes | str
@@ -35,11 +38,23 @@ class SessionRefused(PositronicError):  # noqa: N818
 
 
 class ConnectionLost(PositronicError):  # noqa: N818
-    """There is no server, or no longer one. Open a new session."""
+    """There is no server, or no longer one, or none that has a session to give. Open a new session."""
 
 
 class ObservationTooLarge(ConnectionLost):
     """The server has closed the session because of the observation's size. It would do so again."""
+
+
+class RefusalError(Exception):
+    """The server opens no session now, for this reason. ``Conversation.refused`` says what that means."""
+
+
+class NotYetError(Exception):
+    """Worth another try."""
+
+
+class PostponedError(NotYetError):
+    """Worth another try, as the server itself says, in these words."""
 
 
 class ConnectionState(Enum):
@@ -69,12 +84,13 @@ class Conversation:
         """Read a frame of the opening: None when the session is ready, or else the status that is waited in, and what
         the server says to it.
 
-        Raises SessionRefused when it is refused, PositronicError for a server of another protocol.
+        Raises RefusalError when the server refuses the session, SessionRefused when this client cannot do what the
+        server asks of it, PositronicError for a server of another protocol.
         """
         message = self._read(frame)
         status = message.get(keys.STATUS)
         if keys.ERROR in message:
-            raise self._closing(SessionRefused(f"{self._address} refused the session: {message[keys.ERROR]}"))
+            raise self._closing(RefusalError(message[keys.ERROR]))
         if status is None:
             raise self._foreign(keys.STATUS, message)
         if status != keys.STATUS_READY:
@@ -82,6 +98,14 @@ class Conversation:
         self._begin(message)
         self.state = ConnectionState.READY
         return None
+
+    def refused(self, refusal: RefusalError, reason: object) -> Exception:
+        """The error to raise for a refusal after which the connection was closed for ``reason``, None if it was not:
+        PostponedError when the code says that a later try may succeed, or else SessionRefused."""
+        closing = _close_frame(reason)
+        if closing is not None and closing.code in COME_BACK_LATER:
+            return PostponedError(str(refusal))
+        return SessionRefused(f"{self._address} refused the session: {refusal}")
 
     def asked(self, observation: Mapping[str, Any]) -> bytes:
         """The frame to send for an observation; from now on an answer is waited for.
@@ -125,8 +149,9 @@ class Conversation:
 
     def lost(self, reason: object) -> ConnectionLost:
         """The error to raise when there is no connection any more, or none worth having. The session is closed."""
-        if isinstance(reason, ConnectionClosed) and reason.rcvd is not None and reason.rcvd.code == TOO_BIG:
-            said = f"the observation is larger than it takes ({reason.rcvd.reason}). Send smaller pictures, or shorter "
+        closing = _close_frame(reason)
+        if closing is not None and closing.code == TOO_BIG:
+            said = f"the observation is larger than it takes ({closing.reason}). Send smaller pictures, or shorter "
             return self._closing(ObservationTooLarge(f"{self._address} closed the session: {said}values."))
         return self._closing(
             ConnectionLost(f"Lost the inference server at {self._address}: {reason}. Is it still running?")
@@ -167,9 +192,13 @@ class Conversation:
         said = f"{self._address}: expected a message with '{expected}', found {listing(map(str, message))}. "
         return self._closing(PositronicError(f"{said}Is it an inference server of this protocol?"))
 
-    def _closing[E: PositronicError](self, error: E) -> E:
+    def _closing[E: Exception](self, error: E) -> E:
         self.state = ConnectionState.CLOSED
         return error
+
+
+def _close_frame(reason: object) -> Close | None:
+    return reason.rcvd if isinstance(reason, ConnectionClosed) else None
 
 
 def _frame(observation: Mapping[str, Any], version: Version) -> bytes:

@@ -12,12 +12,14 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 
 from positronic.client.protocol import (
+    CLOSE_FRAME_SEC,
     HANDSHAKE_SILENCE_SEC,
     ConnectionLost,
     ConnectionState,
     Conversation,
     InferenceError,
     ObservationTooLarge,
+    RefusalError,
     SessionRefused,
 )
 from positronic.client.status import OnStatus
@@ -107,7 +109,18 @@ class Session:
                 if waiting is None:
                     return
                 on_status(*waiting)
+        except RefusalError as refusal:
+            raise self._conversation.refused(refusal, self._closing()) from None
         except TimeoutError:
             raise self._conversation.lost(f"silent for {HANDSHAKE_SILENCE_SEC:g} s") from None
         except (ConnectionClosed, OSError) as error:
             raise self._conversation.lost(error) from None
+
+    def _closing(self) -> ConnectionClosed | None:
+        try:
+            self._connection.recv(timeout=CLOSE_FRAME_SEC)
+        except ConnectionClosed as closed:
+            return closed
+        except (TimeoutError, OSError):
+            pass
+        return None

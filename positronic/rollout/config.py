@@ -37,7 +37,7 @@ class RemotePolicyConfig(PolicyConfig):
     port: of the server
     checkpoint: id of a checkpoint; null takes the server's default
     token: that the server asks for; null is none
-    connect_timeout_sec: how long to keep trying while the server starts, in s
+    connect_timeout_sec: how long to keep trying while the server starts, restarts or is full, in s
     reconnect_sec: how long a server is waited for that goes away in the middle of an episode, in s; 0: not at all
     jpeg_quality: pictures are sent as JPEG of this quality, 1 to 100; null: as they are
     tls: encrypt what is sent; the server needs server.tls_cert

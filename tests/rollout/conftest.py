@@ -109,10 +109,14 @@ def approach():
 
 
 class PolicyServer:
-    """Speaks the inference API for ``policy``; hangs up instead of giving the answers ``hangs_up``, 0 the first."""
+    """Speaks the inference API for ``policy``; hangs up instead of giving the answers ``hangs_up``, 0 the first.
 
-    def __init__(self, policy, port=0, hangs_up=(), max_size=None):
+    ``refuses``: close codes of the sessions that are refused, by their number, 1 the first.
+    """
+
+    def __init__(self, policy, port=0, hangs_up=(), max_size=None, refuses=None):
         self.policy, self.hangs_up, self.sessions, self.asked = policy, hangs_up, 0, 0
+        self.refuses = refuses or {}
         self._server = serve(self._session, "127.0.0.1", port, max_size=max_size)
         self.port = self._server.socket.getsockname()[1]
         self._thread = threading.Thread(target=self._server.serve_forever)
@@ -124,6 +128,10 @@ class PolicyServer:
 
     def _session(self, connection):
         self.sessions += 1
+        if self.sessions in self.refuses:
+            connection.send(serialise({keys.STATUS: "error", keys.ERROR: "A new worker starts."}))
+            connection.close(self.refuses[self.sessions])
+            return
         connection.send(serialise({keys.STATUS: "ready", keys.META: self.policy.meta}))
         with contextlib.suppress(ConnectionClosed):
             while True:

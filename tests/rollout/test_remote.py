@@ -118,6 +118,26 @@ def test_a_server_that_stays_away_is_lost_after_reconnect_sec(approach, serving,
         policy.infer(point_robot.observe())
 
 
+def test_a_server_that_is_not_ready_yet_is_asked_again(approach, serving, opened, point_robot):
+    """It is full after its restart, and then loses its worker once more; between episodes too."""
+    server = serving(approach(), hangs_up=[0], refuses={2: 1013, 3: 1012, 5: 1012})
+    policy = opened(server)
+    policy.reset()
+    assert len(policy.infer(point_robot.observe())) == 4
+    assert (server.sessions, server.asked) == (4, 2)
+    policy.reset()
+    assert server.sessions == 6
+
+
+def test_a_server_that_is_never_ready_again_is_lost_after_reconnect_sec(approach, serving, opened, point_robot):
+    """And the sentence has the server's own reason."""
+    server = serving(approach(), hangs_up=[0], refuses=dict.fromkeys(range(2, 100), 1012))
+    policy = opened(server, reconnect_sec=0.5)
+    with pytest.raises(ConnectionLost, match=r"It said last: A new worker starts\."):
+        policy.infer(point_robot.observe())
+    assert server.sessions > 2
+
+
 def test_an_observation_that_is_too_large_is_not_sent_again(approach, serving, opened):
     """It would be too large again."""
     server = serving(approach(), max_size=1000)

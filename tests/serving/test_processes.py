@@ -107,17 +107,19 @@ def test_a_slow_load_is_no_silent_worker(tmp_path):
 
 
 def test_sessions_beyond_those_allowed_are_told_so(experiment):
-    """In a sentence; when one has ended, the next is let in."""
-    with running(experiment, max_sessions=1) as (port, _):
-        client = InferenceClient("127.0.0.1", port)
-        with client.session() as first:
-            with pytest.raises(SessionRefused, match=r"1 sessions open.*server\.max_sessions"), client.session():
-                pass
-            assert first.infer(observation())
-        with dial(port) as websocket:
-            while b"ready" not in websocket.recv(timeout=60):
-                websocket.close()
-                websocket = connect(f"ws://127.0.0.1:{port}{keys.ROUTE_SESSION}").__enter__()
+    """In a sentence; a client that may wait is let in when one has ended."""
+    with running(experiment, max_sessions=1) as (port, _), InferenceClient("127.0.0.1", port).session() as first:
+        hasty = InferenceClient("127.0.0.1", port, connect_timeout_sec=0.0)
+        with pytest.raises(ConnectionLost, match=r"1 sessions open.*server\.max_sessions"), hasty.session():
+            pass
+        assert first.infer(observation())
+
+        def leave(status, message):
+            if "server.max_sessions" in message:
+                first.close()
+
+        with InferenceClient("127.0.0.1", port, on_status=leave).session() as second:
+            assert second.infer(observation())
 
 
 @pytest.fixture(scope="module")

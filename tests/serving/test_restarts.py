@@ -114,6 +114,26 @@ def test_a_session_that_opens_while_there_is_no_worker_waits_for_the_next(tmp_pa
             wait_until_dead(pid)
 
 
+def test_a_client_comes_back_when_the_worker_dies_while_it_loads(tmp_path):
+    """And gets its session from the next worker."""
+    os.mkfifo(tmp_path / "load")
+    make_checkpoint(tmp_path / "run", 30, fifo=str(tmp_path / "load"))
+    with running(tmp_path / "run") as (port, process):
+        steps = [
+            ("loading", lambda: os.kill(worker_of(process), signal.SIGKILL)),
+            ("connecting", lambda: None),
+            ("loading", lambda: (tmp_path / "load").write_text("go")),
+        ]
+
+        def on_status(status, message):
+            if steps and status == steps[0][0]:
+                steps.pop(0)[1]()
+
+        with InferenceClient("127.0.0.1", port, on_status=on_status).session() as session:
+            assert session.infer(observation())
+        assert not steps
+
+
 def test_restarts_are_counted_within_a_window():
     """Old ones are forgotten."""
     now_sec = [0.0]
