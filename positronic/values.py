@@ -30,6 +30,7 @@ from positronic.vendors import registry
 
 DATASET_STAGES = ("convert", "stats", "train")  # where a codec stands for a dataset that is baked with it
 OF_ANOTHER = re.compile(r"\$\{\s*[A-Za-z_][\w.]*\s*\}")
+PLACES = re.compile(r"\{\w+\}")  # of an instruction, where each episode says something else
 STALENESS = "driver.max_staleness_sec"
 WORKERS = "num_workers"
 COLUMNS = "modality.columns"
@@ -134,6 +135,7 @@ def check(cfg: DictConfig) -> None:
     _check_horizon(cfg)
     _check_simulator(cfg)
     _check_playback(cfg)
+    _check_instruction(cfg)
     _check_robot(cfg)
     _check_toy(cfg)
     missing = missing_value(cfg)
@@ -254,6 +256,18 @@ def _check_simulator(cfg: DictConfig) -> None:
         raise PositronicError(
             f"{expert} needs the simulator, where the expert knows where everything is; found hardware="
             f"{cfg.hardware.name}. Type hardware=sim."
+        )
+
+
+def _check_instruction(cfg: DictConfig) -> None:
+    """A task that words each episode's instruction anew has none for all of them."""
+    if cfg.stage != "infer" or not cfg.driver.task or OmegaConf.get_type(cfg.hardware) is not SimConfig:
+        return
+    worded = cfg.hardware.task
+    if places := PLACES.findall(worded):
+        raise PositronicError(
+            f"driver.task would be the same in all episodes, and hardware={cfg.hardware.name} says in each what is to"
+            f" be done. Word it by hardware.task='{worded}', with {listing(places)}."
         )
 
 

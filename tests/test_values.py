@@ -52,6 +52,7 @@ SAID = {
     "stage=infer driver.ask_ahead_steps=2": "driver.ask_ahead_steps counts only with driver.playback=ask_ahead.",
     "stage=infer driver.ensemble_decay=0.1": "counts only with driver.playback=temporal_ensemble.",
     "stage=infer driver.latency_sec=0.1": "driver.latency_sec counts only with driver.simulate_latency=true.",
+    "stage=infer hardware=sim_told driver.task=x": "hardware.task='Put the {upper} cube on the {lower} cube.'",
     "stage=infer driver.on_unsafe_chunk=skip": "expected one of refuse, stop, clamp.",
     "stage=infer driver.max_speed=0": "driver.max_speed=0.0: expected a number above 0.",
 }

@@ -106,7 +106,7 @@ class DriverConfig:
     max_turn_acceleration: of the tool's rotation between steps, in rad/s²
     max_joint_acceleration: of a joint between steps, in rad/s²
     action_fps: control rate in Hz where the policy does not say it
-    task: the instruction; null takes the robot's own
+    task: the instruction; null takes the robot's own, which hardware=sim_told words anew for each episode
     stop_when: all episodes are played, or decided: it is clear which of the policies is better
     """
 

@@ -232,6 +232,48 @@ def test_who_does_not_heed_the_instruction_succeeds_in_one_of_two(configs):
     assert succeeded == [True, False]
 
 
+def test_who_stacks_both_ways_succeeds_where_the_first_was_told(configs):
+    """Red on blue, which lasts, then blue on red: the score of the second seed has become 0 for good."""
+    first = EXAMPLES["sim_told"].state
+    second = replace(first, things={"red": first["blue"], "blue": first["red"]})
+    succeeded = []
+    for seed in (0, 1):
+        one = task(configs, "sim_told", seed)
+        scorer, judge = one.scorer(), one.judge()
+        for ms, state in ((0, first), (250, first), (300, second), (700, second)):
+            metrics = scorer.metrics(ms * 10**6, state)
+            judge.update(ms * 10**6, metrics)
+        succeeded.append(judge.success_ns is not None)
+    assert succeeded == [True, False]
+    assert (one.metrics(second)["stacking_success"], metrics["stacking_success"]) == (1.0, 0.0)
+
+
+def test_a_stack_that_does_not_last_is_no_answer(configs):
+    """The cubes stand the other way round for less than 0.25 s, and then as told."""
+    told = EXAMPLES["sim_told"].state
+    other = replace(told, things={"red": told["blue"], "blue": told["red"]})
+    scorer, judge = (one := task(configs, "sim_told")).scorer(), one.judge()
+    for ms, state in ((0, other), (240, other), (300, told), (550, told)):
+        judge.update(ms * 10**6, scorer.metrics(ms * 10**6, state))
+    assert judge.success_ns == 550 * 10**6
+
+
+def test_a_robot_that_is_reset_forgets_how_the_cubes_stood(configs):
+    """Its score is that of the new episode."""
+    robot = SimRobot(configs["sim_told"])
+    for seed in (1, 3):
+        robot.reset(seed)
+        before = robot.metrics()["stacking_success.never_reversed"]
+        deaf = task(configs, "sim_told", seed=0).expert()
+        for tick in range(8 * 15):
+            step = deaf.decide(robot.scene_state()).step
+            robot.command(step.command, step.target_grip)
+            robot.advance(tick_ns(tick + 1, 15))
+            after = robot.metrics()["stacking_success.never_reversed"]
+        assert (before, after) == (1.0, 0.0)
+    robot.close()
+
+
 def test_an_instruction_without_both_colours_is_refused(configs):
     """What is told must say which cube goes where."""
     config = replace(configs["sim_told"], task="Put the {upper} cube on the other one.")

@@ -79,6 +79,7 @@ class SimRobot:
         """Place the things and the tool as ``seed`` says; the clock goes to 0, the gripper is open."""
         scene = self.config.scene
         self.task = self._task_of_seed(self.config, seed)
+        self._scorer = self.task.scorer()
         self.placement = sample_placement(scene, np.random.default_rng(self.task.scene_seed))
         self._time_ns, self._steps = 0, 0
         mujoco.mj_resetData(self.model, self.data)
@@ -141,7 +142,7 @@ class SimRobot:
 
     def metrics(self) -> dict[str, float]:
         """The task's score, its parts, and its course."""
-        return self.task.metrics(self.scene_state())
+        return self._scorer.metrics(self._time_ns, self.scene_state())
 
     def judge(self) -> SuccessHold:
         """Says when the task has been done for long enough."""

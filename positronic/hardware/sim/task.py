@@ -69,13 +69,31 @@ class Task(ABC):
 
     def metrics(self, state: SceneState) -> dict[str, float]:
         """The score, its parts and the course, by the names under which they are recorded."""
-        parts = self.parts(state)
+        return self.named(self.parts(state), state)
+
+    def named(self, parts: Mapping[str, float], state: SceneState) -> dict[str, float]:
+        """The metrics of a score that consists of ``parts``."""
         named = {f"{self.scores.score}.{name}": value for name, value in parts.items()}
         return {self.scores.score: min(parts.values()), **named, self.scores.course: self.course(state)}
+
+    def scorer(self) -> Scorer:
+        """Scores the episode, moment by moment."""
+        return Scorer(self)
 
     def judge(self) -> SuccessHold:
         """Says when the score has been good for long enough."""
         return SuccessHold(self.scores.score)
+
+
+class Scorer:
+    """Scores one episode of ``task``. A subclass may let count what came before."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+
+    def metrics(self, time_ns: int, state: SceneState) -> dict[str, float]:
+        """The task's metrics at ``time_ns``, in order of time."""
+        return self._task.metrics(state)
 
 
 class SuccessHold:

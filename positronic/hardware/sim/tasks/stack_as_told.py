@@ -1,7 +1,7 @@
 """Stacking as told: the instruction says which cube is put on which, and each scene is played both ways.
 
-Seeds 2k and 2k + 1 have the same scene and opposite instructions. So a policy that does not heed the instruction does
-the same in both, and succeeds in one of them at most.
+Seeds 2k and 2k + 1 have the same scene and opposite instructions, and only the first stack that lasts counts. So a
+policy that does not heed the instruction does the same in both, and succeeds in one of them at most.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from positronic.errors import PositronicError
+from positronic.hardware.sim.state import SceneState
+from positronic.hardware.sim.task import Scorer
 from positronic.hardware.sim.tasks.stack import BLUE, RED, SCORES, Stack
 
 UPPER, LOWER = "{upper}", "{lower}"
@@ -43,6 +45,27 @@ class StackAsTold(Stack):
     @property
     def names(self) -> Mapping[str, str]:
         return {self.upper: "upper", self.lower: "lower"}
+
+    @property
+    def other_way(self) -> StackAsTold:
+        """The task of the same scene's other episode."""
+        return replace(self, seed=self.seed ^ 1)
+
+    def scorer(self) -> FirstStack:
+        return FirstStack(self)
+
+
+class FirstStack(Scorer):
+    """Once the cubes have stood the other way round for as long as a success lasts, the score is 0 for good."""
+
+    def __init__(self, task: StackAsTold) -> None:
+        super().__init__(task)
+        self._other_way, self._reversed = task.other_way, task.other_way.judge()
+
+    def metrics(self, time_ns: int, state: SceneState) -> dict[str, float]:
+        """The task's metrics at ``time_ns``, in order of time."""
+        failed = self._reversed.update(time_ns, self._other_way.metrics(state))
+        return self._task.named(self._task.parts(state) | {"never_reversed": float(not failed)}, state)
 
 
 TASK = StackAsTold
