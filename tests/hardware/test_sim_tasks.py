@@ -11,6 +11,8 @@ from positronic import keys
 from positronic.errors import PositronicError
 from positronic.hardware.robot import tick_ns
 from positronic.hardware.sim import tasks
+from positronic.hardware.sim.expert import Pace
+from positronic.hardware.sim.pick_and_place import PickAndPlace, Place
 from positronic.hardware.sim.robot import SimRobot
 from positronic.hardware.sim.state import SceneState, Thing
 from positronic.hardware.sim.task import SuccessHold, above, below, task_of
@@ -199,6 +201,27 @@ def test_a_puck_that_slipped_aside_is_pushed_from_behind_anew(configs):
     robot.close()
     assert moved_at is not None
     assert judge.success_ns is not None
+
+
+def test_a_puck_cannot_be_carried_to_the_target(configs):
+    """Who knows where everything is, and would pick it up, does not get it off the table."""
+    robot = SimRobot(configs["sim_push"])
+    robot.reset(0)
+    width, rise = robot.config.scene.things["puck"].size[0], robot.scene_state()["puck"].position[2]
+
+    def place(state):
+        return Place(state["target"].position, rise, yaw=0.0, sideways=0.015, upright=0.006)
+
+    carrier, judge, highest = PickAndPlace("puck", width, place, Pace(15)), robot.judge(), 0.0
+    for tick in range(8 * 15):
+        step = carrier.decide(robot.scene_state()).step
+        robot.command(step.command, step.target_grip)
+        robot.advance(tick_ns(tick + 1, 15))
+        judge.update(robot.time_ns, robot.metrics())
+        highest = max(highest, robot.scene_state()["puck"].position[2])
+    robot.close()
+    assert judge.success_ns is None
+    assert highest < rise + 0.005
 
 
 def test_two_seeds_share_a_scene_and_differ_in_the_instruction(configs):

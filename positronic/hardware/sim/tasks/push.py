@@ -1,4 +1,4 @@
-"""Pushing: the puck is pushed to the target, with the gripper closed.
+"""Pushing: the puck, too wide for the gripper to hold, is pushed to the target.
 
 A success is the puck's centre near the target's, the puck flat on the table, at rest, and the gripper away from it.
 Limits are in m, and m/s for the speed.
