@@ -126,27 +126,22 @@ def test_200_clients_that_vanish_leave_room_for_others(server):
 
 
 def test_a_client_that_reads_nothing_holds_up_nobody(port):
-    """It sends until nothing more is taken; the others are answered, and so is it when it reads."""
+    """It sends until nothing more is taken; the others are answered, and its session ends with a reason."""
     with dial(port) as slow, InferenceClient("127.0.0.1", port).session() as session:
         first_ready(slow)
-        sent = []
 
         def send():
             with contextlib.suppress(ConnectionClosed):
                 for _ in range(300):
                     slow.send(serialise(observation()))
-                    sent.append(None)
 
         sender = threading.Thread(target=send)
         sender.start()
         for _ in range(50):
             assert len(session.infer(observation())) == CHUNK
-        answers = 0
-        while sender.is_alive() or answers < len(sent):
-            assert "result" in deserialise(slow.recv(timeout=SETTLE_SEC))
-            answers += 1
+        with pytest.raises(ConnectionClosed, match="came early"):
+            list(iter(lambda: slow.recv(timeout=SETTLE_SEC), None))
         sender.join()
-        assert answers == len(sent) == 300
 
 
 @pytest.mark.parametrize("step", [20, 30])
