@@ -27,6 +27,8 @@ from positronic.utils.locks import Held, try_lock, wait_for_lock
 
 logger = logging.getLogger(__name__)
 
+RETRY_SEC = 0.05
+
 CACHE_VARIABLE = "POSITRONIC_CACHE"
 DEFAULT_CACHE = "~/.cache/positronic"
 ENTRIES, RECORD, LOCK_SUFFIX = "entries", "entry.json", ".lock"
@@ -116,7 +118,10 @@ def begin(entry: Entry, content: Content) -> Held | Begun:
             os.utime(entry.record)
             return Held(entry.files, descriptor)
         os.close(descriptor)
-        begun = Begun(entry, content, _lock(entry.lock, waiting=content.waiting))
+        lock = _lock_to_fill(entry, content)
+        if lock is None:
+            continue
+        begun = Begun(entry, content, lock)
         try:
             if not _is_whole(entry, content):
                 entry.record.unlink(missing_ok=True)
@@ -183,6 +188,31 @@ def _lock(path: Path, shared: bool = False, waiting: str = "") -> int:
             os.close(descriptor)
             raise
         os.close(descriptor)
+
+
+def _lock_to_fill(entry: Entry, content: Content) -> int | None:
+    """The descriptor that lets us alone fill an entry. None when another one has filled it meanwhile, who may hold it
+    for as long as that one lives."""
+    told = False
+    while True:
+        descriptor = os.open(entry.lock, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            if try_lock(descriptor) and entry.lock.exists() and _is_same(descriptor, entry.lock):
+                return descriptor
+        except OSError as error:
+            os.close(descriptor)
+            raise CacheError(f"Files cannot be locked here ({error.strerror}). {ELSEWHERE}") from error
+        os.close(descriptor)
+        if _is_whole(entry, content):
+            return None
+        if not told:
+            logger.info(content.waiting)
+            told = True
+        time.sleep(RETRY_SEC)
+
+
+def _is_same(descriptor: int, path: Path) -> bool:
+    return os.path.samestat(os.fstat(descriptor), path.stat())
 
 
 def _acquire(descriptor: int, shared: bool, waiting: str) -> None:
