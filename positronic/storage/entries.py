@@ -27,7 +27,7 @@ from positronic.utils.locks import Held, try_lock, wait_for_lock
 
 logger = logging.getLogger(__name__)
 
-RETRY_SEC = 0.05
+RETRY_SEC = 0.05  # between looks at an entry that several want to fill
 
 CACHE_VARIABLE = "POSITRONIC_CACHE"
 DEFAULT_CACHE = "~/.cache/positronic"
@@ -113,13 +113,14 @@ def begin(entry: Entry, content: Content) -> Held | Begun:
     except OSError as error:
         raise CacheError(f"{entry.root.parent} cannot be made ({error.strerror}). {ELSEWHERE}") from error
     while True:
-        descriptor = _lock(entry.lock, shared=True)
+        descriptor = _lock_shared(entry.lock, content.waiting)
         if _is_whole(entry, content):
             os.utime(entry.record)
             return Held(entry.files, descriptor)
         os.close(descriptor)
-        lock = _lock_to_fill(entry, content)
-        if lock is None:
+        lock = _lock_alone(entry.lock)
+        if lock is None:  # others look at it too, or one of them has filled it meanwhile, and may hold it for days
+            time.sleep(RETRY_SEC)
             continue
         begun = Begun(entry, content, lock)
         try:
@@ -176,53 +177,54 @@ def _is_whole(entry: Entry, content: Content) -> bool:
         return False
 
 
-def _lock(path: Path, shared: bool = False, waiting: str = "") -> int:
-    """The descriptor that holds the lock; closing it gives the lock back."""
+def _lock_shared(path: Path, waiting: str) -> int:
+    """The descriptor that holds the lock beside others; closing it gives the lock back. Waits while somebody has it
+    alone, and says so."""
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = _opened(path)
         try:
-            _acquire(descriptor, shared, waiting)
-            if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
-                return descriptor  # otherwise it was removed with its entry, and others lock a new file
+            if not try_lock(descriptor, shared=True):
+                logger.info(waiting)
+                wait_for_lock(descriptor, shared=True)
+        except OSError as error:
+            os.close(descriptor)
+            raise _no_locks(error) from error
         except BaseException:
             os.close(descriptor)
             raise
+        if _is_there(path, descriptor):
+            return descriptor
         os.close(descriptor)
 
 
-def _lock_to_fill(entry: Entry, content: Content) -> int | None:
-    """The descriptor that lets us alone fill an entry. None when another one has filled it meanwhile, who may hold it
-    for as long as that one lives."""
-    told = False
-    while True:
-        descriptor = os.open(entry.lock, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            if try_lock(descriptor) and entry.lock.exists() and _is_same(descriptor, entry.lock):
-                return descriptor
-        except OSError as error:
-            os.close(descriptor)
-            raise CacheError(f"Files cannot be locked here ({error.strerror}). {ELSEWHERE}") from error
-        os.close(descriptor)
-        if _is_whole(entry, content):
-            return None
-        if not told:
-            logger.info(content.waiting)
-            told = True
-        time.sleep(RETRY_SEC)
-
-
-def _is_same(descriptor: int, path: Path) -> bool:
-    return os.path.samestat(os.fstat(descriptor), path.stat())
-
-
-def _acquire(descriptor: int, shared: bool, waiting: str) -> None:
+def _lock_alone(path: Path) -> int | None:
+    """The descriptor that holds the lock; None if somebody else has it. Waiting for it could take for ever: who holds
+    a whole entry does so as long as it is used."""
+    descriptor = _opened(path)
     try:
-        if not try_lock(descriptor, shared):
-            if waiting:
-                logger.info(waiting)
-            wait_for_lock(descriptor, shared)
+        if try_lock(descriptor) and _is_there(path, descriptor):
+            return descriptor
     except OSError as error:
-        raise CacheError(f"Files cannot be locked here ({error.strerror}). {ELSEWHERE}") from error
+        os.close(descriptor)
+        raise _no_locks(error) from error
+    os.close(descriptor)
+    return None
+
+
+def _opened(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+
+
+def _is_there(path: Path, descriptor: int) -> bool:
+    """Otherwise the lock was removed with its entry, and others lock a new file."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _no_locks(error: OSError) -> CacheError:
+    return CacheError(f"Files cannot be locked here ({error.strerror}). {ELSEWHERE}")
 
 
 class _Use(NamedTuple):
@@ -294,7 +296,7 @@ def _evict(uses: Sequence[_Use], excess: int) -> int:
 def _remove(root: Path) -> bool:
     """Remove an entry unless somebody uses it."""
     lock = Entry(root, root).lock
-    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = _opened(lock)
     try:
         if not try_lock(descriptor):
             return False
