@@ -17,8 +17,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from positronic import keys
-from positronic.client.dialling import Patience, Server
-from positronic.client.images import require_jpeg
+from positronic.client.dialling import Caller, Patience
 from positronic.client.protocol import (
     CLOSE_FRAME_SEC,
     HANDSHAKE_SILENCE_SEC,
@@ -26,26 +25,19 @@ from positronic.client.protocol import (
     Conversation,
     NotYetError,
     RefusalError,
+    Speaker,
 )
 from positronic.client.session import GOODBYE_SEC
-from positronic.client.status import OnStatus, status_line
+from positronic.client.status import OnStatus
 from positronic.commands import ActionStep
 
 
-class AsyncSession:
+class AsyncSession(Speaker):
     """A connection that ``AsyncInferenceClient.session`` opened; an asynchronous context manager. ``meta``: what the
     server says about itself."""
 
     def __init__(self, connection: ClientConnection, conversation: Conversation) -> None:
         self._connection, self._conversation = connection, conversation
-
-    @property
-    def meta(self) -> Mapping[str, Any]:
-        return self._conversation.meta
-
-    @property
-    def state(self) -> ConnectionState:
-        return self._conversation.state
 
     async def infer(self, observation: Mapping[str, Any]) -> list[ActionStep]:
         """Like ``Session.infer``. A task that is cancelled while it waits, by ``asyncio.timeout`` too, closes the
@@ -106,24 +98,8 @@ class AsyncSession:
         return None
 
 
-class AsyncInferenceClient:
+class AsyncInferenceClient(Caller):
     """Opens sessions with one server. Parameters and errors are those of ``InferenceClient``."""
-
-    def __init__(
-        self,
-        host: str,
-        port: int,
-        token: str | None = None,
-        connect_timeout_sec: float = 120.0,
-        on_status: OnStatus | None = None,
-        tls: bool = False,
-        tls_ca: str | None = None,
-        jpeg_quality: int | None = None,
-    ) -> None:
-        require_jpeg(jpeg_quality)
-        self._server = Server(host, port, token, tls, tls_ca)
-        self._timeout_sec, self._jpeg_quality = connect_timeout_sec, jpeg_quality
-        self._on_status = on_status or status_line()
 
     async def models(self) -> list[str]:
         """Ids of the checkpoints that the server offers, oldest first."""

@@ -13,14 +13,12 @@ from collections.abc import Callable
 from websockets.sync.client import connect
 
 from positronic import keys
-from positronic.client.dialling import Patience, Server
-from positronic.client.images import require_jpeg
+from positronic.client.dialling import Caller, Patience
 from positronic.client.protocol import Conversation, NotYetError
 from positronic.client.session import Session
-from positronic.client.status import OnStatus, status_line
 
 
-class InferenceClient:
+class InferenceClient(Caller):
     """Opens sessions with one server.
 
     ``connect_timeout_sec``: how long to keep trying while the server starts, restarts or is full. Loading a checkpoint
@@ -32,22 +30,6 @@ class InferenceClient:
     Raises PositronicError when ``tls_ca`` is no file with certificates, or comes without ``tls``, and when JPEG needs
     Pillow and that is missing.
     """
-
-    def __init__(
-        self,
-        host: str,
-        port: int,
-        token: str | None = None,
-        connect_timeout_sec: float = 120.0,
-        on_status: OnStatus | None = None,
-        tls: bool = False,
-        tls_ca: str | None = None,
-        jpeg_quality: int | None = None,
-    ) -> None:
-        require_jpeg(jpeg_quality)
-        self._server = Server(host, port, token, tls, tls_ca)
-        self._timeout_sec, self._jpeg_quality = connect_timeout_sec, jpeg_quality
-        self._on_status = on_status or status_line()
 
     def models(self) -> list[str]:
         """Ids of the checkpoints that the server offers, oldest first. Raises like ``session``."""

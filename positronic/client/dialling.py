@@ -19,8 +19,9 @@ from urllib.parse import quote
 from websockets.exceptions import InvalidHandshake, InvalidStatus
 
 from positronic import keys
+from positronic.client.images import require_jpeg
 from positronic.client.protocol import ConnectionLost, NotYetError, PostponedError, SessionRefused
-from positronic.client.status import OnStatus
+from positronic.client.status import OnStatus, status_line
 from positronic.client.tls import describe, trusting
 from positronic.errors import PositronicError
 from positronic.utils.serialization import MAX_FRAME_BYTES
@@ -137,6 +138,26 @@ class Server:
         if isinstance(reason, OSError) and reason.errno is not None:
             return NotYetError(os.strerror(reason.errno))  # asyncio has words of its own
         return NotYetError(str(reason) or type(reason).__name__)
+
+
+class Caller:
+    """What both clients are given, ``InferenceClient`` says what it means."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        token: str | None = None,
+        connect_timeout_sec: float = 120.0,
+        on_status: OnStatus | None = None,
+        tls: bool = False,
+        tls_ca: str | None = None,
+        jpeg_quality: int | None = None,
+    ) -> None:
+        require_jpeg(jpeg_quality)
+        self._server = Server(host, port, token, tls, tls_ca)
+        self._timeout_sec, self._jpeg_quality = connect_timeout_sec, jpeg_quality
+        self._on_status = on_status or status_line()
 
 
 class Patience:

@@ -197,6 +197,20 @@ class Conversation:
         return error
 
 
+class Speaker:
+    """Leads a conversation."""
+
+    _conversation: Conversation
+
+    @property
+    def meta(self) -> Mapping[str, Any]:
+        return self._conversation.meta
+
+    @property
+    def state(self) -> ConnectionState:
+        return self._conversation.state
+
+
 def _close_frame(reason: object) -> Close | None:
     return reason.rcvd if isinstance(reason, ConnectionClosed) else None
 

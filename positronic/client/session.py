@@ -21,6 +21,7 @@ from positronic.client.protocol import (
     ObservationTooLarge,
     RefusalError,
     SessionRefused,
+    Speaker,
 )
 from positronic.client.status import OnStatus
 from positronic.commands import ActionStep
@@ -37,7 +38,7 @@ __all__ = [
 GOODBYE_SEC = 5.0  # for the server to say it too, where the protocol has it do so
 
 
-class Session:
+class Session(Speaker):
     """A connection that ``InferenceClient.session`` opened; a context manager. ``meta``: what the server says about
     itself.
 
@@ -54,14 +55,6 @@ class Session:
         except BaseException:
             self.close()
             raise
-
-    @property
-    def meta(self) -> Mapping[str, Any]:
-        return self._conversation.meta
-
-    @property
-    def state(self) -> ConnectionState:
-        return self._conversation.state
 
     def infer(self, observation: Mapping[str, Any], timeout_sec: float | None = None) -> list[ActionStep]:
         """Send one observation (raw keys to arrays, numbers, lists or text) and return the chunk. An empty chunk means
