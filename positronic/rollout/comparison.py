@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -26,10 +26,11 @@ if TYPE_CHECKING:
 
 COMPARISON_FORMAT = 1
 SAME_FOR_ALL = (
-    *("simulation_time", "stop_on_success", "simulate_latency", "max_staleness_sec", "on_stale", "on_unsafe_chunk"),
-    "task",
+    *("simulation_time", "stop_on_success", "simulate_latency", "latency_sec", "on_stale", "on_unsafe_chunk", "task"),
+    *(each.name for each in fields(DriverConfig) if each.name.startswith("max_")),
 )
-"""Values of the driver without which success means something else."""
+"""Values of the driver without which success means something else. How chunks are played is not among them: whether it
+is better to ask ahead can be compared."""
 
 
 @dataclass(frozen=True)

@@ -231,6 +231,8 @@ def test_how_much_smoother_is_said_where_both_succeed(tmp_path):
     [
         ({"task": "Unstack."}, r"(?s)task: .*Stack\..*Unstack\."),
         ({"config": {"driver": {"simulation_time": 5.0}}}, r"(?s)driver\.simulation_time: .*5\.0"),
+        ({"config": {"driver": {"latency_sec": 0.3}}}, r"(?s)driver\.latency_sec: .*0\.3"),
+        ({"config": {"driver": {"max_speed": 0.2}}}, r"(?s)driver\.max_speed: .*0\.2"),
         ({"config": {"hardware": {"scoring": {"xy": 0.1}}}}, r"(?s)hardware\.scoring\.xy"),
     ],
 )
