@@ -47,6 +47,9 @@ OLD_NAMES = {
     "dataset.dataset.path": "dataset.path",
     "dataset.codec": "codec",
     "driver.num_workers": "driver.num_robots",
+    "hardware.scene.cube_gap": "hardware.scene.gap",
+    "hardware.scoring.blue_shift": "hardware.scoring.lower_shift",
+    "hardware.scoring.red_speed": "hardware.scoring.upper_speed",
     **{f"vendor.optimizer.{field.name}": field.name for field in dataclasses.fields(OptimizerConfig)},
 }
 # Names that moved to a part which depends on the stage.

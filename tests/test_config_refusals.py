@@ -58,6 +58,12 @@ REFUSALS = {
     "run_name=x": "'run_name' is called 'exp_name' here. Type exp_name=x.",
     "steps=5": "'steps' is called 'num_train_steps' here. Type num_train_steps=5.",
     "save_steps=5": "'save_steps' is called 'save_freq' here. Type save_freq=5.",
+    "hardware.scene.cube_gap=0.1": "'hardware.scene.cube_gap' is called 'hardware.scene.gap' here. Type"
+    " hardware.scene.gap=0.1.",
+    "hardware.scoring.blue_shift=1": "'hardware.scoring.blue_shift' is called 'hardware.scoring.lower_shift' here. Type"
+    " hardware.scoring.lower_shift=1.",
+    "hardware.scoring.red_speed=1": "'hardware.scoring.red_speed' is called 'hardware.scoring.upper_speed' here. Type"
+    " hardware.scoring.upper_speed=1.",
     "stage=serve checkpoint_path=x": "'checkpoint_path' is called 'checkpoints_dir' here. Type checkpoints_dir=x.",
     "stage=serve port=1": "'port' is called 'server.port' here. Type server.port=1.",
     "stage=infer host=x": "'host' is called 'policy.host' here. Type policy.host=x.",
