@@ -20,7 +20,6 @@ from positronic.hardware.sim.expert import (
     is_open,
     near,
 )
-from positronic.hardware.sim.panda import MAX_WIDTH
 from positronic.hardware.sim.state import SceneState
 
 PICK = Funnel(slope=5.0, height=0.12)
@@ -61,8 +60,6 @@ class PickAndPlace:
     arrived: float = 0.006  # sideways and in height
     aligned: float = 0.1  # rad
     retreat: float = 0.12
-    pick_funnel: Funnel = PICK
-    place_funnel: Funnel = PLACE
 
     def decide(self, state: SceneState) -> Decision:
         """The next command, from the present scene alone."""
@@ -83,7 +80,7 @@ class PickAndPlace:
 
     def _pick(self, state: SceneState) -> Decision:
         thing = state[self.thing]
-        target = self.pace.towards(state, thing.position, thing.yaw, self.pick_funnel)
+        target = self.pace.towards(state, thing.position, thing.yaw, PICK)
         if self._at(state, thing.position, thing.yaw) or self._closing(state):
             return decision(Phase.GRASP, thing.position, thing.yaw, CLOSED)
         return decision(Phase.APPROACH, *target, OPEN)
@@ -91,7 +88,7 @@ class PickAndPlace:
     def _carry(self, state: SceneState) -> Decision:
         place = self.place(state)
         goal = place.centre(clearance=0.003)
-        position, yaw = self.pace.towards(state, goal, place.yaw, self.place_funnel)
+        position, yaw = self.pace.towards(state, goal, place.yaw, PLACE)
         if self._at(state, goal, place.yaw):
             return decision(Phase.RELEASE, position, yaw, OPEN)
         rising = np.clip(1 - (position[2] - state.tcp[2]) / 0.04, 0, 1)  # lift before travelling
@@ -109,7 +106,7 @@ class PickAndPlace:
         return near(state, goal, self.arrived) and abs(yaw - state.tcp_yaw) < self.aligned
 
     def _closing(self, state: SceneState) -> bool:
-        fingers_moving = self.width < state.width < 0.9 * MAX_WIDTH
+        fingers_moving = self.width < state.width and not is_open(state)
         return fingers_moving and near(state, state[self.thing].position, 2 * self.arrived)
 
     def _holds(self, state: SceneState) -> bool:

@@ -33,9 +33,12 @@ class Shape:
 
     def least_yaw(self, yaw: float) -> float:
         """The yaw in [-turn / 2, turn / 2) that looks like ``yaw``."""
-        if self.turn is None:
-            return 0.0
-        return float((yaw + self.turn / 2) % self.turn - self.turn / 2)
+        return 0.0 if self.turn is None else least_yaw(yaw, self.turn)
+
+
+def least_yaw(yaw: float, turn: float) -> float:
+    """The yaw in [-turn / 2, turn / 2) of what looks like turned by ``yaw``, and the same after each ``turn``."""
+    return float((yaw + turn / 2) % turn - turn / 2)
 
 
 def shape_of(name: str, thing: ThingConfig) -> Shape:

@@ -26,12 +26,9 @@ class PlaceInTray(Task):
     """The cube goes into the tray, wherever in it."""
 
     things = (CUBE, TRAY)
+    handled = CUBE
     limits = ("inside", "height", "clearance", "speed")
     scores = Scores("placed", "placing_success", "tray_distance", "Distance from the tray's middle", "cm", 1e2)
-
-    @property
-    def handled(self) -> str:
-        return CUBE
 
     @property
     def edge(self) -> float:

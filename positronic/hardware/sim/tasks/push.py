@@ -14,6 +14,7 @@ from positronic.hardware.robot import Scores
 from positronic.hardware.sim.expert import CLOSED, Decision, Floats, Funnel, Pace, Phase, decision
 from positronic.hardware.sim.state import SceneState
 from positronic.hardware.sim.task import Task, above, below
+from positronic.hardware.sim.things import least_yaw
 
 PUCK, TARGET = "puck", "target"
 BEHIND = Funnel(slope=3.0, height=0.10)
@@ -24,12 +25,9 @@ class Push(Task):
     """The puck goes to the target."""
 
     things = (PUCK, TARGET)
+    handled = PUCK
     limits = ("distance", "height", "clearance", "speed")
     scores = Scores("pushed", "pushing_success", "target_distance", "Distance from the puck to the target", "cm", 1e2)
-
-    @property
-    def handled(self) -> str:
-        return PUCK
 
     def parts(self, state: SceneState) -> dict[str, float]:
         puck, limits = state[PUCK], self.config.scoring
@@ -110,8 +108,7 @@ class Pusher:
 
 def face(ahead: Floats) -> float:
     """Yaw of the closed fingers, which are about as long as wide, with a face towards ``ahead`` (2,)."""
-    yaw = np.arctan2(ahead[1], ahead[0])
-    return float((yaw + np.pi / 4) % (np.pi / 2) - np.pi / 4)
+    return least_yaw(float(np.arctan2(ahead[1], ahead[0])), np.pi / 2)
 
 
 TASK = Push
