@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from positronic.errors import PositronicError
 from positronic.stages.compare import Compared, compare_folders
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def contest(config: Infer, texts: Sequence[str]) -> Compared:
     try:
         _play(config, entries, folders)
     except BaseException:  # also Ctrl-C: what there is of all is worth a page
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(PositronicError):
             compare_folders(folders, config.storage, place, config.driver.save_videos)
         raise
     return compare_folders(folders, config.storage, place, config.driver.save_videos)
