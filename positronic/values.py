@@ -21,7 +21,7 @@ from positronic.errors import PositronicError, did_you_mean, listing
 from positronic.hardware.sim.config import SimConfig
 from positronic.refusals import WANTED, missing_value, unknown_key
 from positronic.rollout.candidates import candidate, same_names
-from positronic.rollout.config import DECIDED, NO_REAL_TIME, PLAY_OUT, REAL_TIME
+from positronic.rollout.config import CLAMP, DECIDED, NO_REAL_TIME, PLAY_OUT, REAL_TIME
 from positronic.schemas import STAGES, Parameter, is_mapping, own_parameters, parameters, raw_values
 from positronic.training.config import RANDOM, OptimizerConfig
 from positronic.utils.fields import RULE, Rule
@@ -236,7 +236,7 @@ def check_replayed(cfg: DictConfig, typed: Collection[str]) -> None:
     if cfg.stage != "infer" or cfg.hardware.name != "replay":
         return
     limits = [key for key in typed if key.startswith("driver.max_") and key != STALENESS]
-    clamped = ["driver.on_unsafe_chunk"] if cfg.driver.on_unsafe_chunk == "clamp" else []
+    clamped = ["driver.on_unsafe_chunk"] if cfg.driver.on_unsafe_chunk == CLAMP else []
     for key in [*limits, *(key for key in clamped if key in typed)]:
         raise PositronicError(
             f"{key} does nothing with hardware=replay, where commands move nothing and are only compared. Leave it out."

@@ -6,10 +6,22 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from positronic import keys
 from positronic.conventions import differences
 from positronic.errors import PositronicError
 from positronic.rollout.recorder import flat
 from positronic.utils.command_line import RESUME
+
+POLICY_IS = (
+    keys.META_TYPE,
+    keys.META_VENDOR,
+    keys.META_EXPERIMENT,
+    keys.META_CHECKPOINT_ID,
+    keys.META_CODEC,
+    keys.META_ACTION_FPS,
+    keys.META_ACTION_HORIZON_SEC,
+)
+"""What tells policies apart; where they lie and who serves them does not."""
 
 
 def require_same(place: object, recorded: Mapping[str, Any], asked: Mapping[str, Any], did: str) -> None:

@@ -25,7 +25,7 @@ from positronic.rollout.runner import ignore, run_episode
 from positronic.utils.pool import WorkerPool, worker_count
 
 REPORT_FILE = "report.json"
-Task = tuple[int, int]  # id of an episode, number of its campaign
+Turn = tuple[int, int]  # id of an episode, number of its campaign
 Played = tuple[int, EpisodeResult]  # number of the campaign, one of its episodes
 
 
@@ -83,7 +83,7 @@ def run_campaigns(
     robot: Robot,
     policies: Sequence[Policy],
     watch: Callable[[int], None] | None = None,
-) -> Generator[tuple[int, EpisodeResult]]:
+) -> Generator[Played]:
     """Run the missing episodes of campaigns that differ in policy and place alone: of each seed those of all, then the
     next seed. Yields the campaign's number and each episode when it is done, in the order in which they end, and stops
     after an aborted one.
@@ -92,15 +92,15 @@ def run_campaigns(
     are closed, and each process opens its own. Leaving early drops the unfinished episodes. Raises PositronicError when
     an episode could not start.
     """
-    tasks = sorted((index, number) for number, campaign in enumerate(campaigns) for index in campaign.missing)
+    turns = sorted((index, number) for number, campaign in enumerate(campaigns) for index in campaign.missing)
     driver = campaigns[0].driver
-    count = 1 if watch else worker_count(driver.num_robots, len(tasks))
+    count = 1 if watch else worker_count(driver.num_robots, len(turns))
     if count == 1:
-        results = _in_turn(Player(campaigns, robot, policies, watch or ignore), tasks)
+        results = _in_turn(Player(campaigns, robot, policies, watch or ignore), turns)
     else:
         for policy in policies:
             policy.close()  # its place in the server, or its memory on the GPU, is for the processes
-        results = _side_by_side(campaigns, tasks, count)
+        results = _side_by_side(campaigns, turns, count)
     with contextlib.closing(results):
         for number, result in results:
             yield number, result
@@ -108,20 +108,20 @@ def run_campaigns(
                 return
 
 
-def _in_turn(player: Player, tasks: Sequence[Task]) -> Generator[Played]:
-    for task in tasks:
-        yield player.play(task)
+def _in_turn(player: Player, turns: Sequence[Turn]) -> Generator[Played]:
+    for turn in turns:
+        yield player.play(turn)
 
 
-def _side_by_side(campaigns: Sequence[Campaign], tasks: Sequence[Task], count: int) -> Generator[Played]:
+def _side_by_side(campaigns: Sequence[Campaign], turns: Sequence[Turn], count: int) -> Generator[Played]:
     with WorkerPool(count, rollout_worker, campaigns) as pool:
-        for task in tasks:
-            pool.submit(task)
+        for turn in turns:
+            pool.submit(turn)
         yield from pool.results()
 
 
 @contextlib.contextmanager
-def rollout_worker(campaigns: Sequence[Campaign]) -> Iterator[Callable[[Task], Played]]:
+def rollout_worker(campaigns: Sequence[Campaign]) -> Iterator[Callable[[Turn], Played]]:
     """What a process does: yields what runs one episode, with a robot and policies of its own."""
     with contextlib.ExitStack() as open_parts:
         robot = open_parts.enter_context(contextlib.closing(open_robot(campaigns[0].hardware)))
@@ -169,9 +169,9 @@ class Player:
         self._campaigns, self._robot, self._policies, self._watch = campaigns, robot, policies, watch
         self._writers = [DatasetWriter(campaign.root, git=campaign.git) for campaign in campaigns]
 
-    def play(self, task: Task) -> Played:
+    def play(self, turn: Turn) -> Played:
         """Play one episode of one campaign."""
-        index, number = task
+        index, number = turn
         campaign, policy = self._campaigns[number], self._policies[number]
         with self._writers[number].new_episode(index) as episode:
             result = run_episode(self._robot, policy, episode, campaign.seed + index, campaign.driver, self._watch)

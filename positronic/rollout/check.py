@@ -16,6 +16,7 @@ from positronic.commands import ActionStep, ArmAction, CartesianPosition, JointD
 from positronic.embodiments.embodiment import Arm, differing_rows, same_quantities
 from positronic.errors import ConventionError, PositronicError, did_you_mean, listing
 from positronic.hardware.robot import RobotContract, said_arms
+from positronic.rollout.config import STOP
 
 STATE, ACTION = "state", "action"  # groups of canonical features, as a policy's meta names them
 CAMERA = "camera "
@@ -45,7 +46,7 @@ def check_policy(meta: Mapping[str, Any], contract: RobotContract) -> None:
         )
 
 
-GO_ON_WITH = "driver.on_unsafe_chunk=stop"  # where an unsafe chunk has ended a run
+GO_ON_WITH = f"driver.on_unsafe_chunk={STOP}"  # where an unsafe chunk has ended a run
 
 
 class UnsafeChunk(PositronicError):  # noqa: N818  (it names the state of a chunk)

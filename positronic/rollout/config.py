@@ -11,6 +11,7 @@ from positronic.utils import fields
 from positronic.utils.fields import above, between, name, one_of, path, some
 
 PLAY_OUT, ASK_AHEAD, TEMPORAL_ENSEMBLE, REAL_TIME = "play_out", "ask_ahead", "temporal_ensemble", "real_time"
+REFUSE, STOP, CLAMP = "refuse", "stop", "clamp"  # of driver.on_unsafe_chunk; stop of driver.on_stale, too
 NO_REAL_TIME = (
     f"driver.playback={REAL_TIME} needs a policy that continues the steps which are still being played when it answers "
     "(real-time chunking). LeRobot's pi05 and SmolVLA could, but no server of this protocol takes these steps, and no "
@@ -123,8 +124,8 @@ class DriverConfig:
     ask_ahead_steps: int = between(1, default=4, playback=ASK_AHEAD)
     ensemble_decay: float = between(0, default=0.01, playback=TEMPORAL_ENSEMBLE)
     max_staleness_sec: float | None = above(0, default=1.0)
-    on_stale: str = one_of("abort", "stop", default="abort")
-    on_unsafe_chunk: str = one_of("refuse", "stop", "clamp", default="refuse")
+    on_stale: str = one_of("abort", STOP, default="abort")
+    on_unsafe_chunk: str = one_of(REFUSE, STOP, CLAMP, default=REFUSE)
     max_jump: float | None = above(0, default=0.3)
     max_turn_jump: float | None = above(0, default=0.8)
     max_joint_jump: float | None = above(0, default=0.8)

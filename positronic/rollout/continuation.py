@@ -22,8 +22,8 @@ from positronic.raw.episode import Episode
 from positronic.raw.layout import META_FILE, episode_paths, remove_unfinished
 from positronic.raw.signals import VectorSignal
 from positronic.raw.timeline import NS_PER_SEC
-from positronic.rollout.asked import require_same
-from positronic.rollout.config import DECIDED, DriverConfig
+from positronic.rollout.asked import POLICY_IS, require_same
+from positronic.rollout.config import DECIDED, REFUSE, STOP, DriverConfig
 from positronic.rollout.results import ABORTED, SAID_BY_STATICS, EpisodeResult, Series
 from positronic.storage.folder import RemoteFolder
 from positronic.storage.place import Place
@@ -34,16 +34,6 @@ EVALUATION_FILE = "evaluation.json"
 FREE = ("name", "num_episodes", "num_robots", "show_gui", "save_videos", "stop_when")
 """Values of the driver that no episode depends on."""
 STOP_WHEN, ON_UNSAFE = "stop_when", "on_unsafe_chunk"
-POLICY_IS = (
-    keys.META_TYPE,
-    keys.META_VENDOR,
-    keys.META_EXPERIMENT,
-    keys.META_CHECKPOINT_ID,
-    keys.META_CODEC,
-    keys.META_ACTION_FPS,
-    keys.META_ACTION_HORIZON_SEC,
-)
-"""What tells policies apart; where they lie and who serves them does not."""
 
 
 def asked_for(
@@ -122,8 +112,8 @@ def _may_change(recorded: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[s
     """Of what is asked for, the values that no episode in the folder depends on: with ``refuse``, an unsafe chunk has
     left none that counts, so that ``stop`` may follow."""
     driver = dict(recorded.get("driver") or {})
-    if (driver.get(ON_UNSAFE), asked["driver"][ON_UNSAFE]) == ("refuse", "stop"):
-        driver[ON_UNSAFE] = "stop"
+    if (driver.get(ON_UNSAFE), asked["driver"][ON_UNSAFE]) == (REFUSE, STOP):
+        driver[ON_UNSAFE] = STOP
     return {STOP_WHEN: asked[STOP_WHEN], "driver": driver}
 
 

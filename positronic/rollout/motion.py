@@ -90,27 +90,23 @@ class Excess:
 
 @dataclass(frozen=True)
 class Course:
-    """One quantity over steps of a chunk: ``values`` (n, v) at ``times_sec`` (n,), increasing. ``first``: number of the
-    first one's step. ``start`` (v,): where the robot is measured before it, None if that is no matter of this course.
-    """
+    """One quantity over steps of a chunk: ``values`` (n, v) at ``times_sec`` (n,), increasing. ``start`` (v,):
+    where the robot is measured before the first one, None if that is no matter of this course."""
 
     quantity: Quantity
     values: Floats
     times_sec: Floats
-    first: int
     start: Floats | None = None
 
 
 @dataclass(frozen=True)
 class Ways:
     """One quantity over steps of a chunk that each say how far to go: ``values`` (n, w), each within its own of
-    ``spans_sec`` (n,). ``first``: number of the first one's step. ``start`` (w,): where the robot is measured before
-    it, None if that is not known."""
+    ``spans_sec`` (n,). ``start`` (w,): where the robot is measured before the first one, None if that is not known."""
 
     quantity: Quantity
     values: Floats
     spans_sec: Floats
-    first: int
     start: Floats | None = None
 
 
@@ -138,9 +134,7 @@ def excess(course: Course | Ways, limits: MotionLimits) -> Excess | None:
         if len(beyond):
             row, part = map(int, beyond[0])
             allowed = float(np.broadcast_to(limit, sizes.shape[1:])[part])
-            return Excess(
-                course.first + row + behind, part, says.format(sizes[row, part], unit_of), allowed, unit_of, key
-            )
+            return Excess(row + behind, part, says.format(sizes[row, part], unit_of), allowed, unit_of, key)
     return None
 
 

@@ -13,15 +13,13 @@ from positronic.client.session import ConnectionLost, ObservationTooLarge
 from positronic.commands import ActionStep
 from positronic.conventions import require_equal
 from positronic.errors import PositronicError
+from positronic.rollout.asked import POLICY_IS
 from positronic.rollout.config import RemotePolicyConfig
 
 LOG = logging.getLogger(__name__)
 
 LOSSES = 3  # of the connection with one observation, after which that observation is what ends the server
-SAME = (
-    *(keys.META_TYPE, keys.META_VENDOR, keys.META_EXPERIMENT, keys.META_CHECKPOINT_ID, keys.META_CODEC),
-    *(keys.META_CONVENTIONS, keys.META_ROBOT, keys.META_ACTION_FPS, keys.META_ACTION_HORIZON_SEC),
-)
+SAME = (*POLICY_IS, keys.META_CONVENTIONS, keys.META_ROBOT)
 """What a policy says of itself that may not change within one evaluation."""
 
 

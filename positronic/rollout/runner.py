@@ -21,7 +21,7 @@ from positronic.raw.timeline import NS_PER_SEC
 from positronic.raw.writer import EpisodeWriter
 from positronic.rollout.answers import Questioner
 from positronic.rollout.check import GO_ON_WITH, UnsafeChunk, joints_with_limits
-from positronic.rollout.config import PLAY_OUT, DriverConfig
+from positronic.rollout.config import PLAY_OUT, STOP, DriverConfig
 from positronic.rollout.freshness import FreshnessCheck, StaleSignal, measured_ns
 from positronic.rollout.playback import Answer, Event, stamps_of, to_ns
 from positronic.rollout.policies import Policy
@@ -37,7 +37,7 @@ from positronic.rollout.results import (
     EpisodeResult,
     Series,
 )
-from positronic.rollout.safety import STOP, ChunkCheck
+from positronic.rollout.safety import ChunkCheck
 from positronic.rollout.seams import SeamCheck
 from positronic.rollout.smoothness import ToolPaths
 from positronic.rollout.strategies import strategy_of
@@ -48,10 +48,10 @@ def ignore(time_ns: int) -> None:
 
 
 @dataclass
-class Course:
-    """How an episode went so far. ``success_ns``: when the success had lasted long enough. ``clamped_steps``: how many
-    steps were changed to keep to the driver's limits. ``idle_frames``: control steps at which nothing was due, because
-    the policy's answer was not there yet."""
+class Tally:
+    """What an episode has come to so far. ``success_ns``: when the success had lasted long enough. ``clamped_steps``:
+    how many steps were changed to keep to the driver's limits. ``idle_frames``: control steps at which nothing was due,
+    because the policy's answer was not there yet."""
 
     latencies_ms: list[float] = field(default_factory=list)
     metrics: dict[str, Series] = field(default_factory=dict)
@@ -92,7 +92,7 @@ class Loop:
         overlaps = driver.playback != PLAY_OUT
         self._questioner = Questioner(policy, driver.simulate_latency, driver.latency_sec, overlaps)
         self._asked = 0
-        self.course = Course(self._questioner.latencies_ms)
+        self.tally = Tally(self._questioner.latencies_ms)
         self._check = ChunkCheck(robot.contract, driver, self._step_sec)
         self._seams = SeamCheck(robot.contract, driver, self._step_sec) if overlaps and robot.contract.moves else None
         self._judge = robot.judge() if isinstance(robot, Judged) else None
@@ -119,9 +119,9 @@ class Loop:
             if event.step:
                 for arm, action in event.step.arms.items():
                     self._robot.command(action.command, action.target_grip, arm)
-            self.course.idle_frames += event.idle
+            self.tally.idle_frames += event.idle
             self._look(event)
-            if self.course.success_ns is not None and self._driver.stop_on_success:
+            if self.tally.success_ns is not None and self._driver.stop_on_success:
                 return
 
     def _admitted_now(self, event: Event) -> Event:
@@ -129,7 +129,7 @@ class Loop:
         if event.step is None or self._seams is None:
             return event
         step = self._seams.admit(event.step, event.time_ns / NS_PER_SEC, self._observe()[0])
-        self.course.clamped_steps += step is not event.step
+        self.tally.clamped_steps += step is not event.step
         return replace(event, step=step)
 
     def _events(self) -> Iterator[Event]:
@@ -159,21 +159,21 @@ class Loop:
             if self._driver.on_unsafe_chunk != STOP:
                 said = f"{problem} To count such an episode as a failure and go on with the next, type {GO_ON_WITH}."
                 raise UnsafeChunk(said) from problem
-            if not self.course.started:
+            if not self.tally.started:
                 self._look(Event(self._robot.time_ns))
             raise
-        self.course.clamped_steps += admitted.clamped
+        self.tally.clamped_steps += admitted.clamped
         return admitted.chunk
 
     def _look(self, event: Event) -> None:
         metrics = self._robot.metrics()
         observed, stamps_ns = self._observe()
         self._recorder.tick(event.time_ns, observed, event.step, metrics, stamps_ns)
-        self.course.note(event.time_ns, metrics)
-        self.course.tool_paths.note(observed, stamps_ns)
+        self.tally.note(event.time_ns, metrics)
+        self.tally.tool_paths.note(observed, stamps_ns)
         if self._judge is not None:
             self._judge.update(event.time_ns, metrics)
-            self.course.success_ns = self._judge.success_ns
+            self.tally.success_ns = self._judge.success_ns
         self._watch(event.time_ns)
 
     def _observe(self) -> tuple[dict[str, Any], dict[str, int]]:
@@ -220,11 +220,11 @@ def run_episode(
     try:
         loop.run()
     except PositronicError as problem:
-        if not loop.course.started:  # nothing was recorded that could be reported
+        if not loop.tally.started:  # nothing was recorded that could be reported
             raise
         reason, outcome = str(problem), _ended_by(problem, driver)
-    outcome = outcome or _outcome(robot, loop.course)
-    result = _result(loop.course, writer, seed, robot.time_ns, facts[keys.TASK], outcome, reason)
+    outcome = outcome or _outcome(robot, loop.tally)
+    result = _result(loop.tally, writer, seed, robot.time_ns, facts[keys.TASK], outcome, reason)
     recorder.statics(facts | policy_statics(policy.meta) | outcome_statics(result))
     writer.set_meta(keys.EVAL_LATENCIES_MS, list(result.latencies_ms))
     return result
@@ -239,15 +239,15 @@ def _ended_by(problem: PositronicError, driver: DriverConfig) -> str:
     return ABORTED
 
 
-def _outcome(robot: Robot, course: Course) -> str:
+def _outcome(robot: Robot, tally: Tally) -> str:
     """Outcome of an episode that came to its end."""
     if not isinstance(robot, Judged):
         return REPLAYED
-    return TIMEOUT if course.success_ns is None else SUCCESS
+    return TIMEOUT if tally.success_ns is None else SUCCESS
 
 
 def _result(
-    course: Course, writer: EpisodeWriter, seed: int, duration_ns: int, task: str, outcome: str, reason: str | None
+    tally: Tally, writer: EpisodeWriter, seed: int, duration_ns: int, task: str, outcome: str, reason: str | None
 ) -> EpisodeResult:
     return EpisodeResult(
         id=writer.id,
@@ -256,13 +256,13 @@ def _result(
         path=str(writer.path),
         task=task,
         duration_sec=round(duration_ns / NS_PER_SEC, 6),
-        success_sec=None if course.success_ns is None else round(course.success_ns / NS_PER_SEC, 6),
+        success_sec=None if tally.success_ns is None else round(tally.success_ns / NS_PER_SEC, 6),
         reason=reason,
-        latencies_ms=course.latencies_ms,
-        metrics=course.metrics,
-        clamped_steps=course.clamped_steps,
-        idle_frames=course.idle_frames,
-        smoothness=None if outcome == REPLAYED else course.tool_paths.smoothness(),
+        latencies_ms=tally.latencies_ms,
+        metrics=tally.metrics,
+        clamped_steps=tally.clamped_steps,
+        idle_frames=tally.idle_frames,
+        smoothness=None if outcome == REPLAYED else tally.tool_paths.smoothness(),
     )
 
 

@@ -17,7 +17,7 @@ from positronic.commands import ActionStep, CartesianPosition, Command, JointDel
 from positronic.embodiments.embodiment import Arm
 from positronic.hardware.robot import RobotContract
 from positronic.rollout.check import LIMIT_SLACK_RAD, UnsafeChunk, check_chunk, joint_limits, joints_fault, said_fault
-from positronic.rollout.config import DriverConfig
+from positronic.rollout.config import CLAMP, DriverConfig
 from positronic.rollout.motion import JOINTS, PLACE, TURN, Course, Excess, MotionLimits, Quantity, Ways, excess, within
 
 Floats = NDArray[np.float64]
@@ -27,7 +27,6 @@ AHEAD = 1.5
 15 Hz, is 1.38 times what a Franka's joints do."""
 UNKNOWN_JOINT_SPEED = 2 * np.pi  # rad/s, of targets for joints whose speed nobody states; hobby servos turn at 5.4
 SUM_ROUNDING = 1e-9  # rad, of ways that were shortened so that their sum is at a joint's limit
-CLAMP, REFUSE, STOP = "clamp", "refuse", "stop"
 
 
 @dataclass(frozen=True)
@@ -128,15 +127,15 @@ class ArmMotions:
                 poses, start = _rows(commands), _measured(observation, keys.of_arm(keys.EE_POSE, arm))
                 place, turn = (None, None) if start is None else (start[:3], start[3:])
                 return [
-                    Course(PLACE, poses[:, :3], times, 0, place),
-                    Course(TURN, poses[:, 3:], times, 0, turn),
+                    Course(PLACE, poses[:, :3], times, place),
+                    Course(TURN, poses[:, 3:], times, turn),
                 ]
             case JointPosition():
                 start = _measured(observation, keys.of_arm(keys.JOINT_POSITION, arm))
-                return [Course(JOINTS, _rows(commands), times, 0, start)]
+                return [Course(JOINTS, _rows(commands), times, start)]
             case JointDelta():
                 start = _measured(observation, keys.of_arm(keys.JOINT_POSITION, arm))
-                return [Ways(JOINTS, _rows(commands), self._spans(times), 0, start)]
+                return [Ways(JOINTS, _rows(commands), self._spans(times), start)]
             case _:
                 return []
 
@@ -237,7 +236,7 @@ def _sums_fault(course: Course | Ways, arm: Arm | None) -> tuple[int, str] | Non
         return None
     sums = course.start + np.cumsum(course.values, axis=0)
     slack = _slack(course.start, arm) + SUM_ROUNDING
-    faults = ((number, joints_fault(positions, arm, slack)) for number, positions in enumerate(sums, course.first))
+    faults = ((number, joints_fault(positions, arm, slack)) for number, positions in enumerate(sums))
     return next(((number, fault) for number, fault in faults if fault), None)
 
 

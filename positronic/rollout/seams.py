@@ -13,8 +13,8 @@ import numpy as np
 from positronic.commands import ActionStep, Command
 from positronic.hardware.robot import RobotContract
 from positronic.rollout.check import UnsafeChunk
-from positronic.rollout.config import DriverConfig
-from positronic.rollout.safety import CLAMP, ArmMotions, Stretch, told_instead
+from positronic.rollout.config import CLAMP, DriverConfig
+from positronic.rollout.safety import ArmMotions, Stretch, told_instead
 
 REMEMBERED = 2  # steps before the one that is due: an acceleration is between three
 Told = list[tuple[float, Command]]

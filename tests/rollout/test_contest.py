@@ -41,7 +41,7 @@ def lazy(approach):
     return Lazy
 
 
-def test_each_seed_is_played_by_all_before_the_next_one(point_robot, approach, lazy, tmp_path):
+def test_each_seed_is_played_by_all_before_the_next_one(point_robot, approach, tmp_path):
     """So that a run that is interrupted is paired; who does not play rests."""
     order = []
 

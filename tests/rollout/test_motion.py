@@ -15,10 +15,10 @@ def limits(jump=np.inf, speed=np.inf, acceleration=np.inf):
     return MotionLimits(*(np.atleast_1d(np.asarray(value, float)) for value in (jump, speed, acceleration)))
 
 
-def places(*rows, start=None, step_sec=0.1, first=0):
+def places(*rows, start=None, step_sec=0.1):
     values = np.array([[x, 0.0, 0.0] for x in rows])
     origin = None if start is None else np.array([start, 0.0, 0.0])
-    return Course(PLACE, values, np.arange(len(rows)) * step_sec, first, origin)
+    return Course(PLACE, values, np.arange(len(rows)) * step_sec, origin)
 
 
 def test_a_jump_is_measured_from_where_the_robot_is():
@@ -33,8 +33,8 @@ def test_a_jump_is_measured_from_where_the_robot_is():
 
 def test_the_step_that_is_arrived_at_too_fast_is_named():
     """By its number within the chunk."""
-    found = excess(places(0.0, 0.1, 0.3, first=4), limits(speed=1.5))
-    assert (found.step, found.does, found.unit, found.key) == (6, "moves at 2 m/s", "m/s", "max_speed")
+    found = excess(places(0.0, 0.1, 0.3), limits(speed=1.5))
+    assert (found.step, found.does, found.unit, found.key) == (2, "moves at 2 m/s", "m/s", "max_speed")
 
 
 def test_an_acceleration_is_between_two_speeds():
@@ -48,19 +48,19 @@ def test_an_acceleration_is_between_two_speeds():
 def test_one_quaternion_and_its_opposite_are_one_rotation():
     """No turn is seen where the sign changes."""
     quats = np.array([[1.0, 0.0, 0.0, 0.0], [-1.0, 0.0, 0.0, 0.0]])
-    assert excess(Course(TURN, quats, np.array([0.0, 0.1]), 0, -quats[0]), limits(0.01, 0.01, 0.01)) is None
+    assert excess(Course(TURN, quats, np.array([0.0, 0.1]), -quats[0]), limits(0.01, 0.01, 0.01)) is None
 
 
 def test_each_joint_has_a_speed_of_its_own():
     """The one that is too fast is told by its place."""
-    course = Course(JOINTS, np.array([[0.0, 0.0], [0.15, 0.15]]), np.array([0.0, 0.1]), 0)
+    course = Course(JOINTS, np.array([[0.0, 0.0], [0.15, 0.15]]), np.array([0.0, 0.1]))
     found = excess(course, limits(speed=[2.0, 1.0]))
     assert (found.part, found.allowed, found.does) == (1, 1.0, "moves at 1.5 rad/s")
 
 
 def test_ways_are_speeds_already():
     """A joint's step within 0.1 s; it has no jump."""
-    ways = Ways(JOINTS, np.array([[0.1], [0.3]]), np.full(2, 0.1), 0)
+    ways = Ways(JOINTS, np.array([[0.1], [0.3]]), np.full(2, 0.1))
     assert excess(ways, limits(jump=0.0, speed=3.0, acceleration=20.0)) is None
     assert excess(ways, limits(speed=2.0)).step == 1
     assert excess(ways, limits(acceleration=19.0)).step == 1
@@ -69,7 +69,7 @@ def test_ways_are_speeds_already():
 
 def test_ways_are_as_fast_as_their_own_spans_are_short():
     """The same way in half the time is twice as fast."""
-    ways = Ways(JOINTS, np.array([[0.1], [0.1]]), np.array([0.1, 0.05]), 0)
+    ways = Ways(JOINTS, np.array([[0.1], [0.1]]), np.array([0.1, 0.05]))
     found = excess(ways, limits(speed=1.5))
     assert (found.step, found.does) == (1, "moves at 2 rad/s")
     np.testing.assert_allclose(within(ways, limits(speed=1.5)), [[0.1], [0.075]])
@@ -104,7 +104,7 @@ def courses(draw):
     values = np.array(draw(rows))
     quantity = draw(st.sampled_from([PLACE, TURN, JOINTS]))
     values = geometry.rotvec_to_quat(values) if quantity is TURN else values
-    return Course(quantity, values[1:], times, 0, values[0])
+    return Course(quantity, values[1:], times, values[0])
 
 
 @given(courses(), st.tuples(bounds, bounds, bounds))
@@ -120,6 +120,6 @@ def test_what_was_brought_within_limits_is_within_them(course, three):
 def test_without_limits_everything_stays(quantity):
     """None is infinite."""
     values = geometry.rotvec_to_quat(np.eye(3)) if quantity is TURN else np.eye(3)
-    course = Course(quantity, values, np.arange(3.0), 0, values[1])
+    course = Course(quantity, values, np.arange(3.0), values[1])
     assert excess(course, limits()) is None
     np.testing.assert_array_equal(within(course, limits()), values)
