@@ -32,6 +32,7 @@ ROWS = [
     {"client"},
     {"hardware"},
     {"rollout"},
+    {"cluster"},
     {"stages"},
     {"schemas"},
     {"overrides"},
