@@ -41,13 +41,12 @@ from positronic.utils.disk import refused_by_disk
 from positronic.utils.fields import IS_PATH
 from positronic.utils.files import numbered, replace_text
 from positronic.utils.processes import interruptible
-from positronic.utils.provenance import provenance
+from positronic.utils.provenance import PROVENANCE_FILE, provenance
 from positronic.utils.secrets import secrets_in, without_secrets
 from positronic.vendors import registry
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 MISSING_TEXT = "???"
-PROVENANCE_FILE = "provenance.json"
 PROFILE_FILE = "profile.txt"
 INTERRUPTED = 130  # what a shell reports for Ctrl-C
 

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+PROVENANCE_FILE = "provenance.json"
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = (
     "positronic-hydra",
