@@ -20,6 +20,7 @@ from positronic.utils.command_line import command, in_python
 from positronic.utils.processes import interruptible, without_main
 
 if TYPE_CHECKING:
+    from positronic.bake.one_shard import ShardReport
     from positronic.raw.video_writer import VideoOptions
     from positronic.recording.recorder import Recorder
     from positronic.rollout.policies import LocalPolicy
@@ -37,7 +38,7 @@ def run(config: Collect) -> Collected: ...
 @overload
 def run(config: Import) -> Imported: ...
 @overload
-def run(config: Convert) -> Baked: ...
+def run(config: Convert) -> Baked | ShardReport: ...
 @overload
 def run(config: Stats) -> Measured: ...
 @overload

@@ -138,10 +138,23 @@ def check(cfg: DictConfig) -> None:
     _check_instruction(cfg)
     _check_robot(cfg)
     _check_toy(cfg)
+    _check_shards(cfg)
     missing = missing_value(cfg)
     if missing is not None:
         wanted = WANTED.get(missing, "<value>")
         raise PositronicError(f"stage={cfg.stage} needs {missing}. Type {missing}={wanted}.")
+
+
+def _check_shards(cfg: DictConfig) -> None:
+    """One shard is baked, or all of them are joined."""
+    if cfg.stage != "convert" or cfg.shards is None or cfg.shard is None:
+        return
+    if cfg.join:
+        raise PositronicError(
+            f"shard={cfg.shard} bakes one shard, join=true makes the dataset of all of them. Leave one out."
+        )
+    if cfg.shard > cfg.shards:
+        raise PositronicError(f"shard={cfg.shard}: with shards={cfg.shards} they have the numbers 1 to {cfg.shards}.")
 
 
 def _check_toy(cfg: DictConfig) -> None:

@@ -23,7 +23,7 @@ VARIANTS = {
         ["policy=scripted"],
     ),
     "train": (["tracker=wandb"],),
-    "convert": (["vendor=openpi"], ["vendor=gr00t"], ["append=true"]),
+    "convert": (["vendor=openpi"], ["vendor=gr00t"], ["append=true"], ["shards=2"]),
     "stats": (["report=true"], ["vendor=openpi", "vendor.backend=upstream"]),
 }
 VENDORS = ("vendors/gr00t", "vendors/lerobot", "vendors/openpi")
@@ -149,6 +149,9 @@ def test_every_parameter_says_what_it_means():
         "stage=train tracker.project=x": "tracker.project counts only with tracker=wandb.",
         "stage=stats picture=x.png": "picture counts only with report=true.",
         "stage=convert on_duplicate=skip": "on_duplicate counts only with append=true.",
+        "stage=convert shard=2": "shard counts only with shards=<value>.",
+        "stage=convert join=true": "join counts only with shards=<value>.",
+        "stage=convert shards=2 append=true": "shards counts only with append=false.",
         "stage=convert vendor.name=gr00t": "'vendor.name' is not typed: it follows from vendor=. Type vendor=gr00t.",
         "stage=convert modality.config_name=x": "counts for vendor=openpi alone; found vendor=lerobot.",
         "stage=train dataset=phail input_path=x": "it would only help to find input_path, which is typed as well.",

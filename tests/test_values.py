@@ -31,6 +31,8 @@ SAID = {
     "stage=train +debug=tiny +debug=overfit": "Type +debug=[tiny,overfit] for both; the later one wins.",
     "stage=train hydra.job.chdir=true": "would begin every relative folder somewhere else.",
     "stage=train hydra.run.dir=": "Type hydra.run.dir=<folder>, or leave it out.",
+    "stage=convert shards=4 shard=2 join=true": "makes the dataset of all of them. Leave one out.",
+    "stage=convert shards=4 shard=5": "with shards=4 they have the numbers 1 to 4.",
     "stage=convert codec=null": "codec=null: expected one of droid, ee, ",
     "stage=convert modality.image_size=128x96": "Type modality.image_size=[128,96].",
     "stage=convert modality.image_size=[1e2,1e2]": "Type modality.image_size=[100,100].",

@@ -15,11 +15,12 @@ from positronic.bake.companions import Companion
 from positronic.bake.density import require_density
 from positronic.bake.holdout import require_two_sides
 from positronic.bake.manifest import Manifest, read_manifest
-from positronic.bake.orientation import with_reference_rotations
-from positronic.bake.pieces import Pieces
+from positronic.bake.orientation import with_reference_rotations, with_references_of
+from positronic.bake.pieces import Pieces, asked_of, pieces_path
 from positronic.bake.report import BakeReport, write_report
 from positronic.bake.run import BakeOptions, Progress, Run
 from positronic.bake.sampling import require_signals
+from positronic.bake.shards import Shards
 from positronic.bake.sidecar import read_sources
 from positronic.codecs.build import Recipe
 from positronic.errors import PositronicError, listing
@@ -49,28 +50,65 @@ def bake(
     duplicates unless they are to be skipped.
     """
     started = time.monotonic()
-    planned = _plan(dataset, recipe, options, provenance)
-    before = _check(dataset, recipe, output, options, planned)
-    asked = {name: getattr(planned, name) for name in ("recipe", "reader", "video")}
-    # The software encodes the videos that pieces hold; reference rotations are of vectors, which are encoded anew.
-    asked |= {"versions": planned.provenance.get("versions")}
+    planned = plan(dataset, recipe, options, provenance)
+    require_bakeable(dataset, recipe, output, options.append)
+    before = _appended_to(dataset, output, options, planned)
+    asked = asked_of(planned)
     recipe = _oriented(recipe, dataset, before, options.num_workers)
     planned = replace(planned, recipe=recipe.to_dict())
     with (
         publish_folder(output, replace=before is not None) as folder,  # first: whoever has its lock has the pieces
-        Pieces(output, asked) as pieces,
-        closing(Run(dataset, recipe, options, folder, pieces, progress or Progress())) as run,
+        Pieces(pieces_path(output), asked) as pieces,
+        closing(Run(dataset, recipe, options, folder, progress or Progress())) as run,
     ):
         if before is not None:
             run.go_on(local_path(output), before)
-        run.episodes()
-        manifest = run.finish(planned if before is None else before, planned, companions or {})
-        report = run.report(output, manifest)
-        write_report(folder, report)
-        run.seal(manifest)  # after every file that it lists; what others added is no matter of the bake
+        run.episodes(run.baked(pieces.folder), pieces.found)
+        report = _finish(run, output, before, planned, companions or {})
         if before is not None:
             _say_left(take_rest(local_path(output), folder))
     return replace(report, seconds=time.monotonic() - started)
+
+
+def join(
+    dataset: Dataset,
+    recipe: Recipe,
+    output: str | Path,
+    options: BakeOptions,
+    provenance: Mapping[str, Any],
+    shards: Shards,
+    progress: Progress | None = None,
+    companions: Mapping[str, Companion] | None = None,
+) -> BakeReport:
+    """Publish at ``output`` what ``bake`` would, to the byte, of the episodes that were baked in ``shards``.
+
+    Raises PositronicError as ``bake`` does, and for a shard that is missing, damaged or of another bake.
+    """
+    started, progress = time.monotonic(), progress or Progress()
+    planned = plan(dataset, recipe, options, provenance)
+    require_bakeable(dataset, recipe, output)
+    shards.require_complete(dataset, planned, options.robot_is_told)
+    _appended_to(dataset, output, options, planned)
+    recipe = with_references_of(recipe, shards.movements())
+    planned = replace(planned, recipe=recipe.to_dict())
+    with (
+        publish_folder(output) as folder,
+        closing(Run(dataset, recipe, options, folder, progress)) as run,
+    ):
+        run.episodes(shards.results(dataset, recipe, progress.counter))
+        report = _finish(run, output, None, planned, companions or {})
+    return replace(report, seconds=time.monotonic() - started)
+
+
+def _finish(
+    run: Run, output: str | Path, before: Manifest | None, planned: Manifest, companions: Mapping[str, Companion]
+) -> BakeReport:
+    """Write what is said of the whole dataset."""
+    manifest = run.finish(planned if before is None else before, planned, companions)
+    report = run.report(output, manifest)
+    write_report(run.folder, report)
+    run.seal(manifest)  # after every file that it lists; what others added is no matter of the bake
+    return report
 
 
 def _say_left(names: Sequence[str]) -> None:
@@ -81,19 +119,23 @@ def _say_left(names: Sequence[str]) -> None:
         )
 
 
-def _check(
-    dataset: Dataset, recipe: Recipe, output: str | Path, options: BakeOptions, planned: Manifest
-) -> Manifest | None:
-    """Refuse what cannot be baked. Returns the manifest of the dataset to append to."""
+def require_bakeable(dataset: Dataset, recipe: Recipe, output: str | Path, append: bool = False) -> None:
+    """Raise PositronicError for a codec that cannot be baked, an output that exists unless it is appended to, and a
+    recording that lacks signals or is too sparse."""
     codec = recipe.codec
     if codec.inference_only:
         raise PositronicError(f"Codec '{codec.name}' cannot be converted with: {codec.inference_only}")
-    if not options.append and exists(output):
+    if not append and exists(output):
         raise PositronicError(
             f"{output} exists already. Remove it, add to it with append=true, or bake elsewhere with output_dir=..."
         )
     require_signals(dataset, codec)
     require_density(dataset, codec.signals, codec.timing.fps)
+
+
+def _appended_to(dataset: Dataset, output: str | Path, options: BakeOptions, planned: Manifest) -> Manifest | None:
+    """The manifest of the dataset to append to. Raises PositronicError when the episodes do not fit into it, or when of
+    all together none or each would be held out."""
     before = read_manifest(output) if options.append else None
     if before is not None:
         require_appendable(before, planned, output)
@@ -110,7 +152,7 @@ def _oriented(recipe: Recipe, dataset: Dataset, before: Manifest | None, num_wor
     return with_reference_rotations(recipe, dataset, num_workers)
 
 
-def _plan(dataset: Dataset, recipe: Recipe, options: BakeOptions, provenance: Mapping[str, Any]) -> Manifest:
+def plan(dataset: Dataset, recipe: Recipe, options: BakeOptions, provenance: Mapping[str, Any]) -> Manifest:
     """The manifest, without the counts."""
     return Manifest(
         recipe=recipe.to_dict(),

@@ -29,6 +29,8 @@ from positronic.raw.faults import BadEpisode
 from positronic.raw.kinds import JOINTS, kind_of
 from positronic.raw.timeline import Times
 
+Samples = dict[str, NDArray[Any]]
+"""Raw signal -> its values at the episode's grid times, (T,) or (T, d), in the type that was recorded."""
 CountFrames = Callable[[int], None]
 """Called with the timesteps done since the last call."""
 
@@ -36,7 +38,8 @@ CountFrames = Callable[[int], None]
 @dataclass(frozen=True)
 class EpisodeBaker:
     """What every episode of a bake has in common. ``task`` None takes the episode's own, which may be empty. ``known``:
-    fingerprint -> index of the episodes that are already in the dataset. ``robot_is_told``: see ``require_robot``."""
+    fingerprint -> index of the episodes that are already in the dataset. ``robot_is_told``: see ``require_robot``.
+    ``keeps_samples``: hand on the raw samples too, for whoever encodes them again."""
 
     codec: Codec
     modality: Modality
@@ -46,6 +49,7 @@ class EpisodeBaker:
     max_state_staleness_sec: float | None = 1.0
     known: Mapping[str, int] = field(default_factory=dict)
     robot_is_told: bool = True
+    keeps_samples: bool = False
 
 
 class Source(NamedTuple):
@@ -59,7 +63,7 @@ class BakedEpisode(NamedTuple):
     """``columns``: (T, D) float32 by name. ``turned``: as from ``Codec.count_turned``. ``breaches``: of limits.
     ``pieces``: mp4 by column. ``histograms``: by column. ``was_there``: an interrupted bake left its pieces.
     ``joint_names``: if the codec has joints and their names were recorded. ``notes``: what the report should say about
-    it."""
+    it. ``samples``: what the columns were made of, if the baker keeps it."""
 
     source: Source
     task: str
@@ -72,6 +76,7 @@ class BakedEpisode(NamedTuple):
     was_there: bool
     joint_names: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
+    samples: Samples | None = None
 
 
 class Duplicate(NamedTuple):
@@ -92,13 +97,20 @@ class Rejected(NamedTuple):
     reason: str
 
 
+class Encoded(NamedTuple):
+    """The numbers of one episode; as in BakedEpisode."""
+
+    columns: dict[str, NDArray[np.float32]]
+    turned: dict[str, int]
+    breaches: list[Breach]
+
+
 class _Plan(NamedTuple):
     task: str
     times_ns: Times
     frames: dict[str, NDArray[np.int64]]
-    columns: dict[str, NDArray[np.float32]]
-    turned: dict[str, int]
-    breaches: list[Breach]
+    samples: Samples
+    encoded: Encoded
 
 
 def bake_episode(
@@ -143,16 +155,22 @@ def _plan(baker: EpisodeBaker, episode: Episode) -> _Plan:
     frames = {
         image.name: camera_indices(episode, image.signal, times, baker.max_staleness_sec) for image in codec.images
     }
-    with np.errstate(over="ignore"):  # what overflows is named below
-        samples = sample_vectors(episode, codec.vector_signals, times)
-        canonical, turned, beyond = codec.encode_episode(samples), codec.count_turned(samples), breaches(codec, samples)
-    columns = {column.name: column.join(canonical) for column in baker.modality.vector_columns}
-    for name, rows in columns.items():
+    samples = sample_vectors(episode, codec.vector_signals, times)
+    encoded = encode_samples(codec, baker.modality, samples)
+    for name, rows in encoded.columns.items():
         if not np.isfinite(rows).all():  # what was recorded is finite, in float64
             raise BadEpisode(episode.path, f"column '{name}' holds numbers too large for float32.")
     if baker.max_state_staleness_sec is not None:
         require_fresh_vectors(episode, codec.vector_signals, times, baker.max_state_staleness_sec)
-    return _Plan(_task(baker, episode), times, frames, columns, turned, beyond)
+    return _Plan(_task(baker, episode), times, frames, samples, encoded)
+
+
+def encode_samples(codec: Codec, modality: Modality, samples: Samples) -> Encoded:
+    """Columns of the raw ``samples`` of one episode. What is too large for float32 becomes infinite."""
+    with np.errstate(over="ignore"):
+        canonical, turned, beyond = codec.encode_episode(samples), codec.count_turned(samples), breaches(codec, samples)
+        columns = {column.name: column.join(canonical) for column in modality.vector_columns}
+    return Encoded(columns, turned, beyond)
 
 
 def _task(baker: EpisodeBaker, episode: Episode) -> str:
@@ -183,14 +201,13 @@ def _bake(
         source=source,
         task=plan.task,
         length=length,
-        columns=plan.columns,
-        turned=plan.turned,
-        breaches=plan.breaches,
+        **plan.encoded._asdict(),
         pieces=piece.paths,
         histograms=piece.histograms(),
         was_there=was_there,
         joint_names=episode.joint_names if has_joints else None,
         notes=tuple(episode.notes),
+        samples=plan.samples if baker.keeps_samples else None,
     )
 
 

@@ -73,12 +73,13 @@ class ParquetFiles:
         self._limit, self._group_rows = limit_bytes, group_rows
         self._number = count_files(root, template) - 1
         self._waiting: list[pa.Table] = []
+        self._waiting_rows = self._waiting_bytes = 0  # hundreds of short episodes may wait
         self._writer: pq.ParquetWriter | None = None
         self._sink: pa.NativeFile | None = None
 
     def slot(self) -> Slot:
         """Where the next table will go."""
-        if self._sink is None or self._sink.tell() + sum(table.nbytes for table in self._waiting) >= self._limit:
+        if self._sink is None or self._sink.tell() + self._waiting_bytes >= self._limit:
             self.close()
             self._number += 1
             self._sink = pa.OSFile(str(place(self._root, self._template, Slot.of(self._number))), "wb")
@@ -89,7 +90,9 @@ class ParquetFiles:
         """Append a table with the schema."""
         self.slot()
         self._waiting.append(table)
-        if sum(map(len, self._waiting)) >= self._group_rows:
+        self._waiting_rows += len(table)
+        self._waiting_bytes += table.nbytes
+        if self._waiting_rows >= self._group_rows:
             self._write_group()
 
     def close(self) -> None:
@@ -103,7 +106,7 @@ class ParquetFiles:
     def _write_group(self) -> None:
         if self._waiting:
             self._writer.write_table(pa.concat_tables(self._waiting))
-            self._waiting = []
+            self._waiting, self._waiting_rows, self._waiting_bytes = [], 0, 0
 
 
 class VideoFiles:

@@ -14,7 +14,7 @@ vectors alone. Sums are taken in the order of the episodes, so the number of thr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -57,13 +57,17 @@ def with_reference_rotations(recipe: Recipe, dataset: Dataset, num_workers: int)
 
     A file that cannot be read is skipped here; the bake names it. A signal without a usable sample gets no reference.
     """
+    return with_references_of(recipe, movements_of(recipe, dataset, num_workers))
+
+
+def movements_of(recipe: Recipe, dataset: Dataset, num_workers: int) -> Iterator[dict[str, Movement]]:
+    """The movements of each episode in order, by signal. Files that cannot be read are skipped."""
     parts = two_numbered(recipe)
     if not parts:
-        return recipe
+        yield from ({} for _ in range(len(dataset)))
+        return
     with ThreadPoolExecutor(worker_count(num_workers, len(dataset))) as pool:
-        return with_references_of(
-            recipe, pool.map(lambda number: _movements(dataset[number], parts), range(len(dataset)))
-        )
+        yield from pool.map(lambda number: _movements(dataset[number], parts), range(len(dataset)))
 
 
 def two_numbered(recipe: Recipe) -> dict[str, Part]:
@@ -74,6 +78,8 @@ def two_numbered(recipe: Recipe) -> dict[str, Part]:
 def with_references_of(recipe: Recipe, episodes: Iterable[Mapping[str, Movement]]) -> Recipe:
     """The same, from the movements of each episode by signal."""
     parts = two_numbered(recipe)
+    if not parts:
+        return recipe
     movements: dict[str, list[Movement]] = {name: [] for name in sorted(parts)}
     for found in episodes:
         for name, movement in found.items():

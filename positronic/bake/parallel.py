@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
@@ -52,7 +52,7 @@ def bake_in_order(
     total: int,
     num_workers: int,
     counter: FrameCounter,
-) -> Iterator[Result]:
+) -> Generator[Result]:
     """Results of ``make_job(0)`` ... ``make_job(total - 1)`` in this order. What is encoded goes to the folder
     ``pieces``.
 

@@ -27,6 +27,7 @@ import av
 import numpy as np
 
 from positronic.bake.frames import LEVELS, Histogram
+from positronic.bake.manifest import Manifest
 from positronic.freshness import StillRun
 from positronic.storage import local_path
 
@@ -44,16 +45,23 @@ def pieces_path(output: str | Path) -> Path:
     return path.with_name(f".{path.name}.pieces")
 
 
+def asked_of(planned: Manifest) -> dict[str, Any]:
+    """What pieces depend on besides the episode: the recipe before its reference rotations (they are of vectors), how
+    the recording is read, how videos are encoded, and the software."""
+    asked = {name: getattr(planned, name) for name in ("recipe", "reader", "video")}
+    return asked | {"versions": planned.provenance.get("versions")}
+
+
 class Pieces:
-    """A context manager. If it ends well, the pieces are removed; if it ends with an exception, they are kept and a
-    message says so.
+    """A context manager over the folder ``place``. If it ends well, the pieces are removed, unless ``keep``; if it ends
+    with an exception, they are kept and a message says so.
 
     ``found``: the fingerprints of the episodes that an interrupted bake left. ``asked``, JSON-ready: everything that
     the pieces depend on besides the episode and this package's own code.
     """
 
-    def __init__(self, output: str | Path, asked: Mapping[str, Any]) -> None:
-        self._all = pieces_path(output)
+    def __init__(self, place: Path, asked: Mapping[str, Any], keep: bool = False) -> None:
+        self._all, self._keep = place, keep
         digest = hashlib.sha256(json.dumps([asked, code_digest()], sort_keys=True, default=str).encode())
         self.folder = self._all / digest.hexdigest()[:16]
         self.found: frozenset[str] = frozenset()
@@ -70,6 +78,8 @@ class Pieces:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         kept = sum(1 for path in self.folder.glob("*") if not path.name.startswith(UNFINISHED_PREFIX))
+        if kind is None and self._keep:
+            return
         if kind is None or not kept:
             shutil.rmtree(self._all, ignore_errors=True)
         else:

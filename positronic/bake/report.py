@@ -147,12 +147,14 @@ def notes_table(notes: Sequence[tuple[int, str]]) -> Table:
     return table
 
 
-def bad_episodes_error(rejected: Sequence[Rejected], total: int, unseen: int = 0) -> PositronicError:
+def bad_episodes_error(
+    rejected: Sequence[Rejected], total: int, unseen: int = 0, are_all: bool = True
+) -> PositronicError:
     """The error that stops a bake with ``on_bad_episode=stop``, or a bake without any good episode. ``unseen``:
-    episodes whose pictures were no longer checked."""
+    episodes whose pictures were no longer checked. ``are_all``: there are no others than these ``total``."""
     remedy = (
         "Mend or remove them, or leave them out with on_bad_episode=skip."
-        if len(rejected) < total
+        if len(rejected) < total or not are_all
         else "There is no good episode; mend the recording, or choose a codec that needs other signals."
     )
     lines = [f"{each.path}: {each.reason}" for each in rejected]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,8 +23,7 @@ from positronic.bake.findings import Breaches, near_constant, opposed_signs
 from positronic.bake.holdout import Holdout, holdout, require_two_sides
 from positronic.bake.ledger import Ledger
 from positronic.bake.manifest import Manifest, manifest_bytes, read_manifest, write_manifest
-from positronic.bake.parallel import FrameCounter, Job, bake_in_order
-from positronic.bake.pieces import Pieces
+from positronic.bake.parallel import FrameCounter, Job, Result, bake_in_order
 from positronic.bake.report import BakeReport, bad_episodes_error, duplicates_error, read_bad, read_turned
 from positronic.bake.sidecar import Sidecar, read_sources
 from positronic.bake.video import check_encoder
@@ -63,6 +62,18 @@ class BakeOptions:
     video: VideoConfig = field(default_factory=VideoConfig)
     robot_is_told: bool = True
 
+    def baker(self, recipe: Recipe) -> EpisodeBaker:
+        """What bakes each episode."""
+        return EpisodeBaker(
+            recipe.codec,
+            recipe.modality,
+            self.video,
+            self.task,
+            self.max_staleness_sec,
+            self.max_state_staleness_sec,
+            robot_is_told=self.robot_is_told,
+        )
+
     @property
     def holdout(self) -> Holdout | None:
         """Which episodes are held out."""
@@ -86,23 +97,15 @@ class Run:
     """One bake in progress."""
 
     def __init__(
-        self, dataset: Dataset, recipe: Recipe, options: BakeOptions, folder: Path, pieces: Pieces, progress: Progress
+        self, dataset: Dataset, recipe: Recipe, options: BakeOptions, folder: Path, progress: Progress
     ) -> None:
         codec, modality, video, fps = recipe.codec, recipe.modality, options.video, recipe.codec.timing.fps
-        self.dataset, self.options, self.folder, self.pieces, self.progress = dataset, options, folder, pieces, progress
+        self.dataset, self.options, self.folder, self.progress = dataset, options, folder, progress
         for image in codec.images[:1]:  # all cameras have one size and one encoder
             check_encoder(folder / "probe.mp4", image.height, image.width, fps, video)
         self.ledger = Ledger(lerobot_features(modality, fps, video), fps, self._leaves_out)
         self.sidecar = Sidecar(folder, self.ledger.cameras)
-        self.baker = EpisodeBaker(
-            codec,
-            modality,
-            video,
-            options.task,
-            options.max_staleness_sec,
-            options.max_state_staleness_sec,
-            robot_is_told=options.robot_is_told,
-        )
+        self.baker = options.baker(recipe)
         self.writer: WriterV30 | WriterV21 | None = None
         self.bad_before: list[dict[str, Any]] = []
         self.kept_files: FileList = {}
@@ -134,19 +137,23 @@ class Run:
         self.sidecar.go_on(old, read_sources(old, manifest), self.ledger)
         self.baker = replace(self.baker, known=dict(self.sidecar.fingerprints))
 
-    def episodes(self) -> None:
-        """Bake all episodes.
+    def baked(self, pieces: Path) -> Generator[Result]:
+        """Bake all episodes, in order; what is encoded goes to the folder ``pieces``."""
+        total, workers = len(self.dataset), self.options.num_workers
+        return bake_in_order(self.baker, pieces, self._job, total, workers, self.progress.counter)
+
+    def episodes(self, results: Generator[Result], found: Collection[str] = ()) -> None:
+        """Take what becomes of each episode, in order. ``found``: fingerprints of those that were baked before.
 
         Raises PositronicError for bad ones or duplicates if they are not to be skipped, and if there is no good one.
         After the first one that stops the bake, the others are only checked, so that the message can name all.
         """
         self.writer = WRITERS[self.options.dataset_format](self.folder, self.ledger)
-        total, counter = len(self.dataset), self.progress.counter
+        total = len(self.dataset)
         self.progress.begin(total)
-        results = bake_in_order(self.baker, self.pieces.folder, self._job, total, self.options.num_workers, counter)
         with closing(results):
             for number, result in enumerate(results):
-                self._take(number, result)
+                self._take(number, result, found)
                 self.progress.episode_done(number + 1)
         problems = [duplicates_error(self.duplicates, total)] if self._stopped_by_duplicates else []
         if self._stopped_by_bad or len(self.rejected) == total:
@@ -176,7 +183,7 @@ class Run:
         self.dataset.prefetch(number + 1)  # so that the next one travels while this one is encoded
         return Job(number, self.dataset[number], self._has_failed)
 
-    def _take(self, number: int, result: BakedEpisode | Duplicate | Rejected | None) -> None:
+    def _take(self, number: int, result: Result, found: Collection[str]) -> None:
         if isinstance(result, BakedEpisode) and self.options.append:
             result = self._unless_added(number, result)
         self.unseen += result is None  # only checked, as the bake stops anyway
@@ -186,6 +193,8 @@ class Run:
             self.duplicates.append(result)
         elif isinstance(result, BakedEpisode) and not self._has_failed:
             self._add(result)
+            # A piece may also be there because another episode has the same content and was encoded a moment ago.
+            self.resumed += result.was_there and result.source.fingerprint in found
             self.joint_names = self.joint_names or result.joint_names
             self.notes += [(self.dataset[number].id, note) for note in result.notes]
         if isinstance(result, Rejected | Duplicate):  # an earlier bake's word on them is replaced by this one's
@@ -207,8 +216,6 @@ class Run:
         self.sidecar.add(source.uid, source.fingerprint, episode.length, episode.task, episode.histograms)
         self.turned.update(episode.turned)
         self.added += 1
-        # A piece may also be there because another episode has the same content and was encoded a moment ago.
-        self.resumed += episode.was_there and source.fingerprint in self.pieces.found
 
     def close(self) -> None:
         """Close all files."""

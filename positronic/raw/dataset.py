@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, overload
 
 from positronic import keys
 from positronic.errors import PositronicError, did_you_mean
-from positronic.raw.choice import Choice, Chosen, choose
+from positronic.raw.choice import READERS, Choice, Chosen, choose
 from positronic.raw.config import DatasetConfig
 from positronic.raw.edits import Edits, read_edits
 from positronic.raw.episode import Episode
@@ -80,6 +82,23 @@ class Dataset(Sequence[Episode]):
         """The episodes at these positions, and by what they were chosen."""
         refs = [self._refs[position] for position in positions]
         return Dataset(self.name, self.root, refs, self.naming, self.left_out, chosen)
+
+    def names_digest(self) -> str:
+        """sha256 (hex) over which episodes these are, in order, and over their edits; no episode is read."""
+        root, digest = str(self.root), hashlib.sha256()
+        edits = list({id(ref.edits): ref.edits for ref in self._refs}.values())
+        numbers = {id(each): number for number, each in enumerate(edits)}
+        for place, own in self._refs:
+            digest.update(f"{str(place).removeprefix(root)}\0{numbers[id(own)]}\n".encode())
+        for each in edits:
+            digest.update(each.digest().encode())
+        return digest.hexdigest()
+
+    def files_digest(self) -> str:
+        """sha256 (hex) over the ``quick_digest`` of each episode's files, in order."""
+        with ThreadPoolExecutor(READERS) as pool:
+            found = pool.map(lambda ref: ref.place.quick_digest(), self._refs)
+            return hashlib.sha256("".join(found).encode()).hexdigest()
 
     def prefetch(self, index: int) -> None:
         """Begin to fetch an episode that will be read soon, if it is in an object store. An index out of range is

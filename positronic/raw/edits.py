@@ -6,6 +6,7 @@ Each line is one JSON object: ``{"op": "set_static", "v": 1, "ep": uid, "data": 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 from positronic.errors import PositronicError, did_you_mean
 from positronic.raw.layout import EDITS_FILE
-from positronic.raw.statics import decode_static
+from positronic.raw.statics import decode_static, json_ready
 
 SET_STATIC = "set_static"
 DROP = "drop"
@@ -33,6 +34,11 @@ class Edits:
     def names_episodes(self) -> bool:
         """Whether it matters which uid an episode has."""
         return bool(self.statics or self.dropped)
+
+    def digest(self) -> str:
+        """sha256 (hex) over what they say."""
+        statics = {uid: {key: json_ready(value) for key, value in each.items()} for uid, each in self.statics.items()}
+        return hashlib.sha256(json.dumps([statics, sorted(self.dropped)], sort_keys=True).encode()).hexdigest()
 
 
 NO_EDITS = Edits()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from positronic.raw.layout import META_FILE, is_finished
+from positronic.raw.layout import META_FILE, STATICS_FILE, is_finished
 
 
 class EpisodeFolder(Protocol):
@@ -35,6 +37,11 @@ class EpisodeFolder(Protocol):
 
     def prefetch(self) -> None:
         """Begin to fetch its files, as they will be read soon."""
+        ...
+
+    def quick_digest(self) -> str:
+        """sha256 (hex) over what tells its files from others without reading all of them: names, sizes and statics; in
+        an object store names, sizes and entity tags."""
         ...
 
     def without_cameras(self) -> EpisodeFolder:
@@ -70,6 +77,14 @@ class LocalEpisode:
 
     def prefetch(self) -> None:
         """Nothing has to be fetched."""
+
+    def quick_digest(self) -> str:
+        """sha256 (hex) over the names and sizes of its files, and over the content of its statics."""
+        with os.scandir(self.path) as entries:
+            files = sorted((entry.name, entry.stat().st_size) for entry in entries if entry.is_file())
+        statics = self.path / STATICS_FILE
+        content = statics.read_bytes() if (STATICS_FILE in dict(files)) else b""
+        return hashlib.sha256(json.dumps(files).encode() + content).hexdigest()
 
     def without_cameras(self) -> LocalEpisode:
         """Itself: no file is opened before it is read."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
+import json
 import threading
 from collections.abc import Iterable
 from functools import cached_property
@@ -64,6 +66,10 @@ class RemoteEpisode:
     def prefetch(self) -> None:
         """Fetch it in the background for the next reader, who also gets the errors."""
         threading.Thread(target=self._try_to_fetch, daemon=True).start()
+
+    def quick_digest(self) -> str:
+        """sha256 (hex) over the names, sizes and entity tags of its files; nothing is fetched."""
+        return hashlib.sha256(json.dumps(sorted(self.files)).encode()).hexdigest()
 
     def without_cameras(self) -> RemoteEpisode:
         """The same episode without its videos."""

@@ -8,12 +8,19 @@ from typing import TYPE_CHECKING, ClassVar
 from positronic import keys
 from positronic.bake.config import VideoConfig
 from positronic.errors import PositronicError
+from positronic.stages import sharding
 from positronic.stages.base import DATASET_FORMAT, Parts
-from positronic.utils.fields import ANY, above, between, one_of, path
+from positronic.utils.fields import ANY, WITH, above, between, one_of, path
 from positronic.utils.html import as_html
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from positronic.bake.one_shard import ShardReport
     from positronic.bake.report import BakeReport
+    from positronic.bake.run import BakeOptions
+    from positronic.codecs.build import Recipe
+    from positronic.raw.dataset import Dataset
 
 
 @dataclass
@@ -32,6 +39,10 @@ class Convert(Parts):
     append: add to the dataset that is there, in one step
     on_duplicate: of an episode that the dataset holds already: stop, or skip it
     num_workers: processes; 0 is one per core
+    shards: split the bake into so many parts, one job each with +cluster=..., or by hand with shard= and then join=true
+    shard: bake this one alone, 1 to shards
+    join: make the dataset of all shards
+    shards_dir: folder for them that all machines see; null is beside output_dir
     video: how frames are stored
     """
 
@@ -50,6 +61,10 @@ class Convert(Parts):
     append: bool = False
     on_duplicate: str = one_of("stop", "skip", default="stop", append=True)
     num_workers: int = between(0, default=0)
+    shards: int | None = between(1, default=None, append=False)
+    shard: int | None = between(1, default=None, shards=ANY)
+    join: bool = field(default=False, metadata={WITH: {"shards": ANY}})
+    shards_dir: str | None = path(None, shards=ANY)
     video: VideoConfig = field(default_factory=VideoConfig)
 
 
@@ -67,39 +82,60 @@ class Baked:
         return as_html(self)
 
 
-def run(config: Convert) -> Baked:
-    """``bake``, and say what to type next."""
+def run(config: Convert) -> Baked | ShardReport:
+    """``bake``, and say what to type next. With ``shard`` that shard alone."""
+    if config.shards is not None and not config.join:
+        return sharding.run_shard(config)
     baked = bake(config)
     print(next_line_for(config.output_dir, config.vendor.name, config.codec.name))
     return baked
 
 
 def bake(config: Convert) -> Baked:
-    """Bake ``config.dataset`` into ``config.output_dir``, with a progress bar and a table at the end.
+    """Bake ``config.dataset`` into ``config.output_dir``, or join its shards, with a progress bar and a table.
 
     Raises PositronicError for what cannot be baked, and for a bad episode unless it is to be skipped; then there is no
     dataset.
     """
     from rich.console import Console
 
-    from positronic.bake.convert import BakeOptions
     from positronic.bake.convert import bake as bake_episodes
+    from positronic.bake.convert import join
     from positronic.bake.progress import Bar
+    from positronic.storage.outgoing import local_output
+    from positronic.utils.provenance import provenance
+    from positronic.vendors.registry import companions
+
+    shards, console = sharding.shards_of(config), Console(stderr=True)  # stdout is for the table
+    dataset, recipe, options = prepare(config, console)
+    with local_output(config.output_dir, config.storage, keys.MANIFEST_FILE) as output, Bar(console) as progress:
+        extra = companions(config.vendor.name, recipe, config.dataset_format)
+        if shards is None:
+            report = bake_episodes(dataset, recipe, output, options, provenance(), progress, extra)
+        else:
+            report = join(dataset, recipe, output, options, provenance(), shards, progress, extra)
+    if shards is not None:
+        shards.remove()
+    report = replace(report, output=config.output_dir)
+    Console().print(report)
+    return Baked(config.output_dir, report)
+
+
+def prepare(config: Convert, console: Console) -> tuple[Dataset, Recipe, BakeOptions]:
+    """What is baked, through which codec, and how. Says on the console what of the recording is left out."""
+    from positronic.bake.convert import BakeOptions
     from positronic.bake.robot import cameras_left_out, recorded_embodiment, says_robot
     from positronic.codecs.build import build
     from positronic.embodiments.embodiment import typed_embodiment
     from positronic.raw.dataset import open_from_config
     from positronic.storage import is_remote
-    from positronic.storage.outgoing import local_output
-    from positronic.utils.provenance import provenance
-    from positronic.vendors.registry import companions
 
     if config.append and is_remote(config.output_dir):
         raise PositronicError(
             f"append=true replaces a dataset in one step, which {config.output_dir} cannot do. Append to a local copy, "
             "and publish that under another name; or bake all episodes with output_dir=s3://<elsewhere>."
         )
-    dataset, console = open_from_config(config.dataset), Console(stderr=True)  # stdout is for the table
+    dataset = open_from_config(config.dataset)
     if dataset.chosen is not None:
         console.print(f"{dataset.chosen}.", highlight=False, soft_wrap=True, markup=False)
     robot = typed_embodiment(config.embodiment)
@@ -124,12 +160,7 @@ def bake(config: Convert) -> Baked:
         video=config.video,
         robot_is_told=robot is not None or not says_robot(dataset),
     )
-    with local_output(config.output_dir, config.storage, keys.MANIFEST_FILE) as output, Bar(console) as progress:
-        extra = companions(config.vendor.name, recipe, config.dataset_format)
-        report = bake_episodes(dataset, recipe, output, options, provenance(), progress, extra)
-    report = replace(report, output=config.output_dir)
-    Console().print(report)
-    return Baked(config.output_dir, report)
+    return dataset, recipe, options
 
 
 def next_line_for(dataset: str, vendor: str, codec: str) -> str:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from positronic.errors import PositronicError
 from positronic.storage.uri import LOCAL_SCHEME, S3_SCHEME, SCHEME_SEPARATOR, is_remote
-from positronic.utils.locks import try_lock
+from positronic.utils.locks import lock_if_any
 
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # from Linux's fcntl.h and fs.h
 
@@ -132,7 +132,7 @@ def _lock(folder: Path) -> Iterator[None]:
     """The lock goes with the process, so that a crash releases it."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        if not try_lock(descriptor):
+        if not lock_if_any(descriptor):
             raise _busy(folder)
         yield
     finally:

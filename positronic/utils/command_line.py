@@ -46,9 +46,10 @@ def in_python(composed: Composed) -> Iterator[None]:
         _in_python.reset(token)
 
 
-def again(*more: str) -> str:
-    """The command of this process with ``more`` overrides. If it is not known what was typed, only the additions."""
-    keys = {key_of(each) for each in more}
+def again(*more: str, without: Sequence[str] = ()) -> str:
+    """The command of this process with ``more`` overrides, and without those of the keys ``without``. If it is not
+    known what was typed, only the additions."""
+    keys = {key_of(each) for each in more} | set(without)
     typed = [each for each in _typed() if key_of(each) not in keys]
     return _spelt([*typed, *more] if typed and not _changed() else ["...", *more])
 

@@ -176,7 +176,7 @@ def test_a_piece_that_a_power_cut_damaged_is_baked_again(stopped, go_on, tmp_pat
 def test_a_worker_that_outlives_its_bake_hands_nothing_to_another(stopped, tmp_path):
     """It may still finish an episode after other settings were typed: its folder is its own."""
     left = stopped[0].parent
-    with Pieces(tmp_path / "baked", {"crf": 30}) as others:
+    with Pieces(pieces_path(tmp_path / "baked"), {"crf": 30}) as others:
         assert not left.exists()
         (left / "late").mkdir(parents=True)
         assert list(others.folder.iterdir()) == []

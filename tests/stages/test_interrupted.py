@@ -11,6 +11,8 @@ import pytest
 
 import positronic
 from positronic.bake.manifest import read_manifest
+from positronic.bake.shards import SHARD_FILE, Shards, shards_path
+from positronic.errors import PositronicError
 from positronic.raw.dataset import open_dataset
 from positronic.raw.layout import episode_paths
 from positronic.stages.convert import run as convert
@@ -40,6 +42,33 @@ def test_an_interrupted_convert_leaves_no_dataset_and_the_same_command_makes_it(
     assert done.stderr.endswith("Interrupted: stage=convert.\n")
     assert not (tmp_path / "out").exists()
     convert(positronic.compose(command))
+    assert read_manifest(tmp_path / "out").episodes == 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_shard_is_not_complete_and_the_same_command_completes_it(press, tmp_path, number):
+    """With what it had baked; it is the only one of the shards that has to be typed again."""
+    commands = [[*typed(tmp_path, CONVERT), "shards=2", more] for more in ("shard=1", "shard=2", "join=true")]
+    convert(positronic.compose(commands[0]))
+    done = press(RESULT, 2, [number], *commands[1])
+    assert (done.returncode in (130, -number), "Traceback" in done.stderr) == (True, False)
+    assert Shards(shards_path(tmp_path / "out"), 2).missing() == [2]
+    with pytest.raises(PositronicError, match="shard 2 is missing"):
+        convert(positronic.compose(commands[2]))
+    for command in commands[1:]:
+        convert(positronic.compose(command))
+    assert read_manifest(tmp_path / "out").episodes == 3
+
+
+def test_an_interrupted_join_leaves_no_dataset_and_all_shards(press, tmp_path):
+    """The same command joins them."""
+    commands = [[*typed(tmp_path, CONVERT), "shards=2", more] for more in ("shard=1", "shard=2", "join=true")]
+    for command in commands[:2]:
+        convert(positronic.compose(command))
+    done = press("positronic.bake.run:Run._add", 2, [signal.SIGTERM], *commands[2])
+    assert (done.returncode, "Traceback" in done.stderr) == (130, False)
+    assert not (tmp_path / "out").exists()
+    convert(positronic.compose(commands[2]))
     assert read_manifest(tmp_path / "out").episodes == 3
 
 
@@ -100,15 +129,16 @@ def test_a_full_disk_is_a_sentence_before_a_stage_begins(on_full_disk):
     ("stage", "kilobytes"),
     [
         (CONVERT, 60),
+        ([*CONVERT, "shards=2", "shard=2"], 60),
         (["stage=collect", *SMALL, "num_episodes=4", "num_workers=2"], 150),
         (ROLLOUTS, 60),
         ([one.replace("num_robots=2", "num_robots=1") for one in ROLLOUTS], 60),
     ],
-    ids=["convert", "collect", "infer", "infer alone"],
+    ids=["convert", "a shard", "collect", "infer", "infer alone"],
 )
 def test_a_disk_that_fills_is_a_sentence(on_full_disk, tmp_path, stage, kilobytes):
     """No traceback, exit code 1, and nothing on it that looks finished and is not."""
     code, error, there = on_full_disk(kilobytes, [*stage, f"output_dir={tmp_path / 'out' / 'it'}"])
     assert (code, "Traceback" in error) == (1, False), error
     assert "No space left on device" in error
-    assert not any(path.endswith((".unfinished", "positronic.json", "report.json")) for path in there)
+    assert not any(path.endswith((".unfinished", "positronic.json", "report.json", SHARD_FILE)) for path in there)
