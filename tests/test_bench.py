@@ -135,3 +135,13 @@ def test_a_step_of_the_loop_is_compared_with_the_bare_one():
     assert figures.keys() == {"tiny_overhead_percent", "tiny_cpu_overhead_percent"}
     (row,) = (line.split("│")[1:-1] for line in done.stdout.splitlines() if line.startswith("│ tiny"))
     assert all(float(milliseconds) > 0 for milliseconds in (row[1], row[2], row[5]))
+
+
+def test_sharding_is_measured_step_by_step():
+    """Seconds and memory of each step for each number of episodes."""
+    command = [sys.executable, "scripts/bench_sharding.py", "--episodes", "12", "--shards", "3"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told.keys() == {"12", "growth"}
+    assert all(step["sec"] >= 0 and step["mb"] > 0 for step in told["12"].values())
