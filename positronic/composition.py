@@ -23,7 +23,7 @@ from hydra._internal.config_repository import IConfigRepository
 from hydra._internal.utils import create_config_search_path, get_args_parser, run_and_report
 from hydra.core.default_element import ResultDefault
 from hydra.core.object_type import ObjectType
-from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException
 from hydra.plugins.config_source import ConfigSource
 from hydra.types import RunMode
@@ -48,11 +48,12 @@ CONFIG_NAME = "config"
 # Mappings whose keys are not ours to know: typed without a plus.
 OPEN_MAPPINGS = (
     *("vendor.policy", "dataset.aliases", "video.options"),
-    *("embodiment.cameras", "modality.columns", "modality.cameras"),
+    *("embodiment.cameras", "modality.columns", "modality.cameras", "cluster.sbatch"),
 )
 # Stages whose results a multirun keeps in the job's own folder. The others write data that later stages find by name.
 OWN_FOLDER = {"train": "${hydra:runtime.output_dir}", "infer": "${hydra:runtime.output_dir}/rollouts"}
 POLICY_TYPE = "vendor.policy.type"
+CLUSTER = "cluster"
 NO_FILE = re.compile(r"In '(?P<file>[^']+)': Could not (find|load) '")
 IN_FILE = re.compile(
     r"In '(?P<file>[^']+)': \w+ raised while composing config:\n(?P<what>.*)\n\s+full_key: (?P<key>\S+)"
@@ -89,12 +90,12 @@ class Loader(ConfigLoaderImpl):
         typed = typed_values(parsed)
         refusals.check_typed(typed)
         refusals.check_once(overrides)
-        if not multirun:
+        if not multirun and CLUSTER not in typed:
             refusals.check_sweeps(parsed)
         refusals.check_hydra(typed)
         self._check_choices(parsed)
         values.check_kinds(parsed)
-        first = _first_job(parsed) if multirun else overrides
+        first = typed_overrides.first_job(parsed) if multirun else overrides
         cfg = self._compose(config_name, first, run_mode, from_shell, validate_sweep_overrides)
         self._check_own_codec(cfg)
         values.choose_optimizer(cfg)
@@ -372,18 +373,6 @@ def _record(cfg: DictConfig, parsed: Sequence[Override], multirun: bool) -> None
     cfg.hydra.job.override_dirname = get_overrides_dirname(own, how.exclude_keys, how.item_sep, how.kv_sep)
 
 
-def _first_job(parsed: Sequence[Override]) -> list[str]:
-    """A multirun's own config is that of its first job; Hydra would take the defaults of every part that is swept,
-    and refuse ``vendor=a,b codec=c`` when the default vendor has no codec c."""
-    return [_first_choice(override) for override in parsed]
-
-
-def _first_choice(override: Override) -> str:
-    if override.is_hydra_override() or not isinstance(override.value(), ChoiceSweep | RangeSweep):
-        return override.input_line or ""
-    return f"{override.get_key_element()}={next(iter(override.sweep_string_iterator()))}"
-
-
 def _groups(source: ConfigSource, group: str) -> Iterator[str]:
     yield group
     for name in source.list(group, ObjectType.GROUP):
@@ -429,6 +418,8 @@ def _complete(cfg: DictConfig, typed: Mapping[str, str]) -> None:
     if cfg.stage in FOLLOWING_STAGES and "vendor" not in typed:
         values.settle_vendor(cfg)
         cfg.vendor.name = FROM_CHECKPOINT
+    if cfg.cluster is not None and STAGES[cfg.stage].submits:
+        cfg.hydra.mode = RunMode.RUN
     if cfg.stage in OWN_FOLDER and OmegaConf.select(cfg, "hydra.mode") == RunMode.MULTIRUN:
         default = STAGES[cfg.stage]().output_dir
         if OmegaConf.to_container(OmegaConf.masked_copy(cfg, "output_dir"))["output_dir"] == default:

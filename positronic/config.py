@@ -48,6 +48,7 @@ from positronic.vendors import registry
 CONF = Path(__file__).resolve().parents[1] / "conf"
 MISSING_TEXT = "???"
 PROFILE_FILE = "profile.txt"
+CLUSTER_SWEEPER = "hydra_plugins.positronic_cluster.ClusterSweeper"
 INTERRUPTED = 130  # what a shell reports for Ctrl-C
 
 
@@ -204,6 +205,7 @@ def _register() -> None:
     for path, schema in SCHEMAS.items():
         group, _, name = f"schema/{path}".rpartition("/")
         store.store(group=group, name=name, node=schema)
+    store.store(group="hydra/sweeper", name="positronic", node={"_target_": CLUSTER_SWEEPER})
     OmegaConf.register_new_resolver("basename", _basename, replace=True)
     OmegaConf.register_new_resolver("by_backend", _by_backend, replace=True)
     OmegaConf.register_new_resolver("new_folder", _new_folder, use_cache=True, replace=True)

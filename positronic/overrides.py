@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, Override, QuotedString
+from hydra.core.override_parser.types import ChoiceSweep, Override, QuotedString, RangeSweep
 from hydra.errors import HydraException
 from omegaconf.errors import GrammarParseError
 from omegaconf.grammar_parser import parse as parse_reference
@@ -70,6 +70,18 @@ def quoted(text: str) -> str:
     """
     inside = re.sub(r"(\\*)('|\Z)", lambda found: found[1] * 2 + (r"\'" if found[2] else ""), text)
     return f"'{inside}'"
+
+
+def first_job(parsed: Sequence[Override]) -> list[str]:
+    """A multirun's own config is that of its first job; Hydra would take the defaults of every part that is swept,
+    and refuse ``vendor=a,b codec=c`` when the default vendor has no codec c."""
+    return [_first_choice(override) for override in parsed]
+
+
+def _first_choice(override: Override) -> str:
+    if override.is_hydra_override() or not isinstance(override.value(), ChoiceSweep | RangeSweep):
+        return override.input_line or ""
+    return f"{override.get_key_element()}={next(iter(override.sweep_string_iterator()))}"
 
 
 def check_form(override: str) -> None:

@@ -16,6 +16,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, InterpolationToMissingValueError, OmegaConfBaseException
 
+from positronic.cluster.config import WITH_CLUSTER
 from positronic.codecs.config import FROM_CHECKPOINT
 from positronic.errors import PositronicError, did_you_mean, listing
 from positronic.overrides import typed_keys, typed_values
@@ -24,7 +25,8 @@ from positronic.schemas import own_parameters as _own
 from positronic.stages.base import Parts
 from positronic.utils.fields import ANY, WITH
 
-ALWAYS = ("stage", "profile")
+SUBMITTED = ("cluster", "sweep")  # the parts of a command with +cluster
+ALWAYS = ("stage", "profile", *SUBMITTED)
 CHECKPOINT_SAYS = ("embodiment", "vendor", "codec", "modality")  # for the stages that run a checkpoint
 FOLLOWING_STAGES = ("serve", "infer")
 REFERENCE = re.compile(r"\$\{\s*([A-Za-z_][\w.]*)\s*\}")
@@ -34,6 +36,7 @@ FOLLOWS = {
     "embodiment.description": "embodiment",
     "codec.description": "codec",
     "codec.inference_only": "codec",
+    "cluster.name": "cluster",
 }
 # Values of a modality that only some vendors' own code reads.
 ONLY_FOR_VENDOR = {
@@ -51,6 +54,8 @@ def check_reads(cfg: DictConfig, parsed: Sequence[Override]) -> None:
     typed, leaves = typed_values(parsed), raw_values(cfg)
     read = keys_read(cfg.stage, leaves)
     for key in typed_keys(parsed):
+        if cfg.cluster is None and key.split(".")[0] in SUBMITTED and key not in _own(cfg.stage):
+            raise PositronicError(f"{key} counts only with {WITH_CLUSTER}. Type that too.")
         if key in FOLLOWS:
             group = FOLLOWS[key]
             value = typed.get(key, "")

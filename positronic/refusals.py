@@ -21,6 +21,7 @@ from omegaconf.errors import (
 )
 from yaml import YAMLError
 
+from positronic.cluster.config import WITH_CLUSTER
 from positronic.errors import PositronicError, did_you_mean, listing
 from positronic.schemas import HYDRA_TEXTS, SCHEMAS, STAGES, fields_of, own_parameters, parameters
 from positronic.training.config import OptimizerConfig
@@ -93,6 +94,8 @@ def check_typed(typed: Mapping[str, str]) -> None:
         raise PositronicError(f"Type a stage: stage={'|'.join(STAGES)}. `python run.py --help` shows examples.")
     stage = typed["stage"]
     for key, value in typed.items():
+        if key.startswith("cluster.") and "cluster" not in typed:
+            raise PositronicError(f"{key} counts only with {WITH_CLUSTER}. Type that too.")
         if key in DERIVED:
             raise PositronicError(f"'{key}' is not typed here: {DERIVED[key]}.")
         if key in MOVED:
@@ -166,7 +169,7 @@ def unknown_key(key: str, stage: str, known: Sequence[str]) -> PositronicError:
         hint = f" It belongs into a preset; type {key.split('.', 2)[-1]}=... itself."
     elif key.startswith("policy_types."):
         hint = f" It belongs into a preset; type vendor.policy.{key.split('.', 2)[-1]}=... itself."
-    elif key.split(".")[0] in PRESETS:
+    elif key.split(".")[0] in PRESETS and not key.startswith("cluster."):
         hint = f" It is a preset, and those take a plus: +{key}=..."
     elif owners and stage not in owners:
         hint = f" It belongs to stage={listing(owners)}."

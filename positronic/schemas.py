@@ -18,6 +18,7 @@ from typing import Any
 
 from omegaconf import DictConfig, Node
 
+from positronic.cluster.config import LocalParallelConfig, SlurmConfig
 from positronic.hardware.replay.config import ReplayConfig
 from positronic.hardware.sim.config import SimConfig
 from positronic.rollout.config import LocalPolicyConfig, RemotePolicyConfig, ScriptedPolicyConfig
@@ -49,6 +50,8 @@ SCHEMAS: dict[str, type] = {
     "policy/remote": RemotePolicyConfig,
     "policy/local": LocalPolicyConfig,
     "policy/scripted": ScriptedPolicyConfig,
+    "cluster/slurm": SlurmConfig,
+    "cluster/local_parallel": LocalParallelConfig,
 }
 # Hydra's own parameters that are folders' names.
 HYDRA_TEXTS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
@@ -104,8 +107,10 @@ def module_of(stage: str) -> str:
 
 def own_parameters(stage: str) -> list[str]:
     """The stage's own parameters, without the parts and what every stage has."""
-    parts = {part.name for part in dataclasses.fields(Parts)}
-    return [own.name for own in dataclasses.fields(STAGES[stage]) if own.name not in parts]
+    parts = {
+        (part.name, part.type) for part in dataclasses.fields(Parts)
+    }  # a stage may give a name of them another type
+    return [own.name for own in dataclasses.fields(STAGES[stage]) if (own.name, own.type) not in parts]
 
 
 def raw_values(node: DictConfig, path: str = "") -> dict[str, Any]:

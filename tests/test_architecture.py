@@ -40,6 +40,7 @@ ROWS = [
     {"values"},
     {"composition"},
     {"config"},
+    {"sweeps"},
     {"api"},
     {"__init__"},
 ]
@@ -50,7 +51,7 @@ ONLY = {
     "client": {"keys", "errors", "geometry", "commands", "utils"},
     "hardware": {"keys", "errors", "utils", "geometry", "commands", "conventions", "embodiments", "storage", "raw"},
 }
-LATE = {"torch", "lerobot", "mujoco", "litserve", "av", "pyarrow", "matplotlib", "wandb", "h5py", "rosbags"}
+LATE = {"torch", "lerobot", "mujoco", "litserve", "av", "pyarrow", "matplotlib", "wandb", "h5py", "rosbags", "submitit"}
 MAX_FUNCTION, MAX_FILE = 60, 450
 
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from omegaconf import MISSING
 
 from positronic import keys
+from positronic.cluster.config import ClusterConfig, SweepConfig
 from positronic.codecs.config import CodecConfig, ModalityConfig
 from positronic.embodiments.config import EmbodimentConfig
 from positronic.hardware.config import HardwareConfig
@@ -44,7 +45,8 @@ class Parts:
     value missing elsewhere does not stop it. ``choices``: parts of which it reads no value, but which file was chosen
     counts. ``ignores``: keys of a used part that it does not read after all. ``compares``: values of other parts that
     what it is given must agree with, or that say what it is. ``silent``: values of these that, like null, say nothing.
-    ``null_takes``: own parameter -> the key that its null stands for.
+    ``null_takes``: own parameter -> the key that its null stands for. ``submits``: with +cluster the stage runs
+    here and submits jobs itself; otherwise it becomes a job.
 
     stages: what a preset says to each stage; the chosen stage's section is folded into the config.
     policy_types: what a preset says to each type of policy; that of vendor.policy.type is folded into vendor.policy.
@@ -57,6 +59,7 @@ class Parts:
     compares: ClassVar[tuple[str, ...]] = ()
     silent: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
     null_takes: ClassVar[Mapping[str, str]] = {}
+    submits: ClassVar[bool] = False
     composed: ClassVar[tuple[Composed, Parts] | None] = None  # what compose() was given, and made of it
 
     stage: str = MISSING
@@ -75,3 +78,5 @@ class Parts:
     stages: dict[str, Any] = field(default_factory=dict)
     policy_types: dict[str, Any] = field(default_factory=dict)
     profile: bool = False
+    cluster: ClusterConfig | None = None
+    sweep: SweepConfig = field(default_factory=SweepConfig)

@@ -139,7 +139,7 @@ def run(config: Train) -> Trained:
     wait_quietly()
     place = join(config.output_dir, config.exp_name)
     if not is_foreign(config):
-        return _run(config, place, _recipe(config))
+        return _run(config, place, recipe_of(config))
     with declared(config, str(place), Console(stderr=True)) as foreign:
         return _run(config, place, foreign.recipe, foreign)
 
@@ -217,7 +217,7 @@ def _preflight(job: Job, backend: Backend) -> Trained:
     return Trained(job.place, None, 0, {}, preflight=found)
 
 
-def _recipe(config: Train) -> Recipe:
+def recipe_of(config: Train) -> Recipe:
     """The recipe of the dataset, if there is a dataset and it is what this run asks for."""
     from positronic.embodiments.embodiment import typed_embodiment
     from positronic.raw.choice import Choice
