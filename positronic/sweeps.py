@@ -9,7 +9,6 @@ from __future__ import annotations
 import shlex
 import shutil
 import sys
-import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,31 +18,34 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from positronic import overrides as typed_overrides
-from positronic.cluster import submission
-from positronic.cluster.record import FINAL, FINISHED, Sweep, Task, read_job
-from positronic.cluster.slurm import in_queue
+from positronic.cluster import submission, watch
+from positronic.cluster.record import FINISHED, Sweep, Task
+from positronic.cluster.states import states_of
 from positronic.composition import compose_config, stop
-from positronic.config import CONF, compose, typed
+from positronic.config import CONF, INTERRUPTED, compose, disk_in_a_sentence, typed
 from positronic.errors import PositronicError
 from positronic.schemas import raw_values
 from positronic.stages.base import Parts
 from positronic.stages.inputs import place_of_results, require_free_place, require_inputs
 from positronic.utils.command_line import RUN, Composed, key_of, own_files, spelt
+from positronic.utils.processes import interruptible
 
 OF_THE_SWEEP = ("cluster", "sweep")  # what is typed for all jobs together, and for none of them
 OWN_FOLDER = {"train": "", "infer": "rollouts"}  # where a job's results go if no folder is typed, in its own
 SWEEP_DIR = "hydra.sweep.dir"
-LOOK_EVERY_SEC, GONE_SEC = 2.0, 30.0
 OWN_CONF = "conf"  # own config files, in the sweep's folder
 
 
 def run_sweep(cfg: DictConfig, arguments: Sequence[str]) -> None:
-    """Submit the grid that was typed. ``cfg``: composed of its first run. SystemExit with a sentence for a refusal, and
-    with 1 if a job failed."""
+    """Submit the grid that was typed. ``cfg``: composed of its first run. SystemExit with a sentence for a refusal,
+    with 1 if a job failed, and with 130 for Ctrl-C."""
     try:
-        submit_grid(cfg, typed_overrides.parse(arguments))
+        with interruptible(), disk_in_a_sentence():
+            submit_grid(cfg, typed_overrides.parse(arguments))
     except PositronicError as error:
         raise stop(error) from None
+    except KeyboardInterrupt:
+        raise SystemExit(INTERRUPTED) from None
 
 
 def submit_grid(cfg: DictConfig, parsed: Sequence[Override]) -> None:
@@ -71,16 +73,19 @@ def submit_grid(cfg: DictConfig, parsed: Sequence[Override]) -> None:
 def follow(sweep: Sweep, wait: bool, names: Sequence[str] | None = None) -> None:
     """Say where the jobs are, start those of this machine, and wait for all if ``wait``.
 
-    ``names``: of the jobs that were just submitted; None is all. SystemExit with 1 if one of them failed.
+    ``names``: of the jobs that were just submitted; None is all. SystemExit with 1 if one of them did not finish.
     """
-    print(announcement(sweep, names, wait), flush=True)
+    print(announcement(sweep, names), flush=True)
     if submission.is_here(sweep):
         submission.run_here(sweep, names, wait)
-    if wait:
-        raise SystemExit(_waited(sweep))
+    if not wait:
+        return
+    reports = states_of(sweep) if submission.is_here(sweep) else watch.wait(sweep)
+    if any(report.state != FINISHED for report in reports if names is None or report.task.name in names):
+        raise SystemExit(1)
 
 
-def announcement(sweep: Sweep, names: Sequence[str] | None, wait: bool) -> str:
+def announcement(sweep: Sweep, names: Sequence[str] | None = None) -> str:
     """Where the jobs are, how to watch them, and how to cancel them."""
     jobs = [job for job in sweep.jobs if names is None or job.task.name in names]
     ids = [job.job_id for job in jobs if job.job_id]
@@ -234,18 +239,3 @@ def _command() -> str:
 
 def _shortened(ids: Sequence[str]) -> str:
     return ", ".join(ids) if len(ids) <= 4 else f"{ids[0]} ... {ids[-1]}"
-
-
-def _waited(sweep: Sweep) -> int:
-    """Exit code when all jobs have ended, or nothing is known of them any more."""
-    gone_sec = 0.0
-    while True:
-        queued, states = in_queue(sweep), {job.task.name: read_job(sweep.folder_of(job.task)) for job in sweep.jobs}
-        left = [name for name, state in states.items() if state is None or state.state not in FINAL]
-        if not left or (not queued and gone_sec > GONE_SEC):
-            break
-        gone_sec = 0.0 if queued else gone_sec + LOOK_EVERY_SEC
-        time.sleep(LOOK_EVERY_SEC)
-    for name, state in states.items():
-        print(f"  {name}: {state.state if state else 'unknown'}")
-    return 0 if all(state is not None and state.state == FINISHED for state in states.values()) else 1

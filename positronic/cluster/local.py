@@ -41,9 +41,9 @@ def run(sweep: Sweep, names: Collection[str], num_parallel: int, show: bool = Fa
     waiting = [job.task for job in sweep.jobs if job.task.name in names]
     running: dict[int, tuple[Task, subprocess.Popen[bytes]]] = {}
     shown: dict[str, int] = {}
-    with _ended_together(running):
+    with _ended_together(sweep, waiting, running):
         while waiting or running:
-            waiting = _begin(sweep, waiting, running, num_parallel)
+            waiting[:] = _begin(sweep, waiting, running, num_parallel)
             ended = select.select(list(running), [], [], LOOK_EVERY_SEC if show else None)[0] if running else []
             if show:
                 _show(sweep, shown)
@@ -51,6 +51,7 @@ def run(sweep: Sweep, names: Collection[str], num_parallel: int, show: bool = Fa
                 task, process = running.pop(descriptor)
                 os.close(descriptor)
                 _note_lost(sweep.folder_of(task), process.wait())
+                print(f"  {task.name}: {_state(sweep, task.name)}", flush=True)
 
 
 def _begin(
@@ -61,8 +62,7 @@ def _begin(
     for task in waiting:
         wrong = [name for name in task.after if name not in under_way and _state(sweep, name) != FINISHED]
         if wrong:
-            reason = f"Not started: {wrong[0]} did not finish."
-            JobState(CANCELLED, (), time.time(), [reason]).write(sweep.folder_of(task))
+            _cancel(sweep, task, f"Not started: {wrong[0]} did not finish.")
             under_way.discard(task.name)
         elif len(running) < num_parallel and not under_way.intersection(task.after):
             process = _start(sweep, task, num_parallel)
@@ -99,7 +99,9 @@ def shared_out(num_parallel: int, environ: Mapping[str, str] = os.environ) -> di
 
 
 @contextmanager
-def _ended_together(running: dict[int, tuple[Task, subprocess.Popen[bytes]]]) -> Iterator[None]:
+def _ended_together(
+    sweep: Sweep, waiting: Sequence[Task], running: Mapping[int, tuple[Task, subprocess.Popen[bytes]]]
+) -> Iterator[None]:
     """When the block is left early, each job is told to save, and is waited for."""
     try:
         with interruptible():
@@ -111,6 +113,13 @@ def _ended_together(running: dict[int, tuple[Task, subprocess.Popen[bytes]]]) ->
         for descriptor, (_, process) in running.items():
             process.wait()
             os.close(descriptor)
+        for task in waiting:
+            _cancel(sweep, task, "Not started: interrupted.")
+
+
+def _cancel(sweep: Sweep, task: Task, reason: str) -> None:
+    JobState(CANCELLED, (), time.time(), [reason]).write(sweep.folder_of(task))
+    print(f"  {task.name}: {CANCELLED}. {reason}", flush=True)
 
 
 def _note_lost(folder: Path, code: int) -> None:

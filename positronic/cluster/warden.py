@@ -37,7 +37,6 @@ from positronic.cluster.record import (
     read_job,
     read_sweep,
 )
-from positronic.errors import PositronicError
 from positronic.utils.command_line import RESUME, SCRIPT
 from positronic.utils.processes import die_with_parent
 
@@ -246,8 +245,7 @@ def main() -> int:
     """``python -m positronic.cluster.warden <sweep> <job>``: for a job of this machine. Exit code 1 if it failed."""
     try:
         return Warden(*sys.argv[1:3])()
-    except (JobFailedError, PositronicError) as error:
-        print(error, file=sys.stderr)
+    except JobFailedError:  # job.json says so
         return 1
 
 
