@@ -119,13 +119,13 @@ def _say_left(names: Sequence[str]) -> None:
         )
 
 
-def require_bakeable(dataset: Dataset, recipe: Recipe, output: str | Path, append: bool = False) -> None:
+def require_bakeable(dataset: Dataset, recipe: Recipe, output: str | Path | None, append: bool = False) -> None:
     """Raise PositronicError for a codec that cannot be baked, an output that exists unless it is appended to, and a
-    recording that lacks signals or is too sparse."""
+    recording that lacks signals or is too sparse. ``output``: None is not looked at."""
     codec = recipe.codec
     if codec.inference_only:
         raise PositronicError(f"Codec '{codec.name}' cannot be converted with: {codec.inference_only}")
-    if not append and exists(output):
+    if output is not None and not append and exists(output):
         raise PositronicError(
             f"{output} exists already. Remove it, add to it with append=true, or bake elsewhere with output_dir=..."
         )

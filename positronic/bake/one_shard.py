@@ -65,15 +65,15 @@ class ShardReport:
 def bake_shard(
     dataset: Dataset,
     recipe: Recipe,
-    output: str | Path,
+    output: str | Path | None,
     options: BakeOptions,
     provenance: Mapping[str, Any],
     shards: Shards,
     number: int,
     progress: Progress | None = None,
 ) -> ShardReport:
-    """Bake one shard of what ``convert.join`` will publish at ``output``. If it is complete, nothing is done; if it was
-    interrupted, its finished episodes are used.
+    """Bake one shard of what ``convert.join`` will publish at ``output``, which None does not look at. If the shard is
+    complete, nothing is done; if it was interrupted, its finished episodes are used.
 
     Raises PositronicError for what ``convert.bake`` refuses, unless that is about all episodes together; for bad
     episodes in this shard unless they are to be skipped; and for a complete shard that is damaged or of another bake.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from positronic import keys
 from positronic.cluster.record import Task
 from positronic.errors import PositronicError
 from positronic.storage import is_remote
@@ -59,29 +60,34 @@ def run_shard(config: Convert) -> ShardReport:
         )
     dataset, recipe, options = prepare(config, console)
     with Bar(console) as progress:
-        report = bake_shard(dataset, recipe, config.output_dir, options, provenance(), shards, config.shard, progress)
+        place = _free_place(config)
+        report = bake_shard(dataset, recipe, place, options, provenance(), shards, config.shard, progress)
     Console().print(report)
     print(_next_lines(shards))
     return report
 
 
-def tasks_of(config: Convert, arguments: Sequence[str]) -> list[Task]:
+def tasks_of(
+    config: Convert, arguments: Sequence[str], flags: Sequence[str] = (), before: str = "", check: bool = True
+) -> list[Task]:
     """The jobs of a bake in shards: one for each shard that is not complete, and one after them that joins all.
 
     ``arguments``: what was typed for the whole bake. So the same command again submits those that failed, and the
-    join. Empty for a bake in one piece, or of one shard. Raises PositronicError for what every job would refuse.
+    join. ``flags``: what stands behind them. ``before``: how the names of the tasks begin. Empty for a bake in one
+    piece, or of one shard. With ``check``, raises PositronicError for what every job would refuse.
     """
     shards = shards_of(config)
     if shards is None or config.shard is not None or config.join:
         return []
-    _require_possible(config, shards)
+    if check:
+        _require_possible(config, shards)
     width = len(str(shards.count))
     bakes = [
-        Task(f"shard_{number:0{width}}", (*arguments, f"shard={number}"), {"shard": str(number)})
+        Task(f"{before}shard_{number:0{width}}", (*arguments, f"shard={number}", *flags), {"shard": str(number)})
         for number in shards.missing()
     ]
     after = tuple(task.name for task in bakes)
-    return [*bakes, Task(JOIN, (*arguments, "join=true"), {JOIN: "true"}, after)]
+    return [*bakes, Task(f"{before}{JOIN}", (*arguments, "join=true", *flags), {JOIN: "true"}, after)]
 
 
 def _require_possible(config: Convert, shards: Shards) -> None:
@@ -93,8 +99,20 @@ def _require_possible(config: Convert, shards: Shards) -> None:
 
     dataset, recipe, options = prepare(config, Console(stderr=True))
     shards.require_several(len(dataset))
-    require_bakeable(dataset, recipe, config.output_dir)
+    require_bakeable(dataset, recipe, _free_place(config))
     shards.require_ours(dataset, plan(dataset, recipe, options, provenance()), options.robot_is_told)
+
+
+def _free_place(config: Convert) -> str | None:
+    """``output_dir`` on this machine; None for a bucket, where there must be no dataset yet."""
+    from positronic.storage.folder import folder
+
+    if not is_remote(config.output_dir):
+        return config.output_dir
+    place = folder(config.output_dir, config.storage)
+    if place.read_bytes(keys.MANIFEST_FILE) is not None:
+        raise PositronicError(f"{place} exists already. Remove it, or write elsewhere with output_dir=...")
+    return None
 
 
 def _next_lines(shards: Shards) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
@@ -10,6 +11,7 @@ from typing import Any
 
 PROVENANCE_FILE = "provenance.json"
 ROOT = Path(__file__).resolve().parents[2]
+COMMIT_FILE = "commit.json"  # in a copy of the checkout that jobs of a cluster run
 PACKAGES = (
     "positronic-hydra",
     "hydra-core",
@@ -27,8 +29,11 @@ PACKAGES = (
 
 
 def provenance() -> dict[str, Any]:
-    """``commit`` (hash, None outside a git checkout), ``dirty`` (tracked files changed, or None), ``versions``."""
+    """``commit`` (hash, None outside a git checkout and its copies), ``dirty`` (tracked files changed, or None),
+    ``versions``."""
     commit, dirty = checked_out(ROOT)
+    if commit is None:
+        commit, dirty = _noted(ROOT / COMMIT_FILE)
     return {"commit": commit, "dirty": dirty, "versions": versions()}
 
 
@@ -40,6 +45,19 @@ def checked_out(root: Path) -> tuple[str | None, bool | None]:
         return None, None
     status = _git(root, "status", "--porcelain", "--untracked-files=no")
     return _git(root, "rev-parse", "HEAD"), None if status is None else status != ""
+
+
+def note_commit(folder: Path, commit: str | None, dirty: bool | None) -> None:
+    """Say in ``folder``, a copy of a checkout's files, of which commit it is."""
+    (folder / COMMIT_FILE).write_text(json.dumps({"commit": commit, "dirty": dirty}) + "\n")
+
+
+def _noted(file: Path) -> tuple[str | None, bool | None]:
+    try:
+        found = json.loads(file.read_text())
+        return found["commit"], found["dirty"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return None, None
 
 
 def versions() -> dict[str, str]:

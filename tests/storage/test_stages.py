@@ -112,6 +112,26 @@ def test_convert_reads_and_writes_a_bucket(shared_bucket, compose, baked, tmp_pa
         convert.run(compose("convert", *BAKE, "num_workers=1"))
 
 
+def test_shards_of_a_bake_in_a_bucket_are_joined_there(shared_bucket, compose, baked, tmp_path):
+    """They lie in a folder that was said; episodes come from the bucket, and the dataset goes there."""
+    output = f"output_dir={shared_bucket.uri('lab/sharded')}"
+    what = [*BAKE, "num_workers=1", output, "shards=2"]
+    with pytest.raises(PositronicError, match="shards_dir=<folder>"):
+        convert.run(compose("convert", *what, "shard=1"))
+    for machine in ("1", "2"):
+        convert.run(compose("convert", *what, f"shards_dir={tmp_path}", f"shard={machine}", machine=machine))
+    convert.run(compose("convert", *what, f"shards_dir={tmp_path}", "join=true"))
+    objects = shared_bucket.objects()
+
+    def under(name):
+        prefix = f"{shared_bucket.uri(name).partition('//')[2].partition('/')[2]}/"
+        return {key.removeprefix(prefix): data for key, data in objects.items() if key.startswith(prefix)}
+
+    assert under("lab/sharded") == under("lab/baked/raw/lerobot/ee/v3.0")
+    with pytest.raises(PositronicError, match="sharded exists already"):
+        convert.run(compose("convert", *what, f"shards_dir={tmp_path}", "shard=1"))
+
+
 def test_train_says_how_to_make_a_dataset_that_is_not_there(compose):
     """With the command, as for a local one."""
     with pytest.raises(PositronicError, match=r"nothing at s3://.*Make it with:\n  python run.py stage=convert"):
