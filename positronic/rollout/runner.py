@@ -94,7 +94,9 @@ class Loop:
         self._asked = 0
         self.tally = Tally(self._questioner.latencies_ms)
         self._check = ChunkCheck(robot.contract, driver, self._step_sec)
-        self._seams = SeamCheck(robot.contract, driver, self._step_sec) if overlaps and robot.contract.moves else None
+        self._seams = SeamCheck(robot.contract, driver, self._step_sec) if robot.contract.moves else None
+        self._has_seams = overlaps
+        self._clamped: dict[int, ActionStep] = {}  # by identity, those that are counted
         self._judge = robot.judge() if isinstance(robot, Judged) else None
         known = robot.contract.embodiment
         self._freshness = FreshnessCheck(driver.max_staleness_sec, known.cameras if known else None)
@@ -125,11 +127,12 @@ class Loop:
                 return
 
     def _admitted_now(self, event: Event) -> Event:
-        """The event with its step as it may be played after those before it, where chunks overlap."""
-        if event.step is None or self._seams is None:
+        """The event with its step as it may be played after those before it, where chunks overlap or are of one step
+        each: nobody has looked at these together."""
+        if event.step is None or self._seams is None or not self._has_seams:
             return event
         step = self._seams.admit(event.step, event.time_ns / NS_PER_SEC, self._observe()[0])
-        self.tally.clamped_steps += step is not event.step
+        self.tally.clamped_steps += step is not event.step and id(event.step) not in self._clamped
         return replace(event, step=step)
 
     def _events(self) -> Iterator[Event]:
@@ -162,7 +165,9 @@ class Loop:
             if not self.tally.started:
                 self._look(Event(self._robot.time_ns))
             raise
-        self.tally.clamped_steps += admitted.clamped
+        self.tally.clamped_steps += len(admitted.clamped)
+        self._clamped |= {id(step): step for step in admitted.clamped}
+        self._has_seams = self._driver.playback != PLAY_OUT or len(chunk) == 1
         return admitted.chunk
 
     def _look(self, event: Event) -> None:

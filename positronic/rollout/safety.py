@@ -31,10 +31,10 @@ SUM_ROUNDING = 1e-9  # rad, of ways that were shortened so that their sum is at 
 
 @dataclass(frozen=True)
 class Admitted:
-    """A chunk that may be played. ``clamped``: how many of its steps were changed for that."""
+    """A chunk that may be played. ``clamped``: those of its steps that were changed for that."""
 
     chunk: Sequence[ActionStep]
-    clamped: int = 0
+    clamped: Sequence[ActionStep] = ()
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class ChunkCheck:
             steps[: len(brought)] = [told_instead(step, arm, new) for step, new in zip(steps, brought, strict=False)]
         for arm in self._contract.arms:
             self._require(steps, arm, observation)
-        return Admitted(steps, sum(new is not old for new, old in zip(steps, chunk, strict=True)))
+        return Admitted(steps, [new for new, old in zip(steps, chunk, strict=True) if new is not old])
 
 
 class ArmMotions:

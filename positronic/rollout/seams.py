@@ -1,4 +1,5 @@
-"""Whether a step may be played where chunks overlap: what is spliced or averaged was never looked at as a whole.
+"""Whether a step may be played where chunks overlap or are of one step each: what is spliced or averaged, or comes
+alone, was never looked at as a whole.
 
 ``safety.py`` admits each chunk from where the robot was when the policy was asked. Here is what lies between chunks.
 """
@@ -13,7 +14,7 @@ import numpy as np
 from positronic.commands import ActionStep, Command
 from positronic.hardware.robot import RobotContract
 from positronic.rollout.check import UnsafeChunk
-from positronic.rollout.config import CLAMP, DriverConfig
+from positronic.rollout.config import CLAMP, PLAY_OUT, DriverConfig
 from positronic.rollout.safety import ArmMotions, Stretch, told_instead
 
 REMEMBERED = 2  # steps before the one that is due: an acceleration is between three
@@ -63,9 +64,10 @@ class SeamCheck:
         if self._driver.on_unsafe_chunk == CLAMP:
             return self._clamped(here, after, arm, observation) if found or arm in self._behind else command
         if found:
+            calm = "" if self._driver.playback == PLAY_OUT else f"driver.playback={PLAY_OUT} or "
             raise UnsafeChunk(
                 f"The step that is due at {time_sec:.3f} s ({command.kind}), where chunks meet: {found[1]}. It was not"
-                f" played. Type driver.playback=play_out or driver.on_unsafe_chunk={CLAMP}, or look at the checkpoint."
+                f" played. Type {calm}driver.on_unsafe_chunk={CLAMP}, or look at the checkpoint."
             )
         return command
 

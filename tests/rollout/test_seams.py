@@ -123,6 +123,25 @@ def test_an_episode_that_clamps_has_no_seam_beyond_the_limits(point_robot, write
     assert np.abs(np.diff(told.values[:, 1])).max() <= 0.1 + 1e-6
 
 
+class StepByStep(ToAndFro):
+    """One step at a time, by turns to either side of where the robot is."""
+
+    def infer(self, observation):
+        return super().infer(observation)[1:2]
+
+
+@pytest.mark.parametrize("clamps", [False, True])
+def test_chunks_of_one_step_are_looked_at_one_after_another(point_robot, writer, clamps):
+    """However they are played; each alone is within the limits. A step that is clamped counts once."""
+    action = "clamp" if clamps else "stop"
+    driver = DriverConfig("timed", on_unsafe_chunk=action, max_speed=0.5, max_jump=0.05, simulation_time=1.0)
+    result = run_episode(point_robot, StepByStep(), writer, 0, driver)
+    if clamps:
+        assert 0 < result.clamped_steps <= 10
+    else:
+        assert result.outcome == UNSAFE
+
+
 def test_which_joints_have_limits_is_the_embodiments_word():
     """All of a Franka's; nothing is known of a robot that states none."""
     robot = RobotContract("arm", {}, frozenset({JointPosition.kind}), {}, embodiment=FRANKA)
