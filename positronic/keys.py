@@ -100,8 +100,17 @@ META_ROBOT = "robot"  # what of that its codec needs, as Embodiment.contract
 META_IMAGE_SIZES = "image_sizes"
 META_COMPRESS_IMAGES = "compress_images"
 META_LOCAL_STACK = "local_stack"
-STACK_SCHEDULE = "chunked_schedule"  # parts of that
+STACK_SEQUENCE = "seq"  # its nodes: parts one after another, or beside each other
+STACK_PARALLEL = "par"
+STACK_NAME = "name"  # its leaves: a part's name, and arguments by name
+STACK_ARGS = "args"
+STACK_SCHEDULE = "chunked_schedule"  # parts
 STACK_IMAGE_SIZE = "restrict_image_size"
+STACK_WIDTH = "width"  # their arguments
+STACK_HEIGHT = "height"
+STACK_FPS = "fps"
+STACK_HORIZON_SEC = "horizon_sec"
+STACK_VALUES = "values"
 META_ACTION_FPS = "action_fps"
 META_ACTION_HORIZON_SEC = "action_horizon_sec"
 
@@ -112,6 +121,8 @@ ROUTE_HEALTH = "/healthz"
 ROUTE_READY = "/readyz"
 ROUTE_METRICS = "/metrics"
 ROUTE_OPENPI = "/openpi"
+HEADER_ROBOT = "Positronic-Robot"  # of a session's request: what the client states of its robot, as JSON
+STATED_COMMANDS = "commands"  # in it, beside META_ROBOT and META_CONVENTIONS
 QUERY_CHECKPOINT = "checkpoint_id"  # of a session's URL, beside the path
 
 # LeRobot's own names, which its policies and GR00T's loader look for. Other columns are values of a modality.
@@ -131,6 +142,9 @@ OPENPI_PROMPT = "prompt"
 OPENPI_ACTIONS = "actions"  # of an answer, and how long it took
 OPENPI_SERVER_TIMING = "server_timing"
 OPENPI_POLICY_TIMING = "policy_timing"
+OPENPI_INFER_MS = "infer_ms"  # parts of those two
+OPENPI_LAST_MS = "prev_total_ms"  # of the observation before
+OPENPI_IMAGES = "images"  # the map of pictures that ALOHA's clients send
 
 # Formats of LeRobot's datasets.
 FORMAT_V30 = "v3.0"

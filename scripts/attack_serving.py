@@ -12,13 +12,12 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import os
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from bench.hostile import heavy_frames, hostile_frame
+from bench.memory import family, resident
 from bench.toy_serving import observation, toy_server
 from rich.console import Console
 from rich.table import Table
@@ -67,10 +66,8 @@ def ask(port: int, until: Any, at_least: int) -> list[float]:
 
 
 def largest_mb(pid: int) -> float:
-    """Memory of the largest of a process's descendants, MB."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    own = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
-    return max([own, *(largest_mb(int(child)) for child in children)])
+    """Memory of the largest of a process and all below it, MB."""
+    return max(map(resident, family(pid))) / 1e6
 
 
 def measure(frames: int, attackers: int, model_ms: float, alone: int) -> list[tuple[str, list[float], float]]:

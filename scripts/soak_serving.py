@@ -25,6 +25,7 @@ from statistics import median
 from typing import Any
 
 from bench.hostile import hostile_frame
+from bench.memory import family
 from bench.toy_serving import observation, toy_server
 from rich.console import Console
 from rich.table import Table
@@ -104,12 +105,6 @@ def size_of(pid: int) -> Size:
     found = family(pid)
     files = sum(len(list(Path(f"/proc/{each}/fd").iterdir())) for each in found)
     return Size(sum(map(_private_kb, found)) / 1000, files)
-
-
-def family(pid: int) -> list[int]:
-    """A process and all below it."""
-    children = [int(c) for task in Path(f"/proc/{pid}/task").glob("*/children") for c in task.read_text().split()]
-    return [pid, *(each for child in children for each in family(child))]
 
 
 def _private_kb(pid: int) -> int:

@@ -25,7 +25,9 @@ class InferenceClient(Caller):
     may take any time as long as the server reports. ``token``: bearer token. ``on_status(status, message)``: is told
     what the client waits for; by default this is a line on stderr if that is a terminal. ``tls``: encrypt, with a
     server whose certificate this machine trusts, or that is in the file ``tls_ca``. ``jpeg_quality``: pictures travel
-    as JPEG of that quality, 1 to 100, which a slow network needs and a policy may notice; None: as they are.
+    as JPEG of that quality, 1 to 100, which a slow network needs and a policy may notice; None: as they are. ``robot``:
+    what is stated of the robot, in JSON's types and in the words of a session's meta (``robot``, ``conventions``), and
+    which ``commands`` it takes; a server refuses the session if the checkpoint needs another one.
 
     Raises PositronicError when ``tls_ca`` is no file with certificates, or comes without ``tls``, and when JPEG needs
     Pillow and that is missing.

@@ -12,7 +12,7 @@ import ssl
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -24,6 +24,7 @@ from positronic.client.protocol import ConnectionLost, NotYetError, PostponedErr
 from positronic.client.status import OnStatus, status_line
 from positronic.client.tls import describe, trusting
 from positronic.errors import PositronicError
+from positronic.utils.addresses import authority
 from positronic.utils.serialization import MAX_FRAME_BYTES
 
 FIRST_DELAY_SEC, MAX_DELAY_SEC = 0.1, 1.0
@@ -43,10 +44,13 @@ STATUS_CONNECTING = "connecting"
 class Server:
     """Where a server is, and how it is spoken to. Parameters as of ``InferenceClient``."""
 
-    def __init__(self, host: str, port: int, token: str | None, tls: bool, tls_ca: str | None) -> None:
-        self.authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    def __init__(
+        self, host: str, port: int, token: str | None, tls: bool, tls_ca: str | None, robot: Mapping[str, Any] | None
+    ) -> None:
+        self.authority = authority(host, port)
         self._tls = trusting(tls, tls_ca)
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._stated = {} if robot is None else {keys.HEADER_ROBOT: json.dumps(robot)}
 
     def session_address(self, checkpoint: str | int | None) -> str:
         """Where a session with a checkpoint, or with the default one, is opened."""
@@ -57,7 +61,7 @@ class Server:
         """What both of websockets' clients are told."""
         return {
             "ssl": self._tls,
-            "additional_headers": self._headers,
+            "additional_headers": self._headers | self._stated,
             "compression": None,
             "proxy": None,  # robots and servers share a network
             "open_timeout": OPEN_TIMEOUT_SEC,
@@ -100,8 +104,13 @@ class Server:
                     f"{request.full_url}: expected {{'{keys.MODELS}': [...]}}, found something else."
                 ) from None
 
-    def nobody(self, waited_sec: float, reason: Exception) -> ConnectionLost:
-        """The error when nobody has answered for so long."""
+    def nobody(self, waited_sec: float, reason: Exception, before: PostponedError | None) -> ConnectionLost:
+        """The error when nobody has answered for so long, or nobody any more who had put us off ``before``."""
+        if before is not None:
+            return ConnectionLost(
+                f"The inference server at {self.authority} has gone: {reason}. It was waited for {waited_sec:.0f} s. "
+                f"Before it went it said: {before}"
+            )
         return ConnectionLost(
             f"No inference server answers at {self.authority} after {waited_sec:.0f} s: {reason}. Start one with "
             "`python run.py stage=serve checkpoints_dir=...`, or check policy.host and policy.port."
@@ -153,9 +162,10 @@ class Caller:
         tls: bool = False,
         tls_ca: str | None = None,
         jpeg_quality: int | None = None,
+        robot: Mapping[str, Any] | None = None,
     ) -> None:
         require_jpeg(jpeg_quality)
-        self._server = Server(host, port, token, tls, tls_ca)
+        self._server = Server(host, port, token, tls, tls_ca, robot)
         self._timeout_sec, self._jpeg_quality = connect_timeout_sec, jpeg_quality
         self._on_status = on_status or status_line()
 
@@ -166,14 +176,18 @@ class Patience:
     def __init__(self, server: Server, timeout_sec: float, on_status: OnStatus) -> None:
         self._server, self._timeout_sec, self._on_status = server, timeout_sec, on_status
         self._begin_sec, self._delay_sec = time.monotonic(), FIRST_DELAY_SEC
+        self._postponed: PostponedError | None = None  # the last time
 
     def delay_sec(self, not_yet: NotYetError) -> float:
         """How long to wait after a failed attempt. Raises ConnectionLost when there is no time left for it."""
         delay_sec, self._delay_sec = self._delay_sec, min(self._delay_sec * 2, MAX_DELAY_SEC)
         waited_sec = time.monotonic() - self._begin_sec
+        if isinstance(not_yet, PostponedError):
+            self._postponed = not_yet
         if waited_sec + delay_sec > self._timeout_sec:
-            given_up = self._server.postponed if isinstance(not_yet, PostponedError) else self._server.nobody
-            raise given_up(waited_sec, not_yet)
+            if not_yet is self._postponed:
+                raise self._server.postponed(waited_sec, self._postponed)
+            raise self._server.nobody(waited_sec, not_yet, self._postponed)
         of = f"{waited_sec:.0f} s of {self._timeout_sec:.0f} s"
         self._on_status(STATUS_CONNECTING, f"Waiting for {self._server.authority}: {not_yet} ({of})")
         return delay_sec

@@ -14,7 +14,6 @@ from typing import Any
 from positronic import keys
 from positronic.errors import PositronicError, clipped, listing
 
-SEQUENCE, PARALLEL, NAME, ARGS = "seq", "par", "name", "args"
 RATE, HORIZON, VALUES = "action_timestamp", "action_horizon", "metadata"
 SAID = frozenset({keys.STACK_SCHEDULE, keys.STACK_IMAGE_SIZE, RATE, HORIZON, VALUES})
 # Pictures may be sent as JPEG, or whole; the robot's own driver stops at a fault; the last one is for training.
@@ -61,14 +60,14 @@ def understood(meta: Mapping[str, Any], server: str) -> dict[str, Any]:
         )
     beside, schedule = {}, {}
     for name, args in parts:
-        if name == VALUES and isinstance(args.get("values"), Mapping):
-            beside |= args["values"]
-        if name == keys.STACK_IMAGE_SIZE and {"width", "height"} <= args.keys():
-            beside[keys.META_IMAGE_SIZES] = [args["width"], args["height"]]
-        if name in (keys.STACK_SCHEDULE, RATE) and args.get("fps") is not None:
-            schedule[keys.META_ACTION_FPS] = args["fps"]
-        if name in (keys.STACK_SCHEDULE, HORIZON) and args.get("horizon_sec") is not None:
-            schedule[keys.META_ACTION_HORIZON_SEC] = args["horizon_sec"]
+        if name == VALUES and isinstance(args.get(keys.STACK_VALUES), Mapping):
+            beside |= args[keys.STACK_VALUES]
+        if name == keys.STACK_IMAGE_SIZE and {keys.STACK_WIDTH, keys.STACK_HEIGHT} <= args.keys():
+            beside[keys.META_IMAGE_SIZES] = [args[keys.STACK_WIDTH], args[keys.STACK_HEIGHT]]
+        if name in (keys.STACK_SCHEDULE, RATE) and args.get(keys.STACK_FPS) is not None:
+            schedule[keys.META_ACTION_FPS] = args[keys.STACK_FPS]
+        if name in (keys.STACK_SCHEDULE, HORIZON) and args.get(keys.STACK_HORIZON_SEC) is not None:
+            schedule[keys.META_ACTION_HORIZON_SEC] = args[keys.STACK_HORIZON_SEC]
     return {**beside, **meta, **schedule}
 
 
@@ -85,8 +84,8 @@ def _leaves(tree: Any, server: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
             return
         node = waiting.pop(0)
         fields = node if isinstance(node, Mapping) else {}
-        inner = fields.get(SEQUENCE, fields.get(PARALLEL))
-        name, args = fields.get(NAME), fields.get(ARGS, {})
+        inner = fields.get(keys.STACK_SEQUENCE, fields.get(keys.STACK_PARALLEL))
+        name, args = fields.get(keys.STACK_NAME), fields.get(keys.STACK_ARGS, {})
         if isinstance(inner, list):
             waiting = inner + waiting
         elif isinstance(name, str) and isinstance(args, Mapping):

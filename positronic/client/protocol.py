@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Any
 
 from websockets.exceptions import ConnectionClosed
-from websockets.frames import Close
+from websockets.frames import Close, CloseCode
 
 from positronic import keys
 from positronic.client.images import are_sizes, compress_images, shrink_images
@@ -22,8 +22,7 @@ from positronic.utils.serialization import MAX_FRAME_BYTES, deserialise, seriali
 
 HANDSHAKE_SILENCE_SEC = 60.0  # servers report at least every 30 s while they load
 CLOSE_FRAME_SEC = 5.0  # for the server to close after it has refused; the code says whether a later try may succeed
-TOO_BIG = 1009  # websockets' code for a frame over the limit
-COME_BACK_LATER = (1012, 1013)  # the server restarts, or is full
+COME_BACK_LATER = (CloseCode.SERVICE_RESTART, CloseCode.TRY_AGAIN_LATER)  # the server restarts, or is full
 MIB = 1 << 20
 
 Frame = bytes | str
@@ -78,7 +77,7 @@ class Conversation:
         self.state = ConnectionState.OPENING
         self.meta: Mapping[str, Any] = {}
         self._address, self._jpeg_quality = address, jpeg_quality
-        self._version, self._playback = Version(1), Playback()
+        self._version, self._playback = Version(), Playback()
 
     def opened(self, frame: Frame) -> tuple[str, str] | None:
         """Read a frame of the opening: None when the session is ready, or else the status that is waited in, and what
@@ -150,7 +149,7 @@ class Conversation:
     def lost(self, reason: object) -> ConnectionLost:
         """The error to raise when there is no connection any more, or none worth having. The session is closed."""
         closing = _close_frame(reason)
-        if closing is not None and closing.code == TOO_BIG:
+        if closing is not None and closing.code == CloseCode.MESSAGE_TOO_BIG:
             said = f"the observation is larger than it takes ({closing.reason}). Send smaller pictures, or shorter "
             return self._closing(ObservationTooLarge(f"{self._address} closed the session: {said}values."))
         return self._closing(

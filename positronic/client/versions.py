@@ -21,7 +21,6 @@ NEWEST = 3
 class Version:
     """How one session's requests are written. ``session_id``: None in version 1."""
 
-    number: int
     session_id: str | None = None
 
     def request(self, observation: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -48,11 +47,11 @@ def version_of(ready: Mapping[str, Any], server: str) -> Version:
             "1."
         )
     if number == 1:
-        return Version(1)
+        return Version()
     session_id = ready.get(keys.SESSION_ID)
     if not isinstance(session_id, str):
         raise PositronicError(
             f"{server} speaks protocol version {number}: expected a '{keys.SESSION_ID}' as text in its ready message, "
             f"found {type(session_id).__name__}."
         )
-    return Version(number, session_id)
+    return Version(session_id)

@@ -152,14 +152,7 @@ class Codec:
     def decode_each(self, chunks: Sequence[ArrayLike]) -> list[list[ActionStep]]:
         """Chunks of one length, decoded together: for a server that costs less than one by one. Raises like
         ``decode``."""
-        together = np.asarray(chunks, np.float64)
-        if together.ndim != 3 or together.shape[2] != self.action_size:
-            found = f"shape {together.shape[1:]}"
-            raise PositronicError(
-                f"Codec '{self.name}': expected an action chunk (steps, {self.action_size}), found {found}."
-            )
-        if not np.all(np.isfinite(together)):
-            raise PositronicError(f"Codec '{self.name}': the policy's actions are not finite numbers.")
+        together = self.require_chunks(chunks)
         stamps = self.timing.timestamps(together.shape[1])
         near = together[:, : len(stamps)]  # before decoding: what lies behind the horizon costs nothing
         played = self._played(near.reshape(-1, self.action_size))
@@ -170,6 +163,19 @@ class Codec:
         ]
         count = len(stamps)  # 0 for chunks without steps
         return [steps[number * count : (number + 1) * count] for number in range(len(together))]
+
+    def require_chunks(self, chunks: Sequence[ArrayLike]) -> NDArray[np.float64]:
+        """Chunks of one length, (n, H, A). Raises PositronicError when A is not ``action_size`` or a value is not
+        finite."""
+        together = np.asarray(chunks, np.float64)
+        if together.ndim != 3 or together.shape[2] != self.action_size:
+            found = f"shape {together.shape[1:]}"
+            raise PositronicError(
+                f"Codec '{self.name}': expected an action chunk (steps, {self.action_size}), found {found}."
+            )
+        if not np.all(np.isfinite(together)):
+            raise PositronicError(f"Codec '{self.name}': the policy's actions are not finite numbers.")
+        return together
 
     def _played(self, chunk: NDArray[np.float64]) -> dict[str, list[ArmAction]]:
         """Arm -> what it is told at each step."""

@@ -134,7 +134,7 @@ def open_policy(config: PolicyConfig, robot: Robot) -> Policy:
         case RemotePolicyConfig():
             from positronic.rollout.remote import RemotePolicy
 
-            policy: Policy = RemotePolicy(config)
+            policy: Policy = RemotePolicy(config, robot.contract)
         case LocalPolicyConfig():
             policy = LocalPolicy(config)
         case ScriptedPolicyConfig():

@@ -13,6 +13,7 @@ from positronic.client.session import ConnectionLost, ObservationTooLarge
 from positronic.commands import ActionStep
 from positronic.conventions import require_equal
 from positronic.errors import PositronicError
+from positronic.hardware.robot import RobotContract
 from positronic.rollout.asked import POLICY_IS
 from positronic.rollout.config import RemotePolicyConfig
 
@@ -24,9 +25,10 @@ SAME = (*POLICY_IS, keys.META_CONVENTIONS, keys.META_ROBOT)
 
 
 class RemotePolicy:
-    """A policy behind the inference API: one session per episode."""
+    """A policy behind the inference API: one session per episode. The server is told what ``robot`` it is for; None
+    tells it nothing."""
 
-    def __init__(self, config: RemotePolicyConfig) -> None:
+    def __init__(self, config: RemotePolicyConfig, robot: RobotContract | None = None) -> None:
         self._client = InferenceClient(
             config.host,
             config.port,
@@ -35,6 +37,7 @@ class RemotePolicy:
             tls=config.tls,
             tls_ca=config.tls_ca,
             jpeg_quality=config.jpeg_quality,
+            robot=None if robot is None else stated(robot),
         )
         self._checkpoint, self._reconnect_sec = config.checkpoint, config.reconnect_sec
         self._session = self._client.session(self._checkpoint)
@@ -93,6 +96,12 @@ class RemotePolicy:
     def _require_open(self) -> None:
         if self._closed:
             raise PositronicError("This policy was closed. Open it again.")
+
+
+def stated(robot: RobotContract) -> dict[str, Any]:
+    """What a server is told of a robot, so that it can refuse what does not fit."""
+    known = {} if robot.embodiment is None else {keys.META_ROBOT: robot.embodiment.contract()}
+    return {**known, keys.META_CONVENTIONS: robot.conventions, keys.STATED_COMMANDS: sorted(robot.commands)}
 
 
 def require_same_policy(who: str, before: Mapping[str, Any], whose: str, now: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ from positronic import keys
 from positronic.codecs.build import Recipe
 from positronic.codecs.table import contract_table
 from positronic.training.checkpoints import Checkpoint
+from positronic.utils.addresses import authority
 
 EVERYWHERE = ("0.0.0.0", "::")
 
@@ -29,9 +30,7 @@ class Door:
 
     def url(self, scheme: str, path: str) -> str:
         """``scheme``: http or ws; with a certificate these are https and wss."""
-        host = self.reachable
-        authority = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
-        return f"{scheme}{'s' if self.certificate else ''}://{authority}{path}"
+        return f"{scheme}{'s' if self.certificate else ''}://{authority(self.reachable, self.port)}{path}"
 
     @property
     def reachable(self) -> str:

@@ -29,7 +29,6 @@ PLACES = {
     "left_wrist": keys.OPENPI_WRIST_IMAGE,
     "right_wrist": keys.OPENPI_RIGHT_WRIST_IMAGE,
 }
-IMAGES = "images"  # the map of pictures that ALOHA's clients send
 MAX_DEPTH = 4  # of maps inside maps
 
 
@@ -136,7 +135,7 @@ def _names(recipe: Recipe, column: Column) -> list[str]:
         return [column.name]
     camera = column.sources[0].name.removeprefix(keys.IMAGE_PREFIX)
     place = PLACES.get(recipe.embodiment.cameras.get(camera, ""))
-    return [column.name, f"{IMAGES}/{camera}", *([place] if place else [])]
+    return [column.name, f"{keys.OPENPI_IMAGES}/{camera}", *([place] if place else [])]
 
 
 def _plain(name: str) -> str:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from websockets.frames import CloseCode
+
 from positronic.serving.messages import OPENPI, POSITRONIC, error_frame, refused_frame, status_frame
-from positronic.serving.peer import INTERNAL_ERROR, EndedError, Peer
+from positronic.serving.peer import EndedError, Peer
 
 OPENPI_REASON = "Internal server error. The reason is in the previous frame."
 
@@ -70,8 +72,8 @@ class OpenPiFraming:
         await peer.close_with(reason, code)
 
     async def fail(self, peer: Peer, reason: str) -> None:
-        await peer.end(reason, OPENPI_REASON, INTERNAL_ERROR)
-        raise EndedError(reason, INTERNAL_ERROR)
+        await peer.end(reason, OPENPI_REASON, CloseCode.INTERNAL_ERROR)
+        raise EndedError(reason, CloseCode.INTERNAL_ERROR)
 
     async def lose(self, peer: Peer, reason: str, code: int) -> None:
         await peer.end(reason, OPENPI_REASON, code)

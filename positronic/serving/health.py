@@ -34,7 +34,8 @@ class Health:
         return Response("ok", media_type="text/plain")
 
     async def ready(self) -> Response:
-        """Whether a session with the default checkpoint would be open at once."""
+        """Whether the worker answers and has loaded the default checkpoint. One that made room for others since is
+        loaded again for the next session."""
         missing = what_is_missing(self._link.state)
         status = HTTPStatus.OK if missing is None else HTTPStatus.SERVICE_UNAVAILABLE
         return Response(missing or READY, status, media_type="text/plain")

@@ -17,7 +17,6 @@ from typing import Any
 
 import zmq
 import zmq.asyncio
-from websockets.frames import CloseCode
 
 from positronic.serving.messages import Reply, Request, Session
 from positronic.serving.recorder import WorkerState
@@ -126,5 +125,5 @@ class WorkerLink:
         self.losses += 1
         self._disconnect()
         for mailbox in self._mailboxes.values():
-            mailbox.lose(str(loss), CloseCode.INTERNAL_ERROR if loss.ends else CloseCode.SERVICE_RESTART)
+            mailbox.lose(str(loss), loss.close_code)
         self._connect()

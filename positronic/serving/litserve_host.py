@@ -154,6 +154,7 @@ class _Server(litserve.LitServer):
         self._silence_sec, self._drain_sec = settings.answer_timeout_sec, settings.drain_sec
         self.uvicorn_graceful_timeout = settings.drain_sec + GOODBYE_SEC
         self._losses = 0
+        self._lost: BaseProcess | None = None  # the last worker whose sessions were told
         self._is_silent = False
 
     @contextlib.asynccontextmanager
@@ -207,15 +208,19 @@ class _Server(litserve.LitServer):
             self._is_silent = True
             self.inference_workers[0].kill()
 
-    def _restart(self, worker: BaseProcess) -> bool:
+    def _lose(self, worker: BaseProcess, ends: bool, is_stopping: bool = False) -> None:
         worker.join()
         self.why = silent_for(self._silence_sec) if self._is_silent else ended_with(worker.exitcode)
-        self._losses, self._is_silent = self._losses + 1, False
-        loss = Loss(self.why, ends=not self._restarts.take())
+        self._losses, self._is_silent, self._lost = self._losses + 1, False, worker
+        loss = Loss(self.why, ends, is_stopping)
         self._api.send(loss)
-        if loss.ends:
-            return False
         logger.error("%s", loss)
+
+    def _restart(self, worker: BaseProcess) -> bool:
+        ends = not self._restarts.take()
+        self._lose(worker, ends)
+        if ends:
+            return False
         with signals_held():
             self.inference_workers[0] = self.launch_single_inference_worker(self.lit_api, 0)
         return True
@@ -228,14 +233,27 @@ class _Server(litserve.LitServer):
             self.ended = None
         for api in uvicorn_workers.values():
             api.terminate()
-            api.join(REFUSE_SEC)
+            self._await_sessions(api, REFUSE_SEC)
             if api.is_alive():  # it no longer takes connections, but the socket is still there
                 self._refuse_connections()
-            api.join(self._drain_sec + END_SEC)
+            self._await_sessions(api, self._drain_sec + END_SEC)
             api.kill()
         for worker in self.inference_workers:
             worker.kill()
         super()._perform_graceful_shutdown(manager, {}, shutdown_reason)
+
+    def _await_sessions(self, api: BaseProcess, seconds: float) -> None:
+        """Until the API process has ended them. Who waits for an answer of a worker that dies or hangs meanwhile is
+        told at once: there is no other one."""
+        end_sec = time.monotonic() + seconds
+        while api.is_alive() and (left_sec := end_sec - time.monotonic()) > 0:
+            worker = self.inference_workers[0]
+            watched = [api.sentinel, self._api] if worker is self._lost else [api.sentinel, self._api, worker.sentinel]
+            ready = connection.wait(watched, left_sec)
+            if self._api in ready:
+                self._hear_api()
+            if worker.sentinel in ready:
+                self._lose(worker, ends=True, is_stopping=True)
 
     def _refuse_connections(self) -> None:
         """Who comes now hears that nobody listens. Otherwise it would wait until the last process has ended."""

@@ -57,7 +57,7 @@ def give_back() -> None:
         torch.cuda.empty_cache()
 
 
-def spare_libraries() -> None:
+def freeze_libraries() -> None:
     """Keep the garbage collector from what libraries have brought in since the last call: looking through torch and its
     company takes a quarter of a second, in which nobody is answered.
 

@@ -16,10 +16,9 @@ from positronic import keys
 from positronic.errors import clipped
 from positronic.serving.discretion import told
 from positronic.serving.failures import MAX_REASON
-from positronic.utils.serialization import deserialise, serialise
+from positronic.utils.serialization import serialise
 
 Session = bytes
-ERROR_HEAD = serialise({keys.ERROR: ""})[:-1]  # how an error's frame begins; no result's does
 
 POSITRONIC, OPENPI = "positronic", "openpi"  # the protocols that a session may speak
 
@@ -68,9 +67,9 @@ def error_frame(reason: str) -> bytes:
     return serialise({keys.ERROR: sendable(reason)})
 
 
-def reason_in(answer: bytes) -> str | None:
-    """Why an observation has no answer, if ``answer`` is an ``error_frame``."""
-    return deserialise(answer)[keys.ERROR] if answer.startswith(ERROR_HEAD) else None
+def failed_reply(reason: str) -> tuple[Reply, bytes]:
+    """From the worker: an observation has no answer, whatever its session's protocol is."""
+    return Reply.FAILED, sendable(reason).encode()
 
 
 def sendable(reason: str) -> str:

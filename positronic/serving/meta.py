@@ -15,7 +15,7 @@ from positronic.codecs.build import Recipe
 from positronic.training.checkpoints import Checkpoint
 
 PUBLIC_PARTS = 3  # of a checkpoint's path: <experiment>/checkpoints/<id>
-CHUNKED_SCHEDULE = {"name": keys.STACK_SCHEDULE}
+CHUNKED_SCHEDULE = {keys.STACK_NAME: keys.STACK_SCHEDULE}
 
 
 def session_meta(recipe: Recipe, checkpoint: Checkpoint, vendor: str) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def session_meta(recipe: Recipe, checkpoint: Checkpoint, vendor: str) -> dict[st
         keys.META_CHECKPOINT_ID: checkpoint.id,
         keys.META_ACTION_FPS: float(codec.timing.fps),
         keys.META_COMPRESS_IMAGES: False,
-        keys.META_LOCAL_STACK: {"seq": [CHUNKED_SCHEDULE]},
+        keys.META_LOCAL_STACK: {keys.STACK_SEQUENCE: [CHUNKED_SCHEDULE]},
         keys.META_VENDOR: vendor,
         keys.META_CODEC: codec.name,
         keys.META_CONVENTIONS: {name: str(convention) for name, convention in codec.conventions.items()},
@@ -53,8 +53,9 @@ def _image_size(recipe: Recipe) -> dict[str, Any]:
     if not recipe.codec.images:
         return {}
     height, width = recipe.modality_config.image_size
-    shrink = {"name": keys.STACK_IMAGE_SIZE, "args": {"width": width, "height": height}}
+    size = {keys.STACK_WIDTH: width, keys.STACK_HEIGHT: height}
+    shrink = {keys.STACK_NAME: keys.STACK_IMAGE_SIZE, keys.STACK_ARGS: size}
     return {
         keys.META_IMAGE_SIZES: [width, height],
-        keys.META_LOCAL_STACK: {"seq": [CHUNKED_SCHEDULE, shrink]},
+        keys.META_LOCAL_STACK: {keys.STACK_SEQUENCE: [CHUNKED_SCHEDULE, shrink]},
     }

@@ -37,7 +37,7 @@ class Metrics:
         self.failed = self._counter("errors", "Observations that were answered with an error.", "checkpoint")
         self.answered = Histogram(
             f"{PREFIX}_answer_seconds",
-            "From an observation's arrival until its answer was sent.",
+            "From an observation's turn until its answer was sent.",
             ["checkpoint"],
             buckets=SECONDS,
             registry=self._registry,

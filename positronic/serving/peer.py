@@ -9,11 +9,11 @@ from collections.abc import Coroutine, Mapping
 from typing import Any
 
 from fastapi import WebSocket, WebSocketDisconnect
+from websockets.frames import CloseCode
 
 from positronic.serving.protocols import STOPPING
 from positronic.utils.serialization import MAX_FRAME_BYTES
 
-NORMAL, POLICY_VIOLATION, INTERNAL_ERROR, SERVICE_RESTART, TRY_AGAIN_LATER = 1000, 1008, 1011, 1012, 1013
 MAX_CLOSE_REASON_BYTES = 100
 STOPS = "The server stops; connect again later."
 MAX_EARLY_FRAMES, MAX_EARLY_BYTES = 16, MAX_FRAME_BYTES
@@ -56,7 +56,7 @@ class Peer:
         if self._early:
             return self._early.popleft()
         if self._is_stopping:
-            raise EndedError(STOPS, SERVICE_RESTART)
+            raise EndedError(STOPS, CloseCode.SERVICE_RESTART)
         try:
             message = await self._incoming
         except asyncio.CancelledError:
@@ -64,7 +64,7 @@ class Peer:
                 raise
             raise self._ending from None
         if STOPPING in message:
-            raise EndedError(STOPS, SERVICE_RESTART)
+            raise EndedError(STOPS, CloseCode.SERVICE_RESTART)
         if message["type"] == "websocket.disconnect":
             raise GoneError
         self._incoming = _begun(self._websocket.receive())
@@ -109,7 +109,7 @@ class Peer:
             async with asyncio.timeout(timeout_sec):
                 while not task.done():
                     if or_stopping and self._is_stopping:
-                        raise EndedError(STOPS, SERVICE_RESTART)
+                        raise EndedError(STOPS, CloseCode.SERVICE_RESTART)
                     await asyncio.wait({task, self._incoming}, return_when=asyncio.FIRST_COMPLETED)
                     if self._incoming.done() and not task.done():
                         self._hear_early()
@@ -130,7 +130,7 @@ class Peer:
         elif not self._is_stopping:  # what comes later has no answer
             self._early.append(_frame(message))
             if len(self._early) > MAX_EARLY_FRAMES or sum(map(len, self._early)) > MAX_EARLY_BYTES:
-                raise EndedError(TOO_EARLY, POLICY_VIOLATION)
+                raise EndedError(TOO_EARLY, CloseCode.POLICY_VIOLATION)
         self._incoming = _begun(self._websocket.receive())
 
 

@@ -67,25 +67,16 @@ class ServedPolicy:
         chunks = self._chunks(encoded, self._noise([each or np.random.default_rng() for each in own]))
         return [self.recipe.codec.decode(chunk) for chunk in chunks]
 
-    def predict_each(
+    def chunks_each(
         self, encoded: Sequence[dict[str, Any]], generators: Sequence[np.random.Generator]
-    ) -> list[list[ActionStep] | Failure]:
-        """A chunk for each observation that ``encode`` made. If the model fails for one, only that one has none.
+    ) -> list[NDArray[np.float32] | Failure]:
+        """The model's chunk, (H, A), for each observation that ``encode`` made. If the model fails for one, only that
+        one has none.
 
         ``generators``: one for each observation, of the random numbers that its chunk starts from. So a robot's chunk
         depends neither on the others in its batch nor on its place there.
         """
-        return [self.decode(chunk) for chunk in self.chunks_each(encoded, generators)]
-
-    def chunks_each(
-        self, encoded: Sequence[dict[str, Any]], generators: Sequence[np.random.Generator]
-    ) -> list[NDArray[np.float32] | Failure]:
-        """Like ``predict_each``, what the model says: (H, A) each, not yet decoded."""
         return self._forward(encoded, self._noise(generators))
-
-    def decode(self, chunk: NDArray[np.float32] | Failure) -> list[ActionStep] | Failure:
-        """The steps of a chunk that the model said, or why there are none."""
-        return chunk if isinstance(chunk, Failure) else attempt(self.recipe.codec.decode, chunk)
 
     def encode(self, observation: Mapping[str, Any]) -> dict[str, Any]:
         """One raw observation to the model's columns and the task.

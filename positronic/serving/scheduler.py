@@ -19,11 +19,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import zmq
 
+from positronic import keys
 from positronic.serving.bell import Bell
 from positronic.serving.failures import Failure
 from positronic.serving.line import Line
 from positronic.serving.memory import Memory
-from positronic.serving.messages import POSITRONIC, Reply, Request, Session
+from positronic.serving.messages import POSITRONIC, Reply, Request, Session, error_frame, failed_reply
 from positronic.serving.passes import Pass, Passes, compute
 from positronic.serving.policy import ServedPolicy
 from positronic.serving.readers import Observed, Readers, read
@@ -39,7 +40,9 @@ logger = logging.getLogger(__name__)
 IDLE_MS = 1000
 FLUSH_MS = 1000
 NO_POLICY = "This session has no checkpoint yet: expected an observation after 'ready', found one before. Wait for it."
-TOO_LATE = "No forward pass was free within {:g} s, as 'answer_within_sec' asks: the server is busy. Ask again."
+TOO_LATE = (
+    f"No forward pass was free within {{:g}} s, as '{keys.ANSWER_WITHIN_SEC}' asks: the server is busy. Ask again."
+)
 
 
 class Scheduler:
@@ -240,8 +243,7 @@ class Scheduler:
         self._lines[session].join(session)
 
     def _fail(self, session: Session, reason: str) -> None:
-        wire = self._wires.get(session) or PositronicWire()
-        self._send(session, *wire.fail(Failure(reason)))
+        self._send(session, *failed_reply(reason))
 
     def _send(self, session: Session, reply: Reply, payload: bytes) -> None:
         if session in self._peers:  # otherwise its client has left in the meantime
@@ -250,7 +252,8 @@ class Scheduler:
 
 def answer_frames(policy: ServedPolicy, payloads: Sequence[bytes]) -> list[bytes]:
     """What the worker does with observations that come together, in this thread and without a socket: each is read
-    alone, and the good ones are predicted together. One answer for each, in their order. For measurements and tests.
+    alone, and the good ones are predicted together. One frame for each, in their order, as a client of our protocol
+    hears it. For measurements and tests.
     """
     wire = PositronicWire()
     seen = [read(b"", policy, payload, wire) for payload in payloads]
@@ -258,7 +261,8 @@ def answer_frames(policy: ServedPolicy, payloads: Sequence[bytes]) -> list[bytes
     generators = [each.generator or np.random.default_rng() for each in good]
     chunks = iter(policy.chunks_each([each.encoded for each in good], generators))
     outcomes = [next(chunks) if each.is_read else each.encoded for each in seen]
-    return [frame for _, frame in answers([wire] * len(outcomes), policy, outcomes, 0.0)]
+    replies = answers([wire] * len(outcomes), policy, outcomes, 0.0)
+    return [said if reply is Reply.ANSWER else error_frame(said.decode()) for reply, said in replies]
 
 
 def device_is_lost() -> bool:

@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
+from typing import Any
 
 from fastapi import WebSocket
+from websockets.frames import CloseCode
 
 from positronic import keys
 from positronic.errors import MAX_NAME, PositronicError, clipped, did_you_mean, listing
@@ -19,11 +21,13 @@ from positronic.serving.failures import describe
 from positronic.serving.framing import Framing, OpenPiFraming, PositronicFraming
 from positronic.serving.journal import EARLY, FULL, STOPPED, UNAVAILABLE, Journal, Visit
 from positronic.serving.link import Mailbox, WorkerLink
-from positronic.serving.messages import Reply, Request, reason_in
+from positronic.serving.messages import Reply, Request
 from positronic.serving.metrics import Metrics
 from positronic.serving.offer import find_offered
-from positronic.serving.peer import NORMAL, POLICY_VIOLATION, TRY_AGAIN_LATER, EndedError, GoneError, Peer
+from positronic.serving.peer import EndedError, GoneError, Peer
+from positronic.serving.policy import read_checkpoint
 from positronic.serving.settings import ServerSettings
+from positronic.serving.stated import read_stated, require_fit
 from positronic.training.checkpoints import Checkpoint
 
 STATUS_EVERY_SEC = 5.0  # clients give up after 30 s of silence
@@ -115,19 +119,18 @@ class Conversation:
         self._require(SessionState.READY)
         frame = await self._observation()
         self._move(SessionState.ANSWERING)
-        begin_sec = time.perf_counter()
         if isinstance(frame, str):
             await self._fail(NO_BINARY)
         else:
+            begin_sec = time.perf_counter()
             await self._mailbox.send(Request.INFER, payload=frame)
-            await self._hear(*await self._peer.unless_gone(self._mailbox.receive()))
-        self._visit.answered(time.perf_counter() - begin_sec)
+            await self._hear(*await self._peer.unless_gone(self._mailbox.receive()), begin_sec)
         self._move(SessionState.READY)
 
     async def _observation(self) -> bytes | str:
         ending = None
         if self._idle_sec is not None:
-            idle = EndedError(IDLE.format(self._idle_sec), NORMAL)
+            idle = EndedError(IDLE.format(self._idle_sec), CloseCode.NORMAL_CLOSURE)
             ending = asyncio.get_running_loop().call_later(self._idle_sec, self._peer.interrupt, idle)
         try:
             return await self._peer.receive()
@@ -135,24 +138,22 @@ class Conversation:
             if ending is not None:
                 ending.cancel()
 
-    async def _hear(self, reply: Reply, answer: bytes) -> None:
+    async def _hear(self, reply: Reply, said: bytes, begin_sec: float) -> None:
         if reply is Reply.LOST:
-            reason, code = _lost(answer)
+            reason, code = _lost(said)
             await self._framing.lose(self._peer, reason, code)
             raise EndedError(reason, code)
         if reply is Reply.FAILED:
-            await self._fail(answer.decode())
+            await self._fail(said.decode())
         else:
-            reason = reason_in(answer)
-            if reason is not None:
-                self._visit.failed(reason)
-            await self._peer.send(answer)
+            await self._peer.send(said)
+            self._visit.answered(time.perf_counter() - begin_sec)
 
     async def _fail(self, reason: str) -> None:
         self._visit.failed(reason)
         await self._framing.fail(self._peer, told(reason))
 
-    async def refuse(self, reason: str, why: str = UNAVAILABLE, code: int = POLICY_VIOLATION) -> None:
+    async def refuse(self, reason: str, why: str = UNAVAILABLE, code: int = CloseCode.POLICY_VIOLATION) -> None:
         """Say why there will be no session, and close. ``why``: in the metrics' words."""
         self._require(SessionState.OPENING)
         self._visit.refused(why, reason)
@@ -161,7 +162,7 @@ class Conversation:
 
     async def end(self, ended: EndedError) -> None:
         """Refuse the session, for what happened while it was waited for."""
-        why = EARLY if ended.code == POLICY_VIOLATION else STOPPED
+        why = EARLY if ended.code == CloseCode.POLICY_VIOLATION else STOPPED
         await self.refuse(ended.reason, why, ended.code)
 
     def _end_if_idle(self, reason: str, code: int) -> None:
@@ -223,7 +224,7 @@ class Sessions:
             full = self._full(visit.address)
             if full is not None:
                 visit.refused(FULL, full)
-                await framing.refuse(peer, full, TRY_AGAIN_LATER)
+                await framing.refuse(peer, full, CloseCode.TRY_AGAIN_LATER)
                 return
             with self._counted(visit.address):
                 async with self._link.mailbox(visit.number) as mailbox:
@@ -263,7 +264,8 @@ class Sessions:
         path, query = websocket.path_params.get(keys.QUERY_CHECKPOINT, ""), websocket.query_params.multi_items()
         try:
             wanted = wanted_checkpoint(path, query) or self._default
-            finding = asyncio.get_running_loop().run_in_executor(self._listing, self._find, wanted)
+            stated = read_stated(websocket.headers.get(keys.HEADER_ROBOT))
+            finding = asyncio.get_running_loop().run_in_executor(self._listing, self._find, wanted, stated)
             checkpoint, needs = await conversation.find(finding)
         except EndedError as ended:
             await conversation.end(ended)
@@ -278,8 +280,11 @@ class Sessions:
             while True:
                 await conversation.answer()
 
-    def _find(self, wanted: str) -> tuple[Checkpoint, int]:
+    def _find(self, wanted: str, stated: Mapping[str, Any]) -> tuple[Checkpoint, int]:
         checkpoint = find_offered(self._settings.checkpoints_dir, wanted)
+        if stated:
+            recipe, _, _ = read_checkpoint(checkpoint)
+            require_fit(checkpoint.id, recipe, stated)
         return checkpoint, checkpoint.serving_bytes()
 
 

@@ -3,7 +3,8 @@
 A session keeps the checkpoint that it was opened with, which stays in memory as long as the session lives. So nobody is
 ever answered by another checkpoint. Sessions on a loaded checkpoint open at once. Another one is loaded beside those
 that are there if there is memory for it; those that no session uses make room, the one that was used longest ago first.
-Otherwise who asked waits until other sessions have ended. One checkpoint is loaded at a time.
+Otherwise who asked waits until other sessions have ended; after ``FAIR_SEC`` new sessions on the others wait for that
+too, since their sessions might overlap for ever. One checkpoint is loaded at a time.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ from queue import Empty, SimpleQueue
 from positronic import keys
 from positronic.errors import PositronicError, listing
 from positronic.serving.failures import Failure, describe, failed
-from positronic.serving.memory import Memory, give_back, spare_libraries
+from positronic.serving.memory import Memory, freeze_libraries, give_back
 from positronic.serving.messages import Session
 from positronic.serving.policy import ServedPolicy
 
 logger = logging.getLogger(__name__)
 
 LOADING, LOADED, FAILED = "loading", "loaded", "failed"
+FAIR_SEC = 60.0  # that a checkpoint waits for memory before new sessions on others wait for it
 
 
 @dataclass(frozen=True)
@@ -57,10 +59,12 @@ Event = Waiting | Opened | Refused
 
 @dataclass(frozen=True)
 class Wanted:
-    """A checkpoint that somebody waits for; ``needs``: bytes of memory that it will take at least."""
+    """A checkpoint that somebody waits for. ``needs``: bytes of memory that it will take at least. ``since_sec``: when
+    they asked."""
 
     checkpoint: str
     needs: int
+    since_sec: float
 
 
 @dataclass(frozen=True)
@@ -88,11 +92,17 @@ class PolicyStore:
     """Loads checkpoints in a thread, everything else happens in the caller's. Each call returns what sessions are told.
 
     ``load``: checkpoint id to policy. ``wake``: called from the thread when a load has ended; then call ``collect``.
-    ``memory``: how much there is for policies.
+    ``memory``: how much there is for policies. ``clock``: in seconds.
     """
 
-    def __init__(self, load: Callable[[str], ServedPolicy], wake: Callable[[], None], memory: Memory) -> None:
-        self._load, self._wake, self._memory = load, wake, memory
+    def __init__(
+        self,
+        load: Callable[[str], ServedPolicy],
+        wake: Callable[[], None],
+        memory: Memory,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._load, self._wake, self._memory, self._clock = load, wake, memory, clock
         self._residents: dict[str, Resident] = {}  # the one that was used longest ago first
         self._loading: str | None = None
         self._ended: SimpleQueue[tuple[str, Resident | Failure]] = SimpleQueue()
@@ -100,17 +110,17 @@ class PolicyStore:
         self._waiters: dict[Session, Wanted] = {}
         self._told: dict[Session, Waiting] = {}
         self._default = ""
-        self._results: dict[str, str] = {}  # how the last load of each checkpoint ended
+        self._last_loads: dict[str, str] = {}  # how the last load of each checkpoint ended
         self._loaded = self._failed = self._evicted = 0
 
     def counts(self) -> Counts:
         """Since the beginning."""
-        held = len(self._residents), self._total(), self._results.get(self._default, LOADING)
+        held = len(self._residents), self._total(), self._last_loads.get(self._default, LOADING)
         return Counts(self._loaded, self._failed, self._evicted, *held)
 
     def open(self, session: Session, checkpoint: str, needs: int = 0) -> list[Event]:
         """A session asks for a checkpoint, which will take at least ``needs`` bytes."""
-        self._waiters[session] = Wanted(checkpoint, needs)
+        self._waiters[session] = Wanted(checkpoint, needs, self._clock())
         return self._advance()
 
     def close(self, session: Session) -> list[Event]:
@@ -128,7 +138,7 @@ class PolicyStore:
     def preload(self, checkpoint: str, needs: int = 0) -> None:
         """Begin loading before anybody asks."""
         self._default = checkpoint
-        self._begin(Wanted(checkpoint, needs), [])
+        self._begin(Wanted(checkpoint, needs, self._clock()), [])
 
     def collect(self) -> list[Event]:
         """Take up the loads that have finished."""
@@ -138,11 +148,11 @@ class PolicyStore:
             self._loading = None
             if isinstance(result, Failure):
                 self._failed += 1
-                self._results[checkpoint] = FAILED
+                self._last_loads[checkpoint] = FAILED
                 events += self._refuse(checkpoint, result)
             else:
                 self._loaded += 1
-                self._results[checkpoint] = LOADED
+                self._last_loads[checkpoint] = LOADED
                 self._residents[checkpoint] = result
         events += self._admit()
         self._discard_more_than_fits()
@@ -160,6 +170,8 @@ class PolicyStore:
 
     def _admit(self) -> list[Event]:
         events: list[Event] = []
+        if self._starving() is not None:
+            return events
         for session, wanted in list(self._waiters.items()):
             if wanted.checkpoint in self._residents:
                 policy = self._use(wanted.checkpoint).policy
@@ -168,6 +180,15 @@ class PolicyStore:
                 self._holders[session] = (wanted.checkpoint, policy)
                 events.append(Opened(session, policy))
         return events
+
+    def _starving(self) -> str | None:
+        """The checkpoint that has waited for memory for too long, if one has."""
+        latest_sec = self._clock() - FAIR_SEC
+        for wanted in self._waiters.values():
+            is_there = wanted.checkpoint == self._loading or wanted.checkpoint in self._residents
+            if wanted.since_sec < latest_sec and not is_there and self._that_make_room(wanted.needs) is None:
+                return wanted.checkpoint
+        return None
 
     def _use(self, checkpoint: str) -> Resident:
         """It is the last that will have to go."""
@@ -232,6 +253,9 @@ class PolicyStore:
             return Waiting(
                 session, keys.STATUS_WAITING, f"Checkpoint {wanted} waits until checkpoint {self._loading} is loaded"
             )
+        if wanted in self._residents:
+            said = f"Checkpoint {wanted} waits until checkpoint {self._starving()} is loaded, which has waited longer"
+            return Waiting(session, keys.STATUS_WAITING, said)
         busy = listing(sorted(self._held()))
         message = f"Checkpoint {wanted} waits for memory, until the sessions with checkpoint {busy} have ended"
         return Waiting(session, keys.STATUS_WAITING, message)
@@ -247,7 +271,7 @@ class PolicyStore:
             _close(unused)  # their memory, before their successor asks for as much
             before = self._memory.in_use()
             policy = self._load(checkpoint)
-            spare_libraries()
+            freeze_libraries()
             result: Resident | Failure = Resident(policy, max(wanted.needs, self._memory.in_use() - before))
             logger.info("Checkpoint %s is loaded (%.1f s)", checkpoint, time.monotonic() - start_sec)
         except BaseException as error:  # a thread that ended in another way would leave its sessions waiting for ever

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from websockets.frames import CloseCode
+
 DEVICE_LOST = 70  # the worker's exit code when no further call of CUDA succeeds in its process
 NEW_WORKER = "A new worker starts; open a new session."
 NO_MORE = "The server ends; connect again later."
@@ -13,10 +15,18 @@ NO_MORE = "The server ends; connect again later."
 
 @dataclass(frozen=True)
 class Loss:
-    """The worker has gone. ``reason``: a sentence for people. ``ends``: there will be no new one."""
+    """The worker has gone. ``reason``: a sentence for people. ``ends``: there will be no new one. ``is_stopping``: the
+    server had been asked to end before."""
 
     reason: str
     ends: bool
+    is_stopping: bool = False
+
+    @property
+    def close_code(self) -> CloseCode:
+        """That its sessions are closed with."""
+        fails = self.ends and not self.is_stopping
+        return CloseCode.INTERNAL_ERROR if fails else CloseCode.SERVICE_RESTART
 
     def __str__(self) -> str:
         return f"{self.reason} {NO_MORE if self.ends else NEW_WORKER}"

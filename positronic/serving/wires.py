@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 
 from positronic import keys
 from positronic.commands import chunks_to_wire
-from positronic.errors import PositronicError
 from positronic.serving.columns import ModelInputs
 from positronic.serving.failures import Failure, attempt
-from positronic.serving.messages import OPENPI, POSITRONIC, Reply, error_frame, ready_frame, sendable
+from positronic.serving.messages import OPENPI, POSITRONIC, Reply, failed_reply, ready_frame
 from positronic.serving.meta import public_meta
 from positronic.serving.policy import ServedPolicy
 from positronic.utils.serialization import serialise
@@ -26,7 +25,7 @@ MS = 1000.0
 
 
 class Wire(Protocol):
-    """What a session's client is told, as a reply's kind and payload."""
+    """What a session's client is told, as frames."""
 
     def ready(self, policy: ServedPolicy) -> bytes:
         """The session holds ``policy`` from now on."""
@@ -36,12 +35,8 @@ class Wire(Protocol):
         """An observation as the model takes it. Raises PositronicError if it cannot be taken."""
         ...
 
-    def answer(self, policy: ServedPolicy, chunk: NDArray[np.float32], model_sec: float) -> tuple[Reply, bytes]:
+    def answer(self, policy: ServedPolicy, chunk: NDArray[np.float32], model_sec: float) -> bytes:
         """A chunk (H, A) from a forward pass of ``model_sec``. Raises PositronicError if it cannot be answered."""
-        ...
-
-    def fail(self, failure: Failure) -> tuple[Reply, bytes]:
-        """Why there is no answer."""
         ...
 
 
@@ -54,12 +49,9 @@ class PositronicWire:
     def encode(self, policy: ServedPolicy, observation: Any) -> dict[str, Any]:
         return policy.encode(observation)
 
-    def answer(self, policy: ServedPolicy, chunk: NDArray[np.float32], model_sec: float) -> tuple[Reply, bytes]:
+    def answer(self, policy: ServedPolicy, chunk: NDArray[np.float32], model_sec: float) -> bytes:
         (frame,) = _result_frames(policy, [chunk])
-        return Reply.ANSWER, frame
-
-    def fail(self, failure: Failure) -> tuple[Reply, bytes]:
-        return Reply.ANSWER, error_frame(failure.reason)
+        return frame
 
 
 class OpenPiWire:
@@ -79,23 +71,21 @@ class OpenPiWire:
         self._asked_sec = time.monotonic()
         return self._inputs.encode(observation)
 
-    def answer(self, policy: ServedPolicy, chunk: NDArray[np.float32], model_sec: float) -> tuple[Reply, bytes]:
-        actions = require_actions(policy, chunk)
+    def answer(self, policy: ServedPolicy, chunk: NDArray[np.float32], model_sec: float) -> bytes:
+        (actions,) = policy.recipe.codec.require_chunks([chunk])
         took_sec = time.monotonic() - self._asked_sec
-        server = {"infer_ms": took_sec * MS}
+        server = {keys.OPENPI_INFER_MS: took_sec * MS}
         if self._last_sec is not None:
-            server["prev_total_ms"] = self._last_sec * MS
-        answer = {
-            keys.OPENPI_ACTIONS: actions,
-            keys.OPENPI_POLICY_TIMING: {"infer_ms": model_sec * MS},
-            keys.OPENPI_SERVER_TIMING: server,
-        }
-        frame = serialise(answer)
+            server[keys.OPENPI_LAST_MS] = self._last_sec * MS
+        frame = serialise(
+            {
+                keys.OPENPI_ACTIONS: actions.astype(np.float32),
+                keys.OPENPI_POLICY_TIMING: {keys.OPENPI_INFER_MS: model_sec * MS},
+                keys.OPENPI_SERVER_TIMING: server,
+            }
+        )
         self._last_sec = time.monotonic() - self._asked_sec
-        return Reply.ANSWER, frame
-
-    def fail(self, failure: Failure) -> tuple[Reply, bytes]:
-        return Reply.FAILED, sendable(failure.reason).encode()
+        return frame
 
 
 WIRES: Mapping[str, type[Wire]] = {POSITRONIC: PositronicWire, OPENPI: OpenPiWire}
@@ -113,7 +103,7 @@ def answers(
     frames = attempt(lambda numbers: _result_frames(policy, [outcomes[each] for each in numbers]), plain, log=False)
     told = {} if isinstance(frames, Failure) else dict(zip(plain, frames, strict=True))
     return [
-        (Reply.ANSWER, told[number]) if number in told else answer(wire, policy, outcome, model_sec)
+        (Reply.ANSWER, told[number]) if number in told else reply_to(wire, policy, outcome, model_sec)
         for number, (wire, outcome) in enumerate(zip(wires, outcomes, strict=True))
     ]
 
@@ -123,24 +113,13 @@ def _result_frames(policy: ServedPolicy, chunks: Sequence[NDArray[np.float32]]) 
     return [serialise({keys.RESULT: wire}) for wire in chunks_to_wire(steps)]
 
 
-def answer(
+def reply_to(
     wire: Wire, policy: ServedPolicy, outcome: NDArray[np.float32] | Failure, model_sec: float
 ) -> tuple[Reply, bytes]:
     """What a session's client is told of an observation: an answer, or why there is none or it cannot travel."""
-    if isinstance(outcome, Failure):
-        return wire.fail(outcome)
-    told = attempt(lambda chunk: wire.answer(policy, chunk, model_sec), outcome)
-    return wire.fail(told) if isinstance(told, Failure) else told
-
-
-def require_actions(policy: ServedPolicy, chunk: Any) -> NDArray[np.float32]:
-    """A chunk as float32 (H, A). Raises PositronicError for another shape, and for numbers that are not finite."""
-    actions, size = np.asarray(chunk, np.float32), policy.recipe.codec.action_size
-    if actions.ndim != 2 or actions.shape[1] != size:
-        raise PositronicError(f"The model: expected a chunk of actions (steps, {size}), found shape {actions.shape}.")
-    if not np.isfinite(actions).all():
-        raise PositronicError("The model's actions are not finite numbers.")
-    return actions
+    if not isinstance(outcome, Failure):
+        outcome = attempt(lambda chunk: wire.answer(policy, chunk, model_sec), outcome)
+    return failed_reply(outcome.reason) if isinstance(outcome, Failure) else (Reply.ANSWER, outcome)
 
 
 def _described_actions(policy: ServedPolicy) -> dict[str, int]:

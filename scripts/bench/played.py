@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from positronic.errors import PositronicError
+from positronic.serving.failures import Failure
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,10 +55,10 @@ class FromNoise:
 
     def infer(self, observation: Mapping[str, Any]) -> list[ActionStep]:
         """Raises PositronicError when the model fails."""
-        chunk = self._policy.predict_each([self._policy.encode(dict(observation))], [self._generator])[0]
-        if not isinstance(chunk, list):
+        chunk = self._policy.chunks_each([self._policy.encode(dict(observation))], [self._generator])[0]
+        if isinstance(chunk, Failure):
             raise PositronicError(chunk.reason)
-        return chunk[: self._played]
+        return self._policy.recipe.codec.decode(chunk)[: self._played]
 
     def close(self) -> None:
         """Nothing to free."""

@@ -2,12 +2,15 @@
 
 import asyncio
 import contextlib
+import itertools
 
 import pytest
 from scripted_server import READY, serving
 
 from positronic.client.async_client import AsyncInferenceClient
 from positronic.client.client import InferenceClient
+from positronic.client.dialling import Patience, Server
+from positronic.client.protocol import NotYetError, PostponedError
 from positronic.client.session import ConnectionLost, SessionRefused
 from positronic.utils.serialization import serialise
 
@@ -93,3 +96,12 @@ def test_a_server_that_stays_full_is_given_up_with_its_own_words(open_session):
     assert server.sessions > 1
     assert f"127.0.0.1:{port} opened no session" in str(lost.value)
     assert "stage=serve" not in str(lost.value)
+
+
+def test_the_last_words_of_a_server_that_goes_are_told(monkeypatch):
+    """They say why there is none."""
+    monkeypatch.setattr("positronic.client.dialling.MAX_DELAY_SEC", 1000.0)
+    patience = Patience(Server("gpu-box", 8000, None, False, None, None), 60.0, lambda status, message: None)
+    patience.delay_sec(PostponedError("The server stops; connect again later."))
+    with pytest.raises(ConnectionLost, match="gpu-box:8000 has gone: Connection refused.*The server stops; connect"):
+        list(map(patience.delay_sec, itertools.repeat(NotYetError("Connection refused"))))

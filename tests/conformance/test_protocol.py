@@ -250,6 +250,28 @@ def test_what_cannot_be_had_is_an_error_and_the_end(target, path):
     assert (code, len(reason.encode()) <= 123) == (1008, True)
 
 
+@pytest.mark.parametrize("fits", [True, False])
+def test_a_robot_that_is_stated_is_compared_with_what_the_checkpoint_needs(target, session, fits):
+    """By servers whose meta says what that is. A contradiction is refused with both sides, in one sentence."""
+    meta = session.opening[-1][keys.META]
+    needed = meta.get(keys.META_ROBOT)
+    if not needed:
+        pytest.skip("this server does not say what robot it needs")
+    robot = needed if fits else dict.fromkeys(needed, "something else")
+    headers = target.headers | {keys.HEADER_ROBOT: json.dumps({keys.META_ROBOT: robot})}
+    with SessionByHand(target, additional_headers=headers) as other:
+        if fits:
+            assert other.open() == meta
+            return
+        frame = other.hear()
+        while frame.get("status") in ("waiting", "loading"):
+            frame = other.hear()
+        assert frame["status"] == "error"
+        assert "something else" in frame["error"]
+        assert "\n" not in frame["error"]
+        assert other.closing()[0] == 1008
+
+
 def test_a_wrong_token_is_refused_before_the_session_is_accepted(target):
     """HTTP 401, a websocket 403."""
     if target.token is None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 def family(pid):
     """A process and its descendants."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    threads = Path(f"/proc/{pid}/task").glob("*/children")
+    children = [child for each in threads for child in each.read_text().split()]
     return [pid, *(each for child in children for each in family(int(child)))]
 
 

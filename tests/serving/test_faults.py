@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from toy_server import make_checkpoint, observation, running
+from processes import family
+from toy_server import dial, make_checkpoint, observation, running
 from toy_vendor import CHUNK
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import connect
 
 from positronic import keys
 from positronic.client.client import InferenceClient
@@ -50,10 +50,6 @@ def port(server):
     return server[0]
 
 
-def dial(port, path=""):
-    return connect(f"ws://127.0.0.1:{port}{keys.ROUTE_SESSION}{path}", proxy=None, close_timeout=1, open_timeout=60)
-
-
 def first_ready(websocket):
     while (message := deserialise(websocket.recv(timeout=SETTLE_SEC)))["status"] in ("waiting", "loading"):
         pass
@@ -62,10 +58,7 @@ def first_ready(websocket):
 
 def descriptors(pid):
     """Open files of a process and of all below it."""
-    children = [
-        int(child) for each in Path(f"/proc/{pid}/task").glob("*/children") for child in each.read_text().split()
-    ]
-    return len(list(Path(f"/proc/{pid}/fd").iterdir())) + sum(map(descriptors, children))
+    return sum(len(list(Path(f"/proc/{each}/fd").iterdir())) for each in family(pid))
 
 
 def settles(condition):
@@ -103,7 +96,7 @@ def test_200_clients_that_vanish_leave_room_for_others(server):
     frame = serialise(observation())
 
     def leave(number):
-        with contextlib.suppress(ConnectionClosed, OSError), dial(port) as websocket:
+        with contextlib.suppress(ConnectionClosed, OSError), dial(port, close_timeout=1, open_timeout=60) as websocket:
             if number % 4:
                 first_ready(websocket)
             if number % 4 == 2:

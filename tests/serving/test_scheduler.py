@@ -22,7 +22,7 @@ from positronic.serving.messages import Reply, Request, status_frame
 from positronic.serving.policy import ServedPolicy
 from positronic.serving.recorder import WorkerState
 from positronic.serving.scheduler import Scheduler, answer_frames, device_is_lost
-from positronic.serving.store import Opened, PolicyStore, Refused
+from positronic.serving.store import FAIR_SEC, Opened, PolicyStore, Refused
 from positronic.utils.serialization import deserialise, serialise
 
 
@@ -42,8 +42,9 @@ class Loads:
         self.doors = {name: threading.Event() for name in "ABCDE"}
         self.ended = queue.Queue()
         self.closed = queue.Queue()
-        self.in_use, self.takes = 0, takes
-        self.store = PolicyStore(self.load, lambda: self.ended.put(None), Memory(limit, lambda: 0, lambda: self.in_use))
+        self.in_use, self.takes, self.now_sec = 0, takes, 0.0
+        room = Memory(limit, lambda: 0, lambda: self.in_use)
+        self.store = PolicyStore(self.load, lambda: self.ended.put(None), room, clock=lambda: self.now_sec)
 
     def load(self, name):
         self.asked.put(name)
@@ -151,6 +152,31 @@ def test_who_fits_does_not_wait_for_who_does_not():
     assert told(loads.store.open(b"2", "B", 2)) == [(b"2", "waiting")]
     assert told(loads.store.open(b"3", "D", 1))[0] == (b"2", "waiting")
     assert told(loads.finish("D"))[0] == (b"3", "Opened")
+
+
+def test_a_checkpoint_does_not_wait_for_ever_for_sessions_that_overlap():
+    """After a while, new sessions on what is in memory wait for it, and then for its sessions to end."""
+    loads = Loads(limit=1)
+    loads.loaded(b"1", "A", 1)
+    loads.store.open(b"2", "B", 1)
+    loads.now_sec = FAIR_SEC
+    assert told(loads.store.open(b"3", "A", 1)) == [(b"3", "Opened")]
+    loads.now_sec += 1
+    (waiting,) = loads.store.open(b"4", "A", 1)
+    assert waiting.message == "Checkpoint A waits until checkpoint B is loaded, which has waited longer"
+    assert told(loads.store.close(b"1")) == []
+    assert told(loads.store.close(b"3"))[0] == (b"2", "loading")
+    assert told(loads.finish("B"))[0] == (b"2", "Opened")
+    assert told(loads.store.close(b"2")) == [(b"4", "loading")]
+
+
+def test_who_waits_for_a_slow_load_and_not_for_memory_holds_up_nobody():
+    """However long it takes."""
+    loads = Loads(limit=2)
+    loads.loaded(b"1", "A", 1)
+    loads.store.open(b"2", "B", 1)
+    loads.now_sec = 2 * FAIR_SEC
+    assert told(loads.store.open(b"3", "A", 1)) == [(b"3", "Opened")]
 
 
 def test_the_one_that_was_loaded_before_anybody_asked_counts_too():
@@ -263,8 +289,8 @@ def test_an_observation_before_ready_is_refused():
             client.send_multipart([b"1", Request.INFER, b"", serialise(observation())])
             scheduler.step()
             session, reply, answer = client.recv_multipart()
-    assert (session, reply) == (b"1", Reply.ANSWER)
-    assert "after 'ready'" in deserialise(answer)["error"]
+    assert (session, reply) == (b"1", Reply.FAILED)
+    assert "after 'ready'" in answer.decode()
 
 
 @pytest.mark.parametrize("kind", [*Request, *Reply])
@@ -426,7 +452,7 @@ def test_those_who_ask_during_a_pass_share_the_next_one():
         for session in sessions[1:]:
             line.ask(session)
         line.say(b"x", Request.INFER)  # answered at once: so the four before it have been taken up
-        assert line.hear()[:2] == (b"x", Reply.ANSWER)
+        assert line.hear()[:2] == (b"x", Reply.FAILED)
         for size in (3, 1):
             policy.model.doors.put(None)
             assert policy.model.begun.get(timeout=10) == size
@@ -485,7 +511,7 @@ def test_a_pass_that_does_not_end_does_not_look_alive():
         policy.model.begun.get(timeout=10)
         line.say(b"", Request.ALIVE)
         line.ask(b"2", grip=[])
-        assert line.hear()[:2] == (b"2", Reply.ANSWER)
+        assert line.hear()[:2] == (b"2", Reply.FAILED)
         assert line.hears_nothing()
         policy.model.doors.put(None)
         assert {line.hear()[1] for _ in range(2)} == {Reply.ALIVE, Reply.ANSWER}
@@ -502,7 +528,7 @@ def test_a_sign_of_life_tells_how_many_observations_wait():
         line.ask(b"2"), line.ask(b"3")
         line.say(b"", Request.ALIVE)
         line.say(b"x", Request.INFER)  # answered at once: so those before it have been taken up
-        assert line.hear()[:2] == (b"x", Reply.ANSWER)
+        assert line.hear()[:2] == (b"x", Reply.FAILED)
         policy.model.doors.put(None)
         _, reply, state = line.hear()
         assert reply is Reply.ALIVE
@@ -524,11 +550,11 @@ def test_a_late_observation_is_refused_while_a_pass_is_under_way(within_sec):
         line.ask(b"2", answer_within_sec=within_sec)
         session, _, payload = line.hear()
         assert session == b"2"
-        assert f"No forward pass was free within {within_sec:g} s" in deserialise(payload)["error"]
+        assert f"No forward pass was free within {within_sec:g} s" in payload.decode()
         policy.model.doors.put(None)
         assert line.hear()[0] == b"1"
         line.ask(b"2", answer_within_sec=0)
-        assert "expected seconds above 0" in deserialise(line.hear()[2])["error"]
+        assert "expected seconds above 0" in line.hear()[2].decode()
     assert policy.model.batches == [1]
 
 

@@ -14,7 +14,7 @@ import msgpack
 import numpy as np
 import pytest
 from PIL import Image
-from toy_server import make_checkpoint, observation, running
+from toy_server import dial, make_checkpoint, observation, running
 from toy_vendor import CHUNK
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
@@ -87,10 +87,6 @@ def opening(experiment):
 @pytest.fixture
 def port(opening):
     return opening[0]
-
-
-def dial(port, path="", **options):
-    return connect(f"ws://127.0.0.1:{port}{keys.ROUTE_SESSION}{path}", **options)
 
 
 def receive(websocket):

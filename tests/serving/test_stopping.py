@@ -6,7 +6,7 @@ import signal
 import socket
 
 import pytest
-from processes import family, wait_until_dead
+from processes import family, member, wait_until_dead
 from toy_server import dial, make_checkpoint, observation, ready, running
 from websockets.exceptions import ConnectionClosedError
 
@@ -86,6 +86,23 @@ def test_an_answer_that_takes_too_long_is_not_waited_for(experiment, tmp_path):
         members = family(process.pid)
         process.send_signal(signal.SIGTERM)
         assert closed_with(busy) == (1012, [])
+        assert process.wait(timeout=60) == 0
+        for pid in members[1:]:
+            wait_until_dead(pid)
+
+
+def test_a_worker_that_dies_meanwhile_is_not_waited_for(experiment, tmp_path):
+    """Who waits for its answer hears why at once, and to come back later; then the server ends as it was asked to."""
+    with running(experiment, drain_sec=60) as (port, process), dial(port) as idle:
+        ready(idle)
+        with asking(port, tmp_path / "answer") as (busy, _):
+            members = family(process.pid)
+            process.send_signal(signal.SIGTERM)
+            assert closed_with(idle)[0] == 1012
+            os.kill(member(members, "worker"), signal.SIGKILL)
+            code, (said,) = closed_with(busy)
+            assert (code, "exit code -9" in said["error"]) == (1012, True)
+            assert said["error"].endswith("The server ends; connect again later.")
         assert process.wait(timeout=60) == 0
         for pid in members[1:]:
             wait_until_dead(pid)

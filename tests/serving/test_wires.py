@@ -9,7 +9,7 @@ from positronic.serving.failures import Failure
 from positronic.serving.messages import Reply
 from positronic.serving.policy import ServedPolicy
 from positronic.serving.readers import read
-from positronic.serving.wires import OpenPiWire, PositronicWire, answer
+from positronic.serving.wires import OpenPiWire, PositronicWire, reply_to
 from positronic.utils.serialization import deserialise, serialise
 
 SOUND = np.tile(np.array([0.4, 0.1, 0.3, 0.0, 1.0, 0.0, 0.0, 0.5], np.float32), (CHUNK, 1))
@@ -33,7 +33,7 @@ def asked(wire, chunk):
     wire.ready(policy)
     seen = read(b"", policy, serialise(observation()), wire)
     (outcome,) = policy.chunks_each([seen.encoded], [np.random.default_rng()])
-    return answer(wire, policy, outcome, 0.001)
+    return reply_to(wire, policy, outcome, 0.001)
 
 
 def changed(index, value):
@@ -58,11 +58,10 @@ WRONG = {
 @pytest.mark.parametrize("wrong", WRONG)
 def test_a_chunk_that_is_none_is_an_error_in_either_protocol(wrong):
     """Never a command; a sentence about the model or the type of what went wrong."""
-    reply, payload = asked(PositronicWire(), WRONG[wrong])
-    assert (reply, set(deserialise(payload))) == (Reply.ANSWER, {"error"})
-    reply, payload = asked(OpenPiWire(), WRONG[wrong])
-    assert reply is Reply.FAILED
-    assert payload.decode()
+    for wire in (PositronicWire(), OpenPiWire()):
+        reply, payload = asked(wire, WRONG[wrong])
+        assert reply is Reply.FAILED
+        assert payload.decode()
 
 
 @pytest.mark.parametrize("steps", [0, 1, CHUNK, 1000])
@@ -86,14 +85,13 @@ def test_sessions_of_both_protocols_share_a_forward_pass():
     frames = [observation(), observation(), by_column | {"wrist_image": observation()["image.wrist"]}]
     seen = [read(b"", policy, serialise(frame), wire) for frame, wire in zip(frames, wires, strict=True)]
     chunks = policy.chunks_each([each.encoded for each in seen], [np.random.default_rng()] * 3)
-    told = [deserialise(answer(w, policy, c, 0.0)[1]) for w, c in zip(wires, chunks, strict=True)]
+    told = [deserialise(reply_to(w, policy, c, 0.0)[1]) for w, c in zip(wires, chunks, strict=True)]
     assert model.batches == [3]
     assert [*map(set, told[:1])] == [{"result"}]
     np.testing.assert_array_equal(told[2]["actions"], np.tile(np.arange(8, dtype=np.float32), (CHUNK, 1)))
 
 
 def test_an_error_is_as_long_as_a_reason_may_be():
-    """In either protocol, without halves of characters."""
-    failure = Failure("\ud800" + "x" * 10_000)
-    assert len(deserialise(PositronicWire().fail(failure)[1])["error"]) < 1100
-    assert len(OpenPiWire().fail(failure)[1]) < 1100
+    """Without halves of characters."""
+    reply, payload = reply_to(PositronicWire(), None, Failure("\ud800" + "x" * 10_000), 0.0)
+    assert (reply, len(payload.decode()) < 1100) == (Reply.FAILED, True)

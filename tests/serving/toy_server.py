@@ -59,9 +59,9 @@ def free_port():
         return listener.getsockname()[1]
 
 
-def dial(port, path=""):
+def dial(port, path="", **options):
     """A connection to a session's address."""
-    return connect(f"ws://127.0.0.1:{port}{keys.ROUTE_SESSION}{path}")
+    return connect(f"ws://127.0.0.1:{port}{keys.ROUTE_SESSION}{path}", proxy=None, **options)
 
 
 def ready(websocket):
