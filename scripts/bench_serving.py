@@ -8,11 +8,13 @@ Each robot sends two pictures of 224 x 224 and a state, 300 kB, and the next one
 run on this machine, one at a time, in processes of their own; the robots share one thread, which costs a tenth of a
 millisecond an observation. Model ``zero`` costs nothing. ``gpu`` waits 20 ms and 0.5 ms for each observation of a batch
 and leaves the cores free, as a model on a GPU does; its ``limit`` is what batches of 16 without any pause would reach.
-The others answer without a codec: they neither check an observation nor decode a chunk. ``idle`` is in cores, with the
-sessions open and nobody asking; ``MB`` is the memory of all the server's processes.
+The others answer without a codec: they neither check an observation nor decode a chunk. ``floor`` does not even read an
+observation, and computes for all robots together: what this machine can do at most with such frames. ``idle`` is in
+cores, with the sessions open and nobody asking; ``MB`` is the memory of all the server's processes.
 
-The last line is JSON: with 16 robots and ``gpu`` the share of the limit, how many times the rate of ``plain``, and p99
-over p50; with one robot and ``zero`` our p50 over that of ``plain``; and how many of the most robots were dropped.
+The last line is JSON: with 16 robots and ``gpu`` the share of the limit and of what ``floor`` reaches, how many times
+the rate of ``plain``, and p99 over p50; with one robot and ``zero`` our p50 over that of ``plain``; and how many of the
+most robots were dropped.
 """
 
 from __future__ import annotations
@@ -100,7 +102,7 @@ def _third_version(port: int) -> Connect:
     return lambda: websocket_client(port, keys.ROUTE_SESSION, request, ERROR, READY)
 
 
-CONNECTIONS = {"plain": _bare, "openpi": _bare, "litserve": _post, "published": _third_version}
+CONNECTIONS = {"plain": _bare, "floor": _bare, "openpi": _bare, "litserve": _post, "published": _third_version}
 SERVERS = {"ours": ours, **{name: other(name) for name in CONNECTIONS}}
 
 
@@ -164,10 +166,13 @@ def ratios(rows: Sequence[Row]) -> dict[str, float]:
     told: dict[str, float] = {
         f"n{most}_dropped": sum(a.dropped for (_, s, n), a in found.items() if (s, n) == ("ours", most))
     }
+    floor = found.get(("gpu", "floor", BATCH))
     full, locked = found.get(("gpu", "ours", BATCH)), found.get(("gpu", "plain", BATCH))
     if full:
         told["n16_of_limit"] = round(full.per_second / limit, 3)
         told["n16_p99_over_p50"] = round(full.percentile(99) / full.percentile(50), 2)
+    if full and floor:
+        told["n16_of_floor"] = round(full.per_second / floor.per_second, 3)
     if full and locked:
         told["n16_vs_lock"] = round(full.per_second / locked.per_second, 2)
     alone, plain = found.get(("zero", "ours", 1)), found.get(("zero", "plain", 1))
@@ -181,7 +186,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--robots", nargs="+", type=int, default=[1, 4, 16, 64])
-    parser.add_argument("--servers", nargs="+", choices=SERVERS, default=["ours", "plain", "openpi", "litserve"])
+    parser.add_argument(
+        "--servers", nargs="+", choices=SERVERS, default=["ours", "plain", "floor", "openpi", "litserve"]
+    )
     parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement")
     parser.add_argument("--published", metavar="PYTHON", help="an interpreter that has positronic-model-server")
     options = parser.parse_args()
