@@ -10,6 +10,7 @@ too, since their sessions might overlap for ever. One checkpoint is loaded at a 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -159,14 +160,23 @@ class PolicyStore:
         return events + self._advance()
 
     def _advance(self) -> list[Event]:
+        self._begin_next(self._clock() - FAIR_SEC)  # before others take what these wait for
         opened = self._admit()
-        if self._loading is None:
-            for wanted in self._waiters.values():
-                unused = self._that_make_room(wanted.needs)
-                if unused is not None:
-                    self._begin(wanted, self._take_out(unused))
-                    break
+        self._begin_next()
         return opened + self._tell_waiters()
+
+    def _begin_next(self, latest_sec: float = math.inf) -> None:
+        """Load for the first for whom there is room, of those who have asked before ``latest_sec``."""
+        for wanted in self._missing() if self._loading is None else ():
+            unused = self._that_make_room(wanted.needs)
+            if wanted.since_sec < latest_sec and unused is not None:
+                self._begin(wanted, self._take_out(unused))
+                return
+
+    def _missing(self) -> list[Wanted]:
+        """What is waited for and neither there nor being loaded."""
+        there = {*self._residents, self._loading}
+        return [wanted for wanted in self._waiters.values() if wanted.checkpoint not in there]
 
     def _admit(self) -> list[Event]:
         events: list[Event] = []
@@ -184,9 +194,8 @@ class PolicyStore:
     def _starving(self) -> str | None:
         """The checkpoint that has waited for memory for too long, if one has."""
         latest_sec = self._clock() - FAIR_SEC
-        for wanted in self._waiters.values():
-            is_there = wanted.checkpoint == self._loading or wanted.checkpoint in self._residents
-            if wanted.since_sec < latest_sec and not is_there and self._that_make_room(wanted.needs) is None:
+        for wanted in self._missing():
+            if wanted.since_sec < latest_sec and self._that_make_room(wanted.needs) is None:
                 return wanted.checkpoint
         return None
 
