@@ -30,6 +30,7 @@ from positronic.stages.import_ import Import
 from positronic.stages.infer import Infer
 from positronic.stages.serve import Serve
 from positronic.stages.stats import Stats
+from positronic.stages.sweep import Sweep
 from positronic.stages.train import Train
 from positronic.utils.fields import RULE
 
@@ -42,6 +43,7 @@ STAGES: dict[str, type[Parts]] = {
     "serve": Serve,
     "infer": Infer,
     "compare": Compare,
+    "sweep": Sweep,
 }
 SCHEMAS: dict[str, type] = {
     **{f"stage/{name}": schema for name, schema in STAGES.items()},
@@ -106,11 +108,10 @@ def module_of(stage: str) -> str:
 
 
 def own_parameters(stage: str) -> list[str]:
-    """The stage's own parameters, without the parts and what every stage has."""
-    parts = {
-        (part.name, part.type) for part in dataclasses.fields(Parts)
-    }  # a stage may give a name of them another type
-    return [own.name for own in dataclasses.fields(STAGES[stage]) if (own.name, own.type) not in parts]
+    """The stage's own parameters, without the parts and what every stage has. To stage=sweep ``sweep`` is a folder, to
+    the others a part."""
+    parts = {part.name: part.type for part in dataclasses.fields(Parts)}
+    return [own.name for own in dataclasses.fields(STAGES[stage]) if parts.get(own.name) != own.type]
 
 
 def raw_values(node: DictConfig, path: str = "") -> dict[str, Any]:

@@ -25,7 +25,7 @@ REFUSALS = {
     "vendor=lerbot": "vendor=lerbot is not known. Valid choices for vendor: gr00t, lerobot, openpi."
     " Did you mean 'lerobot'?",
     "stage=trian": "stage=trian is not known. Valid choices for stage: collect, compare, convert, import, infer, serve,"
-    " stats, train. Did you mean 'train'?",
+    " stats, sweep, train. Did you mean 'train'?",
     "stage=infer policy=.remote": "policy=.remote is not known. Valid choices for policy: local, remote, scripted."
     " Did you mean 'remote'?",
     "+debug=tniy": "debug=tniy is not known. Valid choices for debug: overfit, profile, tiny. Did you mean 'tiny'?",

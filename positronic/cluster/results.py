@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from positronic.cluster.record import FINISHED, LOG_FILE, Sweep
 from positronic.cluster.states import JobReport
 from positronic.errors import PositronicError
-from positronic.rollout.campaign import REPORT_FILE
 from positronic.rollout.results import wilson_interval
 from positronic.storage.config import StorageConfig
 from positronic.storage.uri import is_remote, join
@@ -100,7 +99,7 @@ def _result(sweep: Sweep, report: JobReport, remote: bool) -> Result:
     config = _config_of(report.folder)
     stage = str(config.get("stage", ""))
     place = _place_of(sweep, report, config)
-    known = {"stage": stage, "place": place, "last_lines": lines}
+    known: dict[str, Any] = {"stage": stage, "place": place, "last_lines": lines}
     if place is None or (is_remote(place) and not remote):
         return Result(report, report.task.varying, **known)
     if stage == "train":
@@ -154,6 +153,8 @@ def _of_training(place: str, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _of_evaluation(place: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    from positronic.rollout.campaign import REPORT_FILE  # late: it brings the robots with it
+
     driver = config.get("driver")
     planned = driver.get("num_episodes") if isinstance(driver, dict) else None
     try:
@@ -167,10 +168,12 @@ def _of_evaluation(place: str, config: Mapping[str, Any]) -> dict[str, Any]:
 def _opened(place: str, config: Mapping[str, Any]) -> Place:
     from positronic.storage.folder import folder
 
-    known = {field.name for field in fields(StorageConfig)}
-    storage = config.get("storage")
-    storage = storage if isinstance(storage, dict) else {}
-    return folder(place, StorageConfig(**{name: value for name, value in storage.items() if name in known}))
+    names = {field.name for field in fields(StorageConfig)}
+    said = config.get("storage")
+    storage = StorageConfig(**{name: value for name, value in said.items() if name in names}) if said else None
+    if storage is not None:  # a table does not wait for long
+        storage.retries, storage.timeout_sec = min(storage.retries, 1), min(storage.timeout_sec, 10.0)
+    return folder(place, storage)
 
 
 def _read(folder: Place, name: str) -> bytes | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from positronic.cluster.record import REQUEUED, WAITING, Sweep
 from positronic.cluster.results import results_of
 from positronic.cluster.states import JobReport, states_of
-from positronic.cluster.table import jobs_table, summary
+from positronic.cluster.table import JobsTable, summary
 from positronic.utils.command_line import command
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class _Table:
     def show(self, sweep: Sweep, reports: Sequence[JobReport]) -> None:
         assert self._live is not None, "open() comes first"
         most = max(1, self._console.height - AROUND_TABLE)
-        self._live.update(jobs_table(sweep, results_of(sweep, reports, remote=False), most), refresh=True)
+        self._live.update(JobsTable(sweep.name, results_of(sweep, reports, remote=False), most), refresh=True)
 
     def say(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -1,7 +1,6 @@
 """The state of a job is right whatever becomes of it, from what it writes and from what SLURM knows."""
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -10,7 +9,7 @@ import time
 import pytest
 
 from positronic.cluster.record import ALIVE_EVERY_SEC, Attempt, JobState, Submitted, Sweep, Task
-from positronic.cluster.scheduler import Known, ask_slurm, has_slurm
+from positronic.cluster.scheduler import Known, ask_slurm
 from positronic.cluster.states import SILENT_SEC, states_of
 
 NOW = 1_000_000.0
@@ -191,19 +190,18 @@ def test_a_job_that_squeue_has_forgotten_is_looked_up_where_there_are_accounts(t
 
 
 @pytest.fixture
-def slurm():
-    if not has_slurm() or subprocess.run(["sinfo", "-h"], capture_output=True, check=False).returncode:
-        pytest.skip("no SLURM on this machine")
+def submit(slurm):
+    """Submits a script; what is still there at the end is cancelled."""
     began = []
 
-    def submit(script, *options):
-        command = ["sbatch", "--parsable", "-J", "positronic_states", "-o", "/dev/null", *options, "--wrap", script]
-        began.append(subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip())
+    def begin(script, *options):
+        command = ["sbatch", "--parsable", "-o", "/dev/null", *options, "--wrap", script]
+        began.append(slurm.ask(*command).strip())
         return began[-1]
 
-    yield submit
+    yield begin
     for job_id in began:
-        subprocess.run(["scancel", job_id], check=False)
+        slurm.ask("scancel", job_id)
 
 
 def until(condition):
@@ -224,10 +222,10 @@ def runs(job_id):
     return (ask_slurm([job_id]) or {}).get(job_id, Known("")).state == "RUNNING"
 
 
-def test_one_question_to_slurm_tells_of_arrays_and_single_jobs(tmp_path, slurm):
-    array = slurm("exit $SLURM_ARRAY_TASK_ID", "--array=0,3")
-    held = slurm("true", "--hold")
-    never = slurm("true", f"--dependency=afterok:{array}_3")
+def test_one_question_to_slurm_tells_of_arrays_and_single_jobs(tmp_path, submit):
+    array = submit("exit $SLURM_ARRAY_TASK_ID", "--array=0,3")
+    held = submit("true", "--hold")
+    never = submit("true", f"--dependency=afterok:{array}_3")
     ids = [f"{array}_0", f"{array}_3", held, never]
     sweep = sweep_in(tmp_path, *((str(index), job_id, ()) for index, job_id in enumerate(ids)))
     until(lambda: all(ask_slurm(ids)[each].state in ("COMPLETED", "FAILED") for each in ids[:2]))
@@ -239,22 +237,22 @@ def test_one_question_to_slurm_tells_of_arrays_and_single_jobs(tmp_path, slurm):
     assert (cancelled.state, cancelled.reason) == ("cancelled", "what it needs did not finish")
 
 
-def test_a_job_killed_hard_is_known_at_once_and_a_cancelled_one_too(tmp_path, slurm):
-    job_id = slurm(f"echo $$ > {tmp_path}/pid; exec sleep 60")
+def test_a_job_killed_hard_is_known_at_once_and_a_cancelled_one_too(tmp_path, submit):
+    job_id = submit(f"echo $$ > {tmp_path}/pid; exec sleep 60")
     until(lambda: runs(job_id) and (tmp_path / "pid").exists())
     wrote(tmp_path / "0", "running", job_id=job_id, now_sec=time.time(), silent_sec=0)
     assert report_of(tmp_path, job_id).state == "running"
     os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
     killed = until(lambda: (found := report_of(tmp_path, job_id)).final and found)
     assert (killed.state, killed.reason) == ("killed", "SIGKILL: often too little memory")
-    other = slurm("exec sleep 60")
+    other = submit("exec sleep 60")
     until(lambda: runs(other))
     subprocess.run(["scancel", other], check=True)
     assert until(lambda: (found := report_of(tmp_path, other)).final and found).state == "cancelled"
 
 
-def test_a_requeued_job_waits_for_its_next_run(tmp_path, slurm):
-    job_id = slurm("exec sleep 60", "--requeue")
+def test_a_requeued_job_waits_for_its_next_run(tmp_path, submit):
+    job_id = submit("exec sleep 60", "--requeue")
     until(lambda: runs(job_id))
     wrote(tmp_path / "0", "running", job_id=job_id, now_sec=time.time(), silent_sec=0)
     subprocess.run(["scontrol", "requeue", job_id], check=True)
@@ -262,8 +260,7 @@ def test_a_requeued_job_waits_for_its_next_run(tmp_path, slurm):
     assert (report.final, report.stuck) == (False, False)
 
 
-def test_a_job_that_slurm_never_had_is_left_out_of_its_answer(slurm):
-    assert shutil.which("squeue")
-    job_id = slurm("true", "--hold")
+def test_a_job_that_slurm_never_had_is_left_out_of_its_answer(submit):
+    job_id = submit("true", "--hold")
     assert set(ask_slurm([job_id, "99999999"])) == {job_id}
     assert ask_slurm(["99999999"]) == {}

@@ -1,0 +1,64 @@
+"""stage=sweep: how far the jobs of a sweep are, what they came to, and what failed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from positronic.stages.base import Parts
+from positronic.utils.fields import path
+from positronic.utils.html import as_html
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+    from positronic.cluster import record
+    from positronic.cluster.results import Result
+
+
+@dataclass
+class Sweep(Parts):
+    """The table of a sweep, at any time and from any machine that sees its folder.
+
+    sweep: the sweep's folder, multirun/<date>/<time>_<name>; last is the newest one in multirun/
+    watch: go on until all jobs have ended; Ctrl-C ends only the watching
+    """
+
+    sweep: str = path("last")
+    watch: bool = False
+
+
+@dataclass(frozen=True)
+class Swept:
+    """The result of stage=sweep. ``path``: of sweep.csv, sweep.png and sweep.html. ``results``: a row for each job.
+    ``sweep``: what was submitted."""
+
+    path: str
+    results: Sequence[Result]
+    sweep: record.Sweep
+
+    def __rich__(self) -> Group:
+        """The table."""
+        from positronic.cluster.table import sweep_table
+
+        return sweep_table(self.sweep, self.results)
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
+
+
+def run(config: Sweep) -> Swept:
+    """Print the table, write it into the sweep's folder, and say what to type next.
+
+    Raises PositronicError for a folder that is no sweep, or that cannot be read.
+    """
+    from positronic.cluster.closing import close
+    from positronic.cluster.find import find_sweep
+    from positronic.cluster.record import read_sweep
+    from positronic.cluster.states import states_of
+    from positronic.cluster.watch import wait
+
+    sweep = read_sweep(find_sweep(config.sweep))
+    results = close(sweep, wait(sweep) if config.watch else states_of(sweep))
+    return Swept(str(sweep.folder), results, sweep)
