@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from positronic import overrides as typed_overrides
 from positronic.cluster import submission, watch
+from positronic.cluster.closing import close
 from positronic.cluster.record import FINISHED, Sweep, Task
 from positronic.cluster.states import states_of
 from positronic.composition import compose_config, stop
@@ -81,6 +82,7 @@ def follow(sweep: Sweep, wait: bool, names: Sequence[str] | None = None) -> None
     if not wait:
         return
     reports = states_of(sweep) if submission.is_here(sweep) else watch.wait(sweep)
+    close(sweep, reports)
     if any(report.state != FINISHED for report in reports if names is None or report.task.name in names):
         raise SystemExit(1)
 
