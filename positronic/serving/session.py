@@ -95,7 +95,7 @@ class Conversation:
         """Get the checkpoint, which will take at least ``needs`` bytes of memory. Tell the client what it waits for,
         then that it is ready, or why it never will be."""
         self._require(SessionState.OPENING)
-        self._mailbox.send(Request.OPEN, checkpoint_id, f"{needs} {self._framing.wire}".encode())
+        await self._mailbox.send(Request.OPEN, checkpoint_id, f"{needs} {self._framing.wire}".encode())
         try:
             reply, payload = await self._await_policy()
         except EndedError as ended:
@@ -123,7 +123,7 @@ class Conversation:
             await self._fail(NO_BINARY)
         else:
             begin_sec = time.perf_counter()
-            self._mailbox.send(Request.INFER, payload=frame)
+            await self._mailbox.send(Request.INFER, payload=frame)
             await self._hear(*await self._peer.unless_gone(self._mailbox.receive()), begin_sec)
         self._move(SessionState.READY)
 
@@ -226,9 +226,10 @@ class Sessions:
                 visit.refused(FULL, full)
                 await framing.refuse(peer, full, CloseCode.TRY_AGAIN_LATER)
                 return
-            with self._counted(visit.address), self._link.mailbox(visit.number) as mailbox:
-                idle_sec = self._settings.idle_timeout_sec
-                await self._talk(Conversation(peer, mailbox, framing, visit, idle_sec), websocket)
+            with self._counted(visit.address):
+                async with self._link.mailbox(visit.number) as mailbox:
+                    idle_sec = self._settings.idle_timeout_sec
+                    await self._talk(Conversation(peer, mailbox, framing, visit, idle_sec), websocket)
         except GoneError:
             pass
         except EndedError as ended:

@@ -42,7 +42,7 @@ class Worker:
     def __init__(self, *replies):
         self.replies, self.asked, self.payloads = list(replies), [], []
 
-    def send(self, request, checkpoint="", payload=b""):
+    async def send(self, request, checkpoint="", payload=b""):
         self.asked.append(request)
         self.payloads.append(payload)
 
