@@ -128,7 +128,7 @@ def typed(cfg: DictConfig) -> Parts:
 def run_stage(cfg: DictConfig) -> None:
     """Write down where this run comes from, then run its stage.
 
-    A PositronicError ends the process with its message and exit code 1, Ctrl-C and SIGTERM end it with 130. In a
+    A PositronicError ends the process with its message and exit code 1, a signal that stops it with 130. In a
     multirun a PositronicError fails only its own job.
     """
     hydra = HydraConfig.get()
@@ -139,7 +139,7 @@ def run_stage(cfg: DictConfig) -> None:
     config = typed(cfg)
     folder = Path(hydra.runtime.output_dir)
     try:
-        with interruptible(), disk_in_a_sentence():
+        with interruptible(last=True), disk_in_a_sentence():
             _hide_secrets(hydra, config)
             overrides = OmegaConf.to_container(hydra.overrides.task, resolve=False)
             _write_provenance(folder, config, overrides)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from positronic.bake.episode import BakedEpisode, Duplicate, EpisodeBaker, Rejected, bake_episode, check_episode
 from positronic.raw.episode import Episode
 from positronic.utils.pool import WorkerPool, worker_count
+from positronic.utils.processes import signals_held
 
 WINDOW = 4  # episodes per worker that are being baked or wait
 
@@ -32,7 +33,8 @@ class FrameCounter:
     """Timesteps done so far, over all processes."""
 
     def __init__(self) -> None:
-        self._count: Synchronized = multiprocessing.get_context("spawn").Value("q", 0)
+        with signals_held():  # for the process that removes semaphores
+            self._count: Synchronized = multiprocessing.get_context("spawn").Value("q", 0)
 
     def add(self, frames: int) -> None:
         """Count ``frames`` more."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import signal
 import time
 import traceback
 from collections.abc import Callable
@@ -191,6 +192,7 @@ class EncodedCamera:
 def _encode(connection: Connection, name: str, ring: Ring, options: VideoOptions) -> None:
     """What the process does until the other end of the pipe is closed."""
     obey_parent()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the closed pipe ends us
     hear()
     _give_way()
     encoding = _Encoding(connection, name, ring, options)

@@ -10,13 +10,13 @@ from types import FrameType
 from positronic.utils.processes import STOPPING, die_with_parent
 
 JOIN_SEC = 5.0
-ASKING = (signal.SIGINT, signal.SIGTERM)
+ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 _forking_pid = 0  # of the process that forks just now
 
 
 def end_on_signals() -> None:
-    """SIGINT and SIGTERM both raise KeyboardInterrupt, at most twice: the first asks the server to finish its answers,
-    the second to end at once. Further signals do not disturb the shutdown.
+    """SIGINT, SIGTERM and SIGUSR2 raise KeyboardInterrupt, at most twice: the first asks the server to finish its
+    answers, the second to end at once. Further signals do not disturb the shutdown.
 
     LitServe ends cleanly only on KeyboardInterrupt, and a shell starts its background jobs with SIGINT ignored.
     """
@@ -51,6 +51,7 @@ def _note_parent() -> None:
 
 def _start_as_child() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # a scheduler sends it to all
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as ``nohup`` leaves it
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
     die_with_parent(_forking_pid)

@@ -18,11 +18,13 @@ class TrackerConfig:
 
     name: of the tracker's file
     project: at Weights & Biases
+    group: of runs that belong together at Weights & Biases; a sweep types its name; null: to no group
     mode: online, offline (needs no account) or disabled
     """
 
     name: str = MISSING
     project: str = some("positronic", "a project's name", name="wandb")
+    group: str | None = some(None, "a name, or null", name="wandb")
     mode: str = one_of("online", "offline", "disabled", default="online", name="wandb")
 
 

@@ -20,10 +20,11 @@ from positronic.training.experiment import Experiment, save_checkpoint
 from positronic.training.frames import open_sides
 from positronic.training.learner import Learner
 from positronic.training.memory import require_room
-from positronic.training.reporting import Reporter, open_tracker
+from positronic.training.reporting import Reporter
 from positronic.training.retention import Retention
 from positronic.training.settings import TrainSettings
 from positronic.training.stopping import NoBatchNeededError, Stop, StoppedError, stop_signals
+from positronic.training.trackers import open_tracker
 from positronic.training.trainable import Trainable
 from positronic.training.validation import Validation
 
@@ -42,7 +43,7 @@ def train(
     """Train from ``start`` (None: from scratch) to ``settings.num_train_steps``. ``held_out``: episodes whose loss is
     told at each checkpoint. ``storage``: whose cache takes decoded frames that do not fit in memory; None: none does.
 
-    Raises PositronicError when the loss is not finite, and StoppedError after Ctrl-C or SIGTERM. Then the checkpoint of
+    Raises PositronicError when the loss is not finite, and StoppedError after a signal. Then the checkpoint of
     the last finished step is on disk.
     """
     learner = Learner(trainable, settings)
@@ -58,8 +59,8 @@ def train(
         batches = iterate(maker, first, settings.num_train_steps, workers)
         sink = open_tracker(tracker, experiment.folder, experiment.info)
         with (
-            Reporter(experiment.metrics, first, settings.num_train_steps, sink, console, frames) as report,
             stop_signals() as stop,
+            Reporter(experiment.metrics, first, settings.num_train_steps, sink, console, frames) as report,
         ):
             try:
                 _Run(learner, maker, settings, experiment, report, stop, validation).train(batches, first)

@@ -1,92 +1,22 @@
-"""What a run reports while it trains: a progress bar or lines, ``metrics.jsonl``, and a tracker."""
+"""What a run reports while it trains: a progress bar or lines, ``metrics.jsonl``, and what goes to a tracker."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from positronic.errors import PositronicError
-from positronic.training.config import TrackerConfig
 from positronic.training.frames import Sides
+from positronic.training.trackers import Tracker
 
 LINE_INTERVAL_SEC = 15.0  # between lines where there is no terminal
 MEASURED_STEPS = 10  # after so many the expected duration is told
-WANDB_ID_FILE = "wandb_run_id"
-
-
-class Tracker(Protocol):
-    """Takes the metrics elsewhere as well."""
-
-    def log(self, metrics: Mapping[str, float]) -> None: ...
-
-    def close(self) -> None: ...
-
-
-class NoTracker:
-    """``tracker=none``."""
-
-    def log(self, metrics: Mapping[str, float]) -> None:
-        """Nothing."""
-
-    def close(self) -> None:
-        """Nothing."""
-
-
-class WandbTracker:
-    """Weights & Biases; a resumed run continues its page."""
-
-    def __init__(self, config: TrackerConfig, folder: Path, info: Mapping[str, Any]) -> None:
-        try:
-            import wandb
-        except ImportError:
-            raise PositronicError(
-                "tracker=wandb needs the package wandb. Type `uv pip install wandb`, or take tracker=none."
-            ) from None
-        id_file = folder / WANDB_ID_FILE
-        known = id_file.read_text().strip() if id_file.exists() else None
-        try:
-            self._run = wandb.init(
-                project=config.project,
-                name=folder.name,
-                id=known,
-                resume="allow" if config.mode == "online" else None,
-                dir=folder,
-                mode=config.mode,
-                config=dict(info),
-                settings=wandb.Settings(quiet=True),
-            )
-        except wandb.errors.Error as error:
-            raise PositronicError(
-                f"wandb did not start ({error}). Log in with `wandb login`, or take tracker.mode=offline."
-            ) from None
-        id_file.write_text(self._run.id + "\n")
-
-    def log(self, metrics: Mapping[str, float]) -> None:
-        values = {name: value for name, value in metrics.items() if name != "step"}
-        self._run.log(values, step=int(metrics["step"]))
-
-    def close(self) -> None:
-        self._run.finish()
-
-
-TRACKERS: dict[str, Callable[[TrackerConfig, Path, Mapping[str, Any]], Tracker]] = {
-    "none": lambda config, folder, info: NoTracker(),
-    "wandb": WandbTracker,
-}
-
-
-def open_tracker(config: TrackerConfig, folder: Path, info: Mapping[str, Any]) -> Tracker:
-    """The tracker that ``config.name`` names. Raises PositronicError when it cannot start."""
-    if config.name not in TRACKERS:
-        raise PositronicError(f"tracker: expected one of {', '.join(sorted(TRACKERS))}, found '{config.name}'.")
-    return TRACKERS[config.name](config, folder, info)
 
 
 def step_bar(console: Console) -> Progress:

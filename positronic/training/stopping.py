@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP while a policy is trained: no step is cut in two, and none that is finished is lost."""
+"""Signals that stop a run while a policy is trained: no step is cut in two, and none that is finished is lost."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from positronic.utils.processes import STOPPING, outlive_terminal
+from positronic.utils.processes import PRESSED, STOPPING, outlive_terminal
 
 
 class StoppedError(KeyboardInterrupt):
-    """Ctrl-C, SIGTERM or SIGHUP; the checkpoint of the last finished step, if there is one, was written."""
+    """One of ``STOPPING`` came; the checkpoint of the last finished step, if there is one, was written."""
 
 
 class NoBatchNeededError(KeyboardInterrupt):
@@ -21,7 +21,7 @@ class NoBatchNeededError(KeyboardInterrupt):
 
 class Stop:
     """The first signal stops the run after the step under way, so that no step is cut in two, or ends a wait between
-    two steps. The second one interrupts at once. ``requested``: whether it came."""
+    two steps. Ctrl-C after it interrupts at once. ``requested``: whether it came."""
 
     def __init__(self) -> None:
         self.requested = False
@@ -31,7 +31,9 @@ class Stop:
         """Handle signal ``number``."""
         outlive_terminal(number)
         if self.requested:
-            raise KeyboardInterrupt
+            if number == PRESSED:
+                raise KeyboardInterrupt
+            return
         self.requested = True
         if self._waits:
             raise NoBatchNeededError
@@ -56,8 +58,9 @@ def stop_signals() -> Iterator[Stop]:
         yield stop  # only the main thread may handle signals
         return
 
-    without_hup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # started with ``nohup``
-    ours = [number for number in STOPPING if number != signal.SIGHUP or not without_hup]
+    # Started with ``nohup``, or by one that hears SIGUSR2 itself and then sends SIGTERM.
+    deaf = [number for number in (signal.SIGHUP, signal.SIGUSR2) if signal.getsignal(number) is signal.SIG_IGN]
+    ours = [number for number in STOPPING if number not in deaf]
     before = {number: signal.signal(number, stop.request) for number in ours}
     try:
         yield stop

@@ -33,9 +33,8 @@ from positronic.errors import PositronicError
 from positronic.upstream import supervisor
 from positronic.upstream.environment import environment
 from positronic.upstream.output import Lines, Log
-from positronic.utils.processes import STOPPING, interruptible
+from positronic.utils.processes import interruptible
 
-ENDING = (*STOPPING, signal.SIGUSR2)  # a cluster's scheduler sends the last one before it takes a machine away
 MARK = "POSITRONIC_CHILD"  # a variable by which descendants are found when their supervisor was killed
 KEPT_LINES = 400
 START_SEC = 60.0  # for the supervisor to start the command, on a machine that swaps
@@ -80,7 +79,7 @@ def run(command: Command, log: Path, on_line: Callable[[str], None] = nothing) -
 
     Raises what ``Child`` and ``Child.wait`` do.
     """
-    with interruptible(ENDING), Child(command, log, on_line) as child:
+    with interruptible(), Child(command, log, on_line) as child:
         return child.wait()
 
 

@@ -12,7 +12,8 @@ from typing import Self
 
 from rich.console import Console
 
-from positronic.training.reporting import LINE_INTERVAL_SEC, Tracker, step_bar
+from positronic.training.reporting import LINE_INTERVAL_SEC, step_bar
+from positronic.training.trackers import Tracker
 
 LOADING, TRAINING = "load", "train"
 

@@ -1,7 +1,7 @@
 """Processes that work through tasks, end when they are told to, and never outlive the process that started them.
 
 With the standard executors, workers keep waiting when the parent is killed, and continue after Ctrl-C. Here a worker
-dies with its parent, also in the middle of a task. Ctrl-C is for the parent alone; it asks the workers to stop, and
+dies with its parent, also in the middle of a task. Signals are for the parent alone; it asks the workers to stop, and
 they leave their ``with`` blocks on the way out.
 """
 
@@ -61,8 +61,9 @@ class WorkerPool:
     def results(self) -> Iterator[Any]:
         """Results as they come, until nothing is queued or running.
 
-        Raises what a task raised (PositronicError as it is, otherwise RuntimeError with the worker's traceback), and
-        PositronicError when a worker died.
+        Raises what a task raised (PositronicError as it is, otherwise RuntimeError with the worker's traceback),
+        PositronicError when a worker died, and KeyboardInterrupt when somebody else asked it to end: a scheduler's
+        SIGTERM to all, which has not reached us yet.
         """
         while self._tasks or self._busy:
             while self._tasks and self._idle:
@@ -114,6 +115,8 @@ class WorkerPool:
         except (EOFError, ConnectionResetError):
             process = self._workers[connection]
             process.join(STOP_TIMEOUT_SEC)
+            if process.exitcode == STOPPED_EXIT_CODE:
+                raise KeyboardInterrupt from None
             raise PositronicError(
                 f"A worker process ended with exit code {process.exitcode} while it was busy with {task!r}."
                 " If it was killed for memory, start fewer: num_workers=1, or driver.num_robots=1."

@@ -9,14 +9,18 @@ import signal
 import stat
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
 from types import FrameType
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, a scheduler's, a terminal that is closed
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
+"""Ctrl-C, a scheduler's, a closed terminal's, and a scheduler's warning that the time of a job is nearly over."""
+PRESSED = signal.SIGINT
+"""Of ``STOPPING`` the one by which a person hurries what is stopping already. The others come more than once and mean
+one end: from the scheduler to all processes, and again from a process that passes them on."""
 ASK_AGAIN_SEC = 0.05
 
 
@@ -41,8 +45,7 @@ def die_with_parent(parent_pid: int | None = None) -> None:
 
 @contextmanager
 def signals_held() -> Iterator[None]:
-    """Ctrl-C and SIGTERM arrive when the context ends, and none is lost. Processes started inside do not hear either at
-    first.
+    """``STOPPING`` arrive when the context ends, and none is lost. Processes started inside do not hear them at first.
 
     A process that gets a signal while it starts would end with a traceback, or its parent would miss it. A child
     inherits what is blocked here, and hears nothing until it calls ``hear``.
@@ -80,24 +83,31 @@ def without_main() -> Iterator[None]:
 
 
 @contextmanager
-def interruptible(numbers: Iterable[int] = STOPPING) -> Iterator[None]:
-    """Ctrl-C and SIGTERM raise KeyboardInterrupt inside. Before and after, they end the process, as run.py sets it.
+def interruptible(last: bool = False) -> Iterator[None]:
+    """The first of ``STOPPING`` raises KeyboardInterrupt inside, and every further Ctrl-C. Before and after, they end
+    the process, as run.py sets it.
 
-    ``numbers``: the signals. One that other code handles, or that a shell made us ignore, stays as it is.
+    ``last``: after an interruption the process ends, and of these only Ctrl-C disturbs it on its way out. A signal that
+    other code handles, or that a shell made us ignore, stays as it is.
     """
     main = threading.current_thread() is threading.main_thread()
-    ours = [number for number in numbers if main and signal.getsignal(number) is signal.SIG_DFL]
+    ours = [number for number in STOPPING if main and signal.getsignal(number) is signal.SIG_DFL]
+    interrupt = _Interrupt()
     for number in ours:
-        signal.signal(number, _interrupt)
+        signal.signal(number, interrupt)
     hook = sys.unraisablehook
     if ours:
-        never_ignored(KeyboardInterrupt, signal.SIGINT)
+        never_ignored(KeyboardInterrupt, PRESSED)
     try:
         yield
+    except KeyboardInterrupt:
+        interrupt.is_over = last
+        raise
     finally:
         sys.unraisablehook = hook
         for number in ours:
-            signal.signal(number, signal.SIG_DFL)
+            stays = interrupt.is_over and number != PRESSED
+            signal.signal(number, signal.SIG_IGN if stays else signal.SIG_DFL)
 
 
 def outlive_terminal(number: int) -> None:
@@ -142,11 +152,13 @@ def hear() -> None:
 
 
 def obey_parent() -> None:
-    """To be called first of all in a child that works for its parent: it dies with it, and what a terminal sends to
-    them all, Ctrl-C and its closing, is for the parent alone."""
+    """To be called first of all in a child that works for its parent: it dies with it, and what a terminal or a
+    scheduler sends to them all is for the parent alone. Only SIGTERM, by which the parent may end it, stays as it
+    is."""
     die_with_parent()
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+    for number in STOPPING:
+        if number != signal.SIGTERM:
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _replace_handlers(arrived: list[int]) -> dict[int, signal.Handlers | object]:
@@ -160,9 +172,18 @@ def _replace_handlers(arrived: list[int]) -> dict[int, signal.Handlers | object]
     return {number: signal.signal(number, note) for number in known}
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    outlive_terminal(number)
-    raise KeyboardInterrupt
+class _Interrupt:
+    """A handler. ``is_over``: whether what it interrupts has been left."""
+
+    def __init__(self) -> None:
+        self._came = self.is_over = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        outlive_terminal(number)
+        if self._came and number != PRESSED:
+            return
+        self._came = True
+        raise KeyboardInterrupt
 
 
 def _end_after(parent: BaseProcess) -> None:

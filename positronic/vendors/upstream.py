@@ -22,10 +22,10 @@ from positronic.training.checkpoints import Checkpoint, list_checkpoints
 from positronic.training.config import RANDOM
 from positronic.training.experiment import METRICS_FILE, Experiment, save_checkpoint
 from positronic.training.preflight import Preflight
-from positronic.training.reporting import open_tracker
 from positronic.training.retention import Retention
+from positronic.training.trackers import open_tracker
 from positronic.upstream.checkout import Checkout, Repository, find_checkout
-from positronic.upstream.child import ENDING, Child, Command, Ended
+from positronic.upstream.child import Child, Command, Ended
 from positronic.upstream.failures import Symptom, failure
 from positronic.upstream.progress import ChildProgress, Reading
 from positronic.upstream.takeover import Found, Takeover
@@ -158,7 +158,7 @@ class UpstreamBackend:
         reports = (tracker, job.console, finite)
         with (
             ChildProgress(folder / METRICS_FILE, done, settings.num_train_steps, *reports) as report,
-            interruptible(ENDING),
+            interruptible(),
             Child(command, folder / LOG, report) as child,
         ):
             take = _Taking(trainer, experiment, Retention(settings.keep_last, settings.keep_every))

@@ -102,14 +102,15 @@ def test_an_interrupted_script_drops_the_episode_under_way(script, root, ends, n
     assert [path.name for path in root.glob("*/*")] == ["000000000000"]
 
 
-def test_ctrl_c_of_a_terminal_reaches_the_encoders_too_and_they_leave_it_to_the_script(script, root):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR2])
+def test_a_signal_to_the_encoders_too_is_left_to_the_script(script, root, number):
     """The frames that wait are of no use any more, but the end is orderly."""
     with script(root) as (process, encoders):
         for pid in (*encoders, process.pid):
-            os.kill(pid, signal.SIGINT)
+            os.kill(pid, number)
         out, error = process.communicate(timeout=60)
     assert "Episode 1 dropped: KeyboardInterrupt" in out
-    assert error.count("Traceback") == 1  # the script's own
+    assert error.count("Traceback") == 1, error  # the script's own
 
 
 def test_an_encoder_that_falls_behind_is_an_error_and_no_frame_is_left_out(root):

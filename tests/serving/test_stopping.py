@@ -42,7 +42,8 @@ def closed_with(websocket):
     return websocket.close_code, frames
 
 
-SIGNALS = [(os.kill, signal.SIGTERM), (os.killpg, signal.SIGINT), (os.killpg, signal.SIGTERM)]
+TO_ALL = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
+SIGNALS = [(os.kill, signal.SIGTERM), *((os.killpg, number) for number in TO_ALL)]
 
 
 @pytest.mark.parametrize(("send", "number"), SIGNALS)

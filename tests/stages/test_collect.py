@@ -53,10 +53,11 @@ def whole(tmp_path):
     return collected(tmp_path / "whole")
 
 
-def test_ctrl_c_to_the_whole_group_and_resume_give_the_same_dataset(press, tmp_path, whole, capsys):
+@pytest.mark.parametrize("numbers", [[signal.SIGINT], [signal.SIGUSR2, signal.SIGTERM]], ids=str)
+def test_signals_to_the_whole_group_and_resume_give_the_same_dataset(press, tmp_path, whole, capsys, numbers):
     """Finished episodes stay, half ones go, the message says what to type; ids and contents are those of one run."""
     typed = ["stage=collect", *SMALL, f"output_dir={tmp_path / 'cut'}"]
-    done = press(RESULT, 2, [signal.SIGINT], *typed)
+    done = press(RESULT, 2, numbers, *typed)
     assert (done.returncode, done.stderr) == (130, "Interrupted: stage=collect.\n")
     (count,) = re.findall(r"(\d) finished episodes are in .*To continue, type:\n  python run.py ", done.stdout, re.S)
     assert 1 <= len(collected(tmp_path / "cut")[0]) == int(count) < 4
@@ -73,7 +74,7 @@ def test_a_killed_run_takes_its_processes_with_it_and_is_resumed(kill, tmp_path,
     assert collected(tmp_path / "cut") == whole
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR2])
 def test_a_signal_while_processes_start_leaves_nothing(press, tmp_path, number):
     """No episode was finished: no folder is left, and the same command starts again."""
     done = press(START, 1, [number], "stage=collect", *SMALL, f"output_dir={tmp_path / 'demo'}")

@@ -32,7 +32,7 @@ def typed(folder, stage):
 
 
 @pytest.mark.parametrize("where", [START, RESULT])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR2])
 def test_an_interrupted_convert_leaves_no_dataset_and_the_same_command_makes_it(press, tmp_path, where, number):
     """While its workers start, and while they work."""
     command = typed(tmp_path, CONVERT)
@@ -77,11 +77,12 @@ def test_workers_of_a_killed_convert_end(kill, tmp_path):
     assert kill(RESULT, 1, *typed(tmp_path, CONVERT)) >= 2
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_interrupted_rollouts_are_reported_and_none_is_half(press, tmp_path, number):
-    """Those that were finished; the report says why there are no more."""
+@pytest.mark.parametrize("numbers", [[signal.SIGINT], [signal.SIGHUP], [signal.SIGUSR2, signal.SIGTERM]], ids=str)
+def test_interrupted_rollouts_are_reported_and_none_is_half(press, tmp_path, numbers):
+    """Those that were finished; the report says why there are no more. The last pair is what a job on a cluster gets:
+    each signal goes to all of its processes."""
     many = [one.replace("num_episodes=4", "num_episodes=12") for one in ROLLOUTS]  # more than end before it is heard
-    done = press(RESULT, 3, [number], *typed(tmp_path, many))
+    done = press(RESULT, 3, numbers, *typed(tmp_path, many))
     assert (done.returncode, "Traceback" in done.stderr) == (130, False)
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert "Interrupted" in report["stopped"]

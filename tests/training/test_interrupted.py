@@ -55,17 +55,19 @@ def require_interrupted(done):
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_ctrl_c_saves_the_step_and_the_run_goes_on_bit_for_bit(press, overrides, tmp_path):
-    """The step under way is finished and saved; losses and weights are those of a run that nobody stopped."""
-    done = press(STEP, 7, [signal.SIGINT], *overrides("cut"))
-    require_interrupted(done)
-    assert "Stopped after step 7; its checkpoint is in" in done.stdout
-    assert steps(tmp_path / "cut") == [5, 7]
-    run(positronic.compose(overrides("cut", "resume=true", "cache_gb=1")))
+def test_a_signal_saves_the_step_and_the_run_goes_on_bit_for_bit(press, overrides, tmp_path):
+    """Ctrl-C; and SLURM's warning to all processes of a job, which the one above passes on, as its end does later. The
+    step under way is finished and saved; losses and weights are those of a run that nobody stopped."""
     run(positronic.compose(overrides("whole", "cache_gb=1")))
-    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
-    cut, whole = weights(tmp_path / "cut"), weights(tmp_path / "whole")
-    assert all(torch.equal(cut[name], whole[name]) for name in whole)
+    for name, numbers in (("pressed", [signal.SIGINT]), ("job", [signal.SIGUSR2, signal.SIGTERM, signal.SIGTERM])):
+        done = press(STEP, 7, numbers, *overrides(name))
+        require_interrupted(done)
+        assert "Stopped after step 7; its checkpoint is in" in done.stdout
+        assert steps(tmp_path / name) == [5, 7]
+        run(positronic.compose(overrides(name, "resume=true", "cache_gb=1")))
+        assert losses(tmp_path / name) == losses(tmp_path / "whole")
+        cut, whole = weights(tmp_path / name), weights(tmp_path / "whole")
+        assert all(torch.equal(cut[key], whole[key]) for key in whole)
 
 
 def test_sigterm_during_a_save_lets_it_end(press, overrides, tmp_path):
@@ -84,7 +86,7 @@ def test_a_closed_terminal_saves_the_step(press, overrides, tmp_path):
 
 def test_a_second_ctrl_c_during_a_save_leaves_the_checkpoint_before(press, overrides, tmp_path):
     """At once: the half of a checkpoint goes, the message says which one is the last."""
-    done = press(SAVE, 2, [signal.SIGINT, signal.SIGTERM], *overrides("run"))
+    done = press(SAVE, 2, [signal.SIGTERM, signal.SIGINT], *overrides("run"))
     require_interrupted(done)
     assert "Stopped at once. The last checkpoint is 000005." in done.stdout
     assert steps(tmp_path / "run") == [5]

@@ -98,6 +98,22 @@ def test_a_worker_that_dies_is_noticed():
             list(pool.results())
 
 
+def test_a_worker_that_somebody_else_asks_to_end_is_an_interruption():
+    """A scheduler's SIGTERM to all reaches it before it reaches us."""
+    pool = WorkerPool(1, nullcontext, signal.raise_signal)
+    pool.submit(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), pool:
+        list(pool.results())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGUSR2])
+def test_workers_leave_other_signals_to_their_parent(number):
+    """A terminal and a scheduler send them to all."""
+    with WorkerPool(1, nullcontext, signal.raise_signal) as pool:
+        pool.submit(number)
+        assert list(pool.results()) == [None]
+
+
 def test_leaving_by_an_exception_stops_workers_in_their_tasks():
     """A worker with ten minutes to go ends at once when the other one fails."""
     pool = WorkerPool(2, nullcontext, time.sleep)

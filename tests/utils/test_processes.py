@@ -111,6 +111,28 @@ print(signal.getsignal(signal.SIGINT) is signal.SIG_DFL)
 """
 
 
+# What a scheduler sends to a job, and then again while the process leaves and after it has left.
+HURRIED = """
+import os, signal, sys
+from positronic.utils.processes import interruptible
+
+try:
+    with interruptible(last=True):
+        try:
+            os.kill(os.getpid(), signal.SIGUSR2)
+        except KeyboardInterrupt:
+            os.kill(os.getpid(), signal.SIGTERM)
+            print("tidied")
+            raise
+except KeyboardInterrupt:
+    for number in (signal.SIGTERM, signal.SIGUSR2, signal.SIGHUP):
+        os.kill(os.getpid(), number)
+    print("said", flush=True)
+    os.kill(os.getpid(), signal.SIGINT)
+print("lost")
+"""
+
+
 def run(tmp_path, text, *arguments):
     """What a script prints, with a group of its own."""
     script = tmp_path / "script.py"
@@ -138,6 +160,11 @@ def test_a_parent_that_is_gone_already_is_noticed(ends, tmp_path):
 def test_ctrl_c_while_processes_start_comes_afterwards_and_to_the_parent_alone(tmp_path, start):
     """Sent to the whole group, as a terminal does."""
     assert run(tmp_path, DEAF, start) == ["True", "started", "heard"]
+
+
+def test_signals_that_come_again_do_not_disturb_who_leaves_and_ctrl_c_does(tmp_path):
+    """A job's first signal interrupts; each of the others means the same."""
+    assert run(tmp_path, HURRIED) == ["tidied", "said"]
 
 
 def test_ctrl_c_inside_a_destructor_is_not_ignored(tmp_path):
