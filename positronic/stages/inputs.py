@@ -21,14 +21,20 @@ def require_inputs(config: Parts, composed: Composed) -> list[str] | None:
     Raises PositronicError for what is missing and cannot be made.
     """
     for key, place in _places(config):
-        if place != MISSING_TEXT and "://" not in place and not Path(place).exists():
-            raise PositronicError(f"{key}={place}: there is nothing. Expected what stage={config.stage} reads there.")
+        _require(key, place, f"what stage={config.stage} reads")
     if not isinstance(config, Train):
         return None
     bake = missing_dataset(config, composed)
-    if bake is None and not _is_foreign(config):
+    if bake is not None:
+        _require("dataset.path", config.dataset.path, "a folder of raw episodes, or a dataset baked of it")
+    elif not _is_foreign(config):
         recipe_of(config)
     return bake
+
+
+def _require(key: str, place: str, what: str) -> None:
+    if place != MISSING_TEXT and "://" not in place and not Path(place).exists():
+        raise PositronicError(f"{key}={place}: there is nothing. Expected {what}.")
 
 
 def place_of_results(config: Parts) -> str | None:

@@ -96,7 +96,7 @@ def test_a_list_of_sentences_is_swept():
 
 
 WRONG = {
-    "cluster.partition=nosuch": "cluster.partition=nosuch: there is no such partition. sinfo names main and short.",
+    "cluster.partition=nosuch": "cluster.partition=nosuch: there is no such partition. sinfo names main, short.",
     "cluster.partition=short": "is more than partition short allows. Type cluster.timeout_min=10 or less",
     "cluster.gpus_per_node=1": "no node of partition main has more than 0 GPUs",
     "cluster.cpus_per_task=65": "no node of partition main has more than 64 cores",
@@ -104,14 +104,15 @@ WRONG = {
     "cluster.mem_gb=1,2": "cluster.mem_gb is one value for all jobs of a command",
     "codec=ee,droid": "codec=droid has no lerobot modality",
     "output_dir=out": "Jobs 0 and 1 would both write into out/lerobot_ee",
-    "input_path=nowhere": "there is no baked dataset at nowhere",
+    "dataset.path=nowhere": "dataset.path=nowhere: there is nothing. Expected a folder of raw episodes",
 }
 
 
 @pytest.mark.parametrize("typed", WRONG)
 def test_a_sweep_is_refused_as_a_whole_and_leaves_nothing_behind(slurm, typed_in, tmp_path, typed):
     """In sentences, before anything is submitted."""
-    done = typed_in("+cluster=slurm", "stage=train", "seed=0,1", f"dataset.path={RAW}", typed)
+    recording = [] if typed.startswith("dataset.path") else [f"dataset.path={RAW}"]
+    done = typed_in("+cluster=slurm", "stage=train", "seed=0,1", *recording, typed)
     assert done.returncode == 1
     assert WRONG[typed] in done.stderr
     assert "Traceback" not in done.stderr
