@@ -11,6 +11,7 @@ import shutil
 import sys
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -27,7 +28,9 @@ from positronic.config import CONF, INTERRUPTED, compose, disk_in_a_sentence, ty
 from positronic.errors import PositronicError
 from positronic.schemas import raw_values
 from positronic.stages.base import Parts
+from positronic.stages.convert import Convert
 from positronic.stages.inputs import place_of_results, require_free_place, require_inputs
+from positronic.stages.sharding import tasks_of
 from positronic.utils.command_line import RUN, Composed, key_of, own_files, spelt
 from positronic.utils.processes import interruptible
 
@@ -128,8 +131,23 @@ def tasks_in(
             after = (bakes.setdefault(tuple(bake), f"bake_{len(bakes)}"),)
         varying = {key_of(each).lstrip("+"): each.partition("=")[2] for each in typed_here}
         varying = {key: value for key, value in varying.items() if key in swept}
-        tasks.append(Task(name, (*arguments, *own), varying, after))
+        tasks += _in_shards(Task(name, (*arguments, *own), varying, after), config, len(alone))
     return [*(Task(name, (*arguments, *own)) for arguments, name in bakes.items()), *tasks]
+
+
+def _in_shards(task: Task, config: Parts, count: int) -> list[Task]:
+    """The jobs of a bake in shards, by their own names if it is the only one; otherwise the task itself."""
+    parts = tasks_of(config, task.arguments) if isinstance(config, Convert) else []
+    named = {part.name: part.name if count == 1 else f"{task.name}_{part.name}" for part in parts}
+    return [
+        replace(
+            part,
+            name=named[part.name],
+            varying={**task.varying, **part.varying},
+            after=tuple(named[name] for name in part.after),
+        )
+        for part in parts
+    ] or [task]
 
 
 def check_preset(cfg: DictConfig, first: Sequence[str], own: Sequence[str]) -> None:
