@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from positronic.cluster.files import write_files
-from positronic.cluster.record import Sweep
+from positronic.cluster.record import FINISHED, Sweep
 from positronic.cluster.results import Result, results_of, varying_keys
 from positronic.cluster.states import JobReport
 from positronic.cluster.table import sweep_table
@@ -59,6 +59,8 @@ def _rank(result: Result, judged: bool) -> float:
 def _next_lines(sweep: Sweep, results: Sequence[Result]) -> Iterator[str]:
     if any(not result.report.final for result in results):
         yield f"  watch:    {command('sweep', {'sweep': str(sweep.folder), 'watch': 'true'})}"
+    if any(result.report.final and result.report.state != FINISHED for result in results):
+        yield f"  again:    {command('sweep', {'sweep': str(sweep.folder), 'resubmit': 'failed'})}"
     best = best_of(results)
     if best is not None and best.place is not None and best.checkpoint is not None:
         place, checkpoint = _from_here(best.place), best.checkpoint.rpartition("/")[2]

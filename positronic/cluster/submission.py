@@ -104,14 +104,14 @@ def resubmit(sweep: Sweep, names: Sequence[str] | str) -> Sweep:
     does not have, and for jobs that have finished or still run.
     """
     tasks = _to_repeat(sweep, names)
+    if not is_here(sweep):  # before anything is written
+        check_slurm(SlurmConfig(**sweep.cluster))
     for task in tasks:
         before = read_job(sweep.folder_of(task))
         JobState(WAITING, before.attempts if before else (), time.time()).write(sweep.folder_of(task))
     if is_here(sweep):
         return sweep
-    config = SlurmConfig(**sweep.cluster)
-    check_slurm(config)
-    return slurm.send(sweep, tasks, config)
+    return slurm.send(sweep, tasks, SlurmConfig(**sweep.cluster))
 
 
 def _to_repeat(sweep: Sweep, names: Sequence[str] | str) -> list[Task]:

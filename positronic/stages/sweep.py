@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from positronic.stages.base import Parts
 from positronic.utils.fields import path
@@ -23,10 +23,12 @@ class Sweep(Parts):
 
     sweep: the sweep's folder, multirun/<date>/<time>_<name>; last is the newest one in multirun/
     watch: go on until all jobs have ended; Ctrl-C ends only the watching
+    resubmit: jobs to run again, from their last checkpoint: failed is every one that did not finish; else [3,7]
     """
 
     sweep: str = path("last")
     watch: bool = False
+    resubmit: Any = None
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Swept:
 def run(config: Sweep) -> Swept:
     """Print the table, write it into the sweep's folder, and say what to type next.
 
-    Raises PositronicError for a folder that is no sweep, or that cannot be read.
+    Raises PositronicError for a folder that is no sweep, or that cannot be read, and for jobs that cannot be run again.
     """
     from positronic.cluster.closing import close
     from positronic.cluster.find import find_sweep
@@ -60,5 +62,23 @@ def run(config: Sweep) -> Swept:
     from positronic.cluster.watch import wait
 
     sweep = read_sweep(find_sweep(config.sweep))
+    if config.resubmit is not None:
+        sweep = _again(sweep, config.resubmit)
     results = close(sweep, wait(sweep) if config.watch else states_of(sweep))
     return Swept(str(sweep.folder), results, sweep)
+
+
+def _again(sweep: record.Sweep, resubmit: Any) -> record.Sweep:
+    """Submit jobs again. Those of this machine run on their own, so that Ctrl-C ends only the watching."""
+    from positronic.cluster import submission
+    from positronic.cluster.record import WAITING, read_job
+
+    listed = resubmit if isinstance(resubmit, list) else [resubmit]
+    names = submission.FAILED_ONES if listed == [submission.FAILED_ONES] else [str(each) for each in listed]
+    sweep = submission.resubmit(sweep, names)
+    states = {job.task.name: read_job(sweep.folder_of(job.task)) for job in sweep.jobs}
+    waiting = [name for name, state in states.items() if state is not None and state.state == WAITING]
+    print(f"Submitted again: {', '.join(waiting)}.", flush=True)
+    if submission.is_here(sweep):
+        submission.run_here(sweep, waiting, wait=False)
+    return sweep

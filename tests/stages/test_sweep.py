@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,7 @@ def test_the_table_is_shown_where_there_is_no_slurm(here):
     assert done.returncode == 0, done.stderr
     assert "act: 1 failed, 1 finished (2 jobs)" in done.stdout
     assert "python run.py stage=serve checkpoints_dir=multirun/2026-01-10/03-04-05_act/0/lerobot_ee" in done.stdout
+    assert "python run.py stage=sweep sweep=multirun/2026-01-10/03-04-05_act resubmit=failed" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -88,3 +90,20 @@ def test_a_damaged_sweep_is_named(here):
     path = Path("multirun/2026-01-10/03-04-05_act/sweep.json")
     path.write_text(path.read_text()[:50])
     assert f"{path} cannot be read" in refusal()
+
+
+def test_jobs_that_failed_are_run_again_and_go_on_to_the_end(tmp_path, monkeypatch):
+    """What they run is the code that the sweep holds; here it ends well once a file is there."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "run.py").write_text("import pathlib, sys; sys.exit(not pathlib.Path('mended').exists())")
+    sweep = sweep_in(tmp_path, {"seed": "0"}, {"seed": "1"}, job_ids=False)
+    replace(sweep, snapshot=str(tmp_path / "code")).write()
+    ended(tmp_path / "0", "finished")
+    ended(tmp_path / "1", "failed", exit_code=1)
+    (tmp_path / "mended").touch()
+    swept = show(f"sweep={tmp_path}", "resubmit=failed", "watch=true")
+    assert [result.report.state for result in swept.results] == ["finished", "finished"]
+    assert len(swept.results[1].report.attempts) == 2
+    assert "resubmit=0: this job has finished" in refusal(f"sweep={tmp_path}", "resubmit=[0]")
+    assert "resubmit=7:" in refusal(f"sweep={tmp_path}", "resubmit=7")
