@@ -17,6 +17,7 @@ from dataclasses import dataclass
 TIMEOUT_SEC = 10.0
 FIELDS = ("JobArrayID", "State", "Reason", "exit_code", "RestartCnt", "StartTime")  # of squeue --Format
 ACCOUNTED = ("JobID", "State", "ExitCode")  # of sacct --format
+SHELL_SIGNALS = 128
 UNKNOWN_ID = "Invalid job id"  # what squeue says if it knows none of them
 NO_REASON = ("None", "")
 # States of SLURM, https://slurm.schedmd.com/job_state_codes.html: those before a start, those of a job that has nodes.
@@ -166,11 +167,13 @@ def _number(text: str) -> int:
 
 
 def _of_wait_status(status: int) -> int | None:
-    """SLURM tells the number that ``wait`` gave it; its own stand for nothing here."""
+    """SLURM tells the number that ``wait`` gave it; its own stand for nothing here. Between SLURM and the job is srun,
+    which reports a signal as shells do, 128 more than its number."""
     try:
-        return os.waitstatus_to_exitcode(status)
+        code = os.waitstatus_to_exitcode(status)
     except ValueError:
         return None
+    return SHELL_SIGNALS - code if code > SHELL_SIGNALS else code
 
 
 def _accounted(ids: Sequence[str], timeout_sec: float) -> Mapping[str, Known]:

@@ -223,16 +223,17 @@ def runs(job_id):
 
 
 def test_one_question_to_slurm_tells_of_arrays_and_single_jobs(tmp_path, submit):
-    array = submit("exit $SLURM_ARRAY_TASK_ID", "--array=0,3")
+    array = submit("exit $SLURM_ARRAY_TASK_ID", "--array=0,3,137")
     held = submit("true", "--hold")
     never = submit("true", f"--dependency=afterok:{array}_3")
-    ids = [f"{array}_0", f"{array}_3", held, never]
+    ids = [f"{array}_0", f"{array}_3", f"{array}_137", held, never]
     sweep = sweep_in(tmp_path, *((str(index), job_id, ()) for index, job_id in enumerate(ids)))
-    until(lambda: all(ask_slurm(ids)[each].state in ("COMPLETED", "FAILED") for each in ids[:2]))
+    until(lambda: all(ask_slurm(ids)[each].state in ("COMPLETED", "FAILED") for each in ids[:3]))
     until(lambda: ask_slurm([never])[never].reason == "DependencyNeverSatisfied")
-    silent, failed, waiting, cancelled = states_of(sweep)
+    silent, failed, killed, waiting, cancelled = states_of(sweep)
     assert (silent.state, silent.reason) == ("killed", "it ended without having written how")
     assert (failed.state, failed.reason) == ("failed", "ended with exit code 3")
+    assert (killed.state, killed.reason) == ("killed", "SIGKILL: often too little memory")  # as srun says it
     assert (waiting.state, waiting.stuck) == ("waiting", True)
     assert (cancelled.state, cancelled.reason) == ("cancelled", "what it needs did not finish")
 
