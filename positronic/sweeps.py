@@ -131,23 +131,16 @@ def tasks_in(
             after = (bakes.setdefault(tuple(bake), f"bake_{len(bakes)}"),)
         varying = {key_of(each).lstrip("+"): each.partition("=")[2] for each in typed_here}
         varying = {key: value for key, value in varying.items() if key in swept}
-        tasks += _in_shards(Task(name, (*arguments, *own), varying, after), config, len(alone))
+        with _saying(typed_here, len(alone)):
+            parts = _in_shards(config, arguments, own, "" if len(alone) == 1 else f"{name}_", check)
+        whole = Task(name, (*arguments, *own), varying, after)
+        tasks += [replace(part, varying=varying | part.varying) for part in parts] or [whole]
     return [*(Task(name, (*arguments, *own)) for arguments, name in bakes.items()), *tasks]
 
 
-def _in_shards(task: Task, config: Parts, count: int) -> list[Task]:
-    """The jobs of a bake in shards, by their own names if it is the only one; otherwise the task itself."""
-    parts = tasks_of(config, task.arguments) if isinstance(config, Convert) else []
-    named = {part.name: part.name if count == 1 else f"{task.name}_{part.name}" for part in parts}
-    return [
-        replace(
-            part,
-            name=named[part.name],
-            varying={**task.varying, **part.varying},
-            after=tuple(named[name] for name in part.after),
-        )
-        for part in parts
-    ] or [task]
+def _in_shards(config: Parts, arguments: Sequence[str], own: Sequence[str], before: str, check: bool) -> list[Task]:
+    """The jobs of a bake that is split, whose names begin with ``before``; empty for every other run."""
+    return tasks_of(config, arguments, own, before, check) if isinstance(config, Convert) else []
 
 
 def check_preset(cfg: DictConfig, first: Sequence[str], own: Sequence[str]) -> None:

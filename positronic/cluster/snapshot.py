@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from positronic.errors import PositronicError
-from positronic.utils.provenance import checked_out
+from positronic.utils.provenance import checked_out, note_commit
 
 CODE, DIFF = "code", "code.diff"
 LARGEST_UNTRACKED = 2**20  # bytes; larger files that git does not know are data
@@ -37,6 +37,7 @@ def take_snapshot(root: Path, into: Path) -> Snapshot:
     if not (code / "run.py").is_file():
         raise PositronicError(f"{root} holds no run.py: it cannot be run by a job. Install Positronic from a checkout.")
     if commit is not None:
+        note_commit(code, commit, dirty)  # what a job makes says the same as if it was made from the checkout
         (into / DIFF).write_bytes(_git(root, "diff", "--binary", "HEAD"))
     return Snapshot(code, commit, dirty)
 
