@@ -8,8 +8,8 @@ joining them; and opening the joined dataset for training. Each is done in a pro
 otherwise. Episodes are tiny (10 frames) and without cameras: all folders of the recording hold second names of one
 recorded episode, and the shards' records repeat its samples under other uids. So this measures what each episode costs
 apart from its videos, whose bytes the join reads twice and writes once. The last line is JSON: for each number of
-episodes the seconds and the peak in MB of each step, and ``growth``, how much longer the slowest growing step takes per
-episode with most episodes than with fewest.
+episodes the seconds, those of CPU, and the peak in MB of each step, and ``growth``: how many times as much CPU an
+episode costs in the step that grows most, with most episodes against fewest (below 1: fixed costs weigh less).
 """
 
 from __future__ import annotations
@@ -53,9 +53,11 @@ class Place(NamedTuple):
 
 
 class Spent(NamedTuple):
-    """Of one step in a fresh process. ``peak``: of its resident memory, in MB, imports included."""
+    """Of one step in a fresh process. ``cpu``: seconds of all its threads. ``peak``: of its resident memory, in MB,
+    imports included."""
 
     seconds: float
+    cpu: float
     peak: float
 
 
@@ -143,10 +145,10 @@ def measured(connection: Any, step: Callable[[Place], None], place: Place) -> No
     import positronic.bake.reader  # noqa: F401
 
     parts(place, open_raw=False)
-    started = time.perf_counter()
+    started, cpu = time.perf_counter(), time.process_time()
     step(place)
-    seconds = time.perf_counter() - started
-    connection.send(Spent(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MB))
+    seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
+    connection.send(Spent(seconds, cpu, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MB))
 
 
 def opened(place: Place) -> Dataset:
@@ -238,22 +240,33 @@ def fill(shard: Any, dataset: Dataset, recipe: Recipe, template: BakedEpisode) -
 def told(found: dict[int, dict[str, Spent]]) -> dict[str, Any]:
     """JSON-ready."""
     numbers = {
-        str(count): {name: {"sec": round(s.seconds, 2), "mb": round(s.peak)} for name, s in steps.items()}
+        str(count): {
+            name: {"sec": round(s.seconds, 2), "cpu_sec": round(s.cpu, 2), "mb": round(s.peak)}
+            for name, s in steps.items()
+        }
         for count, steps in found.items()
     }
     few, many = min(found), max(found)
-    growth = max(found[many][name].seconds / many / (found[few][name].seconds / few) for name in STEPS)
+    growth = max(found[many][name].cpu / many / (found[few][name].cpu / few) for name in STEPS)
     return numbers | {"growth": round(growth, 2)}
 
 
 def table_of(found: dict[int, dict[str, Spent]]) -> Table:
     """A row for each step; seconds, and the peak of memory."""
-    table = Table(title=f"A bake in shards: seconds, and MB at the peak; episodes of {LENGTH} frames without video")
+    table = Table(
+        title=f"A bake in shards: seconds, those of CPU, MB at the peak; episodes of {LENGTH} frames without video"
+    )
     table.add_column("")
     for count in found:
         table.add_column(f"{count:,} episodes", justify="right")
     for name in STEPS:
-        table.add_row(name, *(f"{steps[name].seconds:.2f} s  {steps[name].peak:.0f} MB" for steps in found.values()))
+        table.add_row(
+            name,
+            *(
+                f"{steps[name].seconds:.2f} s  {steps[name].cpu:.2f} s  {steps[name].peak:.0f} MB"
+                for steps in found.values()
+            ),
+        )
     return table
 
 

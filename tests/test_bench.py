@@ -144,4 +144,4 @@ def test_sharding_is_measured_step_by_step():
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
     assert told.keys() == {"12", "growth"}
-    assert all(step["sec"] >= 0 and step["mb"] > 0 for step in told["12"].values())
+    assert all(step["sec"] >= 0 and step["cpu_sec"] >= 0 and step["mb"] > 0 for step in told["12"].values())

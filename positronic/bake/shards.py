@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 import shutil
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -98,7 +99,7 @@ class Shard:
     def remedy(self) -> str:
         """What to type when it cannot be used."""
         command = again(f"shard={self.number}", without=NOT_OF_A_SHARD)
-        return f"To bake it again: rm -r {self.folder} && {command}"
+        return f"To bake it again: rm -r {shlex.quote(str(self.folder))} && {command}"
 
     def span(self, total: int) -> range:
         """Positions of its episodes among ``total``."""
