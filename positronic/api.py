@@ -62,6 +62,10 @@ def run(config: Parts) -> Any:
             f"positronic.run takes a config, found {type(config).__name__}. Type "
             'positronic.run(positronic.compose(["stage=convert", ...])).'
         )
+    if config.cluster is not None and not config.submits:
+        raise PositronicError(
+            "+cluster submits the runs of a command of the shell: python run.py +cluster=... Leave it out here."
+        )
     check(config)
     _refuse_what_needs_a_process(config)
     composed = composed_from(config)

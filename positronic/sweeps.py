@@ -33,6 +33,7 @@ from positronic.stages.inputs import place_of_results, require_free_place, requi
 from positronic.stages.sharding import tasks_of
 from positronic.utils.command_line import RUN, Composed, key_of, own_files, spelt
 from positronic.utils.processes import interruptible
+from positronic.utils.secrets import SECRETS
 
 OF_THE_SWEEP = ("cluster", "sweep")  # what is typed for all jobs together, and for none of them
 OWN_FOLDER = {"train": "", "infer": "rollouts"}  # where a job's results go if no folder is typed, in its own
@@ -164,6 +165,13 @@ def _grid(parsed: Sequence[Override]) -> list[list[Override]]:
 def _alone(job: Sequence[Override]) -> list[str]:
     """What a person types for this run alone. Raises PositronicError for a text that would not arrive as it is."""
     kept = [each for each in job if each.key_or_group.partition(".")[0] not in OF_THE_SWEEP]
+    for override in kept:
+        key, value = override.key_or_group, override.value()
+        if key.rpartition(".")[2] in SECRETS and value and not str(value).startswith("${"):
+            raise PositronicError(
+                f"{key} would be written into the sweep's folder. Put it into a variable of the environment, and type "
+                f"'{key}=${{oc.env:<NAME>}}'."
+            )
     return [_typed_again(override) for override in kept]
 
 

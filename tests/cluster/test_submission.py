@@ -126,6 +126,19 @@ def test_values_of_a_cluster_are_refused_without_one(typed):
         positronic.compose(["stage=train", typed])
 
 
+def test_a_secret_is_not_written_into_the_folder_of_a_sweep():
+    """A reference to the environment is what to type."""
+    with pytest.raises(PositronicError, match=r"type 'policy.token=\$\{oc.env:<NAME>\}'"):
+        alone("stage=infer", "policy.token=abc")
+    assert alone("stage=infer", "policy.token=${oc.env:TOKEN}")
+
+
+def test_a_notebook_submits_nothing():
+    """What it composes for a cluster is refused with what to type."""
+    with pytest.raises(PositronicError, match="python run.py .cluster="):
+        positronic.run(positronic.compose(["stage=train", "+cluster=local_parallel", f"dataset.path={RAW}"]))
+
+
 def test_without_sbatch_it_says_where_to_type_the_command(monkeypatch, tmp_path):
     """On a machine of one's own."""
     monkeypatch.setenv("PATH", str(tmp_path))
