@@ -31,6 +31,7 @@ from positronic.stages.base import Parts
 from positronic.stages.convert import Convert
 from positronic.stages.inputs import place_of_results, require_free_place, require_inputs
 from positronic.stages.sharding import tasks_of
+from positronic.stages.train import Train
 from positronic.utils.command_line import RUN, Composed, key_of, own_files, spelt
 from positronic.utils.processes import interruptible
 from positronic.utils.secrets import SECRETS
@@ -38,6 +39,7 @@ from positronic.utils.secrets import SECRETS
 OF_THE_SWEEP = ("cluster", "sweep")  # what is typed for all jobs together, and for none of them
 OWN_FOLDER = {"train": "", "infer": "rollouts"}  # where a job's results go if no folder is typed, in its own
 SWEEP_DIR = "hydra.sweep.dir"
+WANDB = "wandb"  # of the files in conf/tracker
 OWN_CONF = "conf"  # own config files, in the sweep's folder
 
 
@@ -124,6 +126,7 @@ def tasks_in(
         config, composed = compose(arguments, own[1] if own else None), Composed(tuple(arguments))
         with _saying(typed_here, len(alone)):
             bake = require_inputs(config, composed._replace(overrides=tuple(typed_here)))
+            arguments += _own_group(config, folder)
             if check:
                 require_free_place(config)
                 _require_own_place(config, name, places)
@@ -193,6 +196,13 @@ def _own_place(typed_here: Sequence[str], folder: Path, own: Sequence[str]) -> l
         return [f"output_dir={folder / OWN_FOLDER[stage]}"]
     place = getattr(compose(typed_here, own[1] if own else None), "output_dir", None)
     return [] if place is None else [f"output_dir={place}"]
+
+
+def _own_group(config: Parts, folder: Path) -> list[str]:
+    """The group at Weights & Biases of a training that reports there, if nobody typed one: the sweep's folder."""
+    if not isinstance(config, Train) or config.tracker.name != WANDB or config.tracker.group is not None:
+        return []
+    return [f"tracker.group={folder.parent.name}_{folder.name}"]
 
 
 def _require_own_place(config: Parts, name: str, places: dict[str, str]) -> None:

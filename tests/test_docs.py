@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import positronic
+from positronic import overrides, sweeps
 
 REPOSITORY = Path(__file__).parents[1]
 PITFALLS = (REPOSITORY / "docs" / "pitfalls.md").read_text()
@@ -52,6 +53,22 @@ def commands():
             for line in re.findall(r"python run\.py (stage=\w.*)", block):
                 typed = [word for word in shlex.split(line, comments=True) if word not in ("...", "&")]
                 yield shlex.join(re.sub(r"\.\.\.$|<.*>", "x", word) for word in typed)
+
+
+def sweeps_of_jobs():
+    """The words of each command of the pages that makes jobs; a site's own file is left out."""
+    for page in (REPOSITORY / "README.md", *sorted(REPOSITORY.glob("docs/*.md"))):
+        for block in re.findall(r"```bash\n(.*?)```", page.read_text(), re.DOTALL):
+            for line in re.findall(r"^python run\.py (?:--config-dir \S+ )?(\+cluster=.*)", block, re.MULTILINE):
+                yield re.sub(r"\+cluster=ours", "+cluster=slurm", line)
+
+
+@pytest.mark.parametrize("line", sorted(set(sweeps_of_jobs())))
+def test_every_job_of_the_pages_composes(line):
+    """With its cluster's values."""
+    words = shlex.split(line, comments=True)
+    for job in sweeps._grid(overrides.parse(overrides.in_grammar(words, True))):
+        assert positronic.compose([override.input_line for override in job]).stage in line
 
 
 @pytest.mark.parametrize("line", sorted(set(commands())))

@@ -87,7 +87,9 @@ def _submit(sweep: Sweep, batch: Sequence[Task], config: SlurmConfig, needed: Se
 
 def parameters(sweep: Sweep, config: SlurmConfig, needed: Sequence[str], count: int) -> dict[str, Any]:
     """What submitit is told for ``count`` jobs that need the jobs with these ids."""
-    code = [f"export {name}={shlex.quote(value)}" for name, value in code_path(str(sweep.snapshot)).items()]
+    # Where sbatch keeps a shell's variables to itself (SBATCH_EXPORT=NONE), srun would keep the job's own as well.
+    variables = {"SLURM_EXPORT_ENV": "ALL", **code_path(str(sweep.snapshot))}
+    code = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
     more = {"requeue": True, **({"kill-on-invalid-dep": "yes"} if needed else {}), **config.sbatch}
     said = {
         "job_name": sweep.name,

@@ -95,6 +95,15 @@ def test_a_list_of_sentences_is_swept():
     assert [job[1] for job in jobs] == [f"task={SENTENCE}", "task=stop, now"]
 
 
+def test_trainings_of_a_sweep_are_one_group_at_weights_and_biases(tmp_path):
+    """It stands in each recorded command; one that was typed stays."""
+    train = ["stage=train", f"dataset.path={RAW}", "output_dir=out"]
+    typed = [[*train, "tracker=wandb"], [*train, "tracker=wandb", "tracker.group=mine"], train]
+    tasks = sweeps.tasks_in(tmp_path / "2026-01-02" / "03-04-05_act", typed, [], [])
+    groups = [[each for each in task.arguments if each.startswith("tracker.group")] for task in tasks[-3:]]
+    assert groups == [["tracker.group=2026-01-02_03-04-05_act"], ["tracker.group=mine"], []]
+
+
 WRONG = {
     "cluster.partition=nosuch": "cluster.partition=nosuch: there is no such partition. sinfo names main, short.",
     "cluster.partition=short": "is more than partition short allows. Type cluster.timeout_min=10 or less",
