@@ -1,4 +1,4 @@
-"""One command line: stage=collect|import|convert|stats|train|serve|infer|compare|sweep; see ``--help``."""
+"""One command line: stage=collect|import|convert|stats|train|serve|infer|compare|pipeline|sweep; see ``--help``."""
 
 import signal
 

@@ -13,6 +13,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError
 
+from positronic import chains, reads, refusals, values
 from positronic import overrides as typed_overrides
-from positronic import reads, refusals, values
 from positronic.codecs.config import FROM_CHECKPOINT
 from positronic.embodiments.config import FROM_DATA
 from positronic.errors import PositronicError
@@ -48,7 +49,7 @@ CONFIG_NAME = "config"
 # Mappings whose keys are not ours to know: typed without a plus.
 OPEN_MAPPINGS = (
     *("vendor.policy", "dataset.aliases", "video.options"),
-    *("embodiment.cameras", "modality.columns", "modality.cameras", "cluster.sbatch"),
+    *("embodiment.cameras", "modality.columns", "modality.cameras", "cluster.sbatch", "models"),
 )
 # Stages whose results a multirun keeps in the job's own folder. The others write data that later stages find by name.
 OWN_FOLDER = {"train": "${hydra:runtime.output_dir}", "infer": "${hydra:runtime.output_dir}/rollouts"}
@@ -87,6 +88,9 @@ class Loader(ConfigLoaderImpl):
         multirun = run_mode == RunMode.MULTIRUN
         overrides = overrides if self._in_grammar else typed_overrides.in_grammar(overrides, multirun)
         parsed = typed_overrides.parse(overrides)
+        chained = chains.split(parsed)
+        if chained is not None:
+            overrides, parsed = list(chained.own), typed_overrides.parse(chained.own)
         typed = typed_values(parsed)
         refusals.check_typed(typed)
         refusals.check_once(overrides)
@@ -108,7 +112,12 @@ class Loader(ConfigLoaderImpl):
         values.check_replayed(cfg, typed)
         values.check(cfg)
         values.check_policies(cfg, typed)
+        values.check_compared(cfg, typed)
+        if chained is not None:
+            chains.hand_on(cfg, chained, partial(self.load_configuration, config_name, run_mode=RunMode.RUN))
         _record(cfg, parsed, multirun)
+        if chained is not None:
+            cfg.hydra.overrides.task = list(chained.whole)
         return cfg
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:

@@ -119,6 +119,8 @@ def _instead(override: str) -> str:
 def _stages(typed: Sequence[str]) -> list[str]:
     """The stages that these overrides may be for."""
     named = [word for override in typed if override.startswith("stage=") for word in override[6:].split(",")]
+    if any(STAGES[word].hands_on for word in named if word in STAGES):
+        return list(STAGES)
     return [stage for stage in STAGES if stage in named] or list(STAGES)
 
 

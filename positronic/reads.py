@@ -37,6 +37,8 @@ FOLLOWS = {
     "codec.description": "codec",
     "codec.inference_only": "codec",
     "cluster.name": "cluster",
+    "commands": "pipeline",
+    "chains": "models",
 }
 # Values of a modality that only some vendors' own code reads.
 ONLY_FOR_VENDOR = {
@@ -61,7 +63,7 @@ def check_reads(cfg: DictConfig, parsed: Sequence[Override]) -> None:
             value = typed.get(key, "")
             raise PositronicError(f"'{key}' is not typed: it follows from {group}=. Type {group}={value}.")
         # The root is for whatever lies nowhere else: it may stand beside a folder that is typed.
-        at_root = key in ("paths", "paths.root") and cfg.stage in _owners(key, leaves)
+        at_root = key in ("paths", "paths.root") and cfg.stage in owners(key, leaves)
         if not _counts(key, cfg.stage, read) and parameters(STAGES, key) and not at_root:
             raise _does_nothing(key, cfg.stage, typed, leaves, read)
         _check_company(cfg, key)
@@ -161,13 +163,13 @@ def _check_company(cfg: DictConfig, key: str) -> None:
 def _does_nothing(
     key: str, stage: str, typed: Mapping[str, str], leaves: Mapping[str, Any], read: Collection[str]
 ) -> PositronicError:
-    part, owners = key.split(".")[0], _owners(key, leaves)
+    part, readers = key.split(".")[0], owners(key, leaves)
     helped = _would_help(key, stage, typed, leaves)
     if helped:
         return PositronicError(
             f"'{key}' does nothing here: it would only help to find {helped}, which is typed as well. Leave one out."
         )
-    belongs = f" It belongs to stage={listing(owners)}." if owners else ""
+    belongs = f" It belongs to stage={listing(readers)}." if readers else ""
     if stage in FOLLOWING_STAGES and part in CHECKPOINT_SAYS:
         return PositronicError(
             f"'{key}' does nothing in stage={stage}, which takes it from the checkpoint as it was trained.{belongs}"
@@ -175,7 +177,7 @@ def _does_nothing(
     return PositronicError(f"'{key}' does nothing in stage={stage}.{belongs}{_here(key, typed, read)}")
 
 
-def _owners(key: str, leaves: Mapping[str, Any]) -> list[str]:
+def owners(key: str, leaves: Mapping[str, Any]) -> list[str]:
     """The stages that read ``key`` when nothing else is typed."""
     return [
         name

@@ -28,6 +28,7 @@ from positronic.stages.compare import Compare
 from positronic.stages.convert import Convert
 from positronic.stages.import_ import Import
 from positronic.stages.infer import Infer
+from positronic.stages.pipeline import Pipeline
 from positronic.stages.serve import Serve
 from positronic.stages.stats import Stats
 from positronic.stages.sweep import Sweep
@@ -43,6 +44,7 @@ STAGES: dict[str, type[Parts]] = {
     "serve": Serve,
     "infer": Infer,
     "compare": Compare,
+    "pipeline": Pipeline,
     "sweep": Sweep,
 }
 SCHEMAS: dict[str, type] = {

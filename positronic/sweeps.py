@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from positronic import overrides as typed_overrides
 from positronic.cluster import submission, watch
+from positronic.cluster.announcing import announcement
 from positronic.cluster.closing import close
 from positronic.cluster.record import FINISHED, Sweep, Task
 from positronic.cluster.states import states_of
@@ -91,22 +92,6 @@ def follow(sweep: Sweep, wait: bool, names: Sequence[str] | None = None) -> None
     close(sweep, reports)
     if any(report.state != FINISHED for report in reports if names is None or report.task.name in names):
         raise SystemExit(1)
-
-
-def announcement(sweep: Sweep, names: Sequence[str] | None = None) -> str:
-    """Where the jobs are, how to watch them, and how to cancel them."""
-    jobs = [job for job in sweep.jobs if names is None or job.task.name in names]
-    ids = [job.job_id for job in jobs if job.job_id]
-    where = f" to SLURM: {_shortened(ids)}" if ids else " on this machine"
-    lines = [
-        f"{len(jobs)} job{'' if len(jobs) == 1 else 's'}{where}",
-        f"  folder:  {sweep.folder}",
-        f"  watch:   {RUN} stage=sweep sweep={shlex.quote(str(sweep.folder))}",
-    ]
-    cancel = submission.how_to_cancel(sweep)
-    if cancel is not None:
-        lines.append(f"  cancel:  {cancel}")
-    return "\n".join(lines)
 
 
 def tasks_in(
@@ -266,7 +251,3 @@ def _copied(own: Sequence[str], folder: Path) -> list[str]:
 
 def _command() -> str:
     return " ".join([RUN, *map(shlex.quote, sys.argv[1:])])
-
-
-def _shortened(ids: Sequence[str]) -> str:
-    return ", ".join(ids) if len(ids) <= 4 else f"{ids[0]} ... {ids[-1]}"

@@ -217,6 +217,19 @@ def check_workers(cfg: DictConfig, typed: Collection[str]) -> None:
         )
 
 
+def check_compared(cfg: DictConfig, typed: Collection[str]) -> None:
+    """Raise PositronicError when nothing is typed that could be compared, or two kinds of it."""
+    if cfg.stage != "compare":
+        return
+    if cfg.rollouts is None and not cfg.models:
+        raise PositronicError(
+            f"stage=compare needs rollouts. Type rollouts={WANTED['rollouts']}, or +experiment=compare_models "
+            "dataset.path=<folder of raw episodes> to train several models and evaluate them."
+        )
+    if cfg.rollouts is not None and "models" in typed:
+        raise PositronicError("rollouts= are evaluations that are there, models= are to be trained first. Type one.")
+
+
 def check_policies(cfg: DictConfig, typed: Collection[str]) -> None:
     """Raise PositronicError when several policies are typed that cannot be compared, or one where it takes several."""
     if cfg.stage != "infer":

@@ -37,7 +37,7 @@ ROWS = [
     {"schemas"},
     {"overrides"},
     {"reads", "refusals"},
-    {"values"},
+    {"values", "chains"},
     {"composition"},
     {"config"},
     {"sweeps"},

@@ -24,8 +24,8 @@ REFUSALS = {
     "codec=jonts": f"codec=jonts has no lerobot modality. {CODECS} Did you mean 'joints'?",
     "vendor=lerbot": "vendor=lerbot is not known. Valid choices for vendor: gr00t, lerobot, openpi."
     " Did you mean 'lerobot'?",
-    "stage=trian": "stage=trian is not known. Valid choices for stage: collect, compare, convert, import, infer, serve,"
-    " stats, sweep, train. Did you mean 'train'?",
+    "stage=trian": "stage=trian is not known. Valid choices for stage: collect, compare, convert, import, infer,"
+    " pipeline, serve, stats, sweep, train. Did you mean 'train'?",
     "stage=infer policy=.remote": "policy=.remote is not known. Valid choices for policy: local, remote, scripted."
     " Did you mean 'remote'?",
     "+debug=tniy": "debug=tniy is not known. Valid choices for debug: overfit, profile, tiny. Did you mean 'tiny'?",
@@ -79,7 +79,10 @@ REFUSALS = {
     " the demonstrations of stage=collect.",
     "dataset=local": f"stage=train needs dataset.path. Type dataset.path={FOLDER}, or dataset=demo for the"
     " demonstrations of stage=collect.",
-    "stage=compare": "stage=compare needs rollouts. Type rollouts=[<folder that stage=infer wrote>,<another>].",
+    "stage=compare": (
+        "stage=compare needs rollouts. Type rollouts=[<folder that stage=infer wrote>,<another>], or "
+        "+experiment=compare_models dataset.path=<folder of raw episodes> to train several models and evaluate them."
+    ),
     "stage=serve": f"stage=serve needs checkpoints_dir. Type checkpoints_dir={EXPERIMENT}.",
     "stage=infer policy=local": f"stage=infer needs policy.checkpoints_dir. Type policy.checkpoints_dir={EXPERIMENT}.",
     "stage=infer hardware=replay": f"stage=infer needs hardware.path. Type hardware.path={FOLDER}.",

@@ -18,9 +18,9 @@ Films = Mapping[tuple[str, int], Path]
 
 def films_of(comparison: Comparison, root: Path, count: int) -> Films:
     """A video, which shows what the cameras saw, of each evaluation at the first ``count`` seeds that went differently,
-    below ``root``. Of recordings that are elsewhere or have no camera there is none."""
+    below ``root``; if none did, at the first seed. Of recordings that are elsewhere or have no camera there is none."""
     films = {}
-    for seed in comparison.differing[:count]:
+    for seed in (comparison.differing or comparison.seeds[:1])[:count]:
         for each in comparison.evaluations:
             filmed, recording = own_film(each, seed), _recording(each, seed)
             if filmed is not None:

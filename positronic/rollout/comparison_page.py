@@ -15,6 +15,7 @@ from positronic.rollout.document import capitalised, document, outcome, picture,
 BODY = Template("""<p class="task">$task</p>
 $sentences
 <div class="numbers">$numbers</div>
+$section
 <h2>All seeds</h2>
 $plot
 $videos
@@ -22,15 +23,16 @@ $videos
 <div class="wide"><table>$seeds</table></div>""")
 
 
-def comparison_html(comparison: Comparison, plot_png: bytes, root: Path | None, films: Films) -> str:
+def comparison_html(comparison: Comparison, plot_png: bytes, root: Path | None, films: Films, section: str = "") -> str:
     """The page, to lie in ``root``, None for a place that is not on this machine. Recordings of evaluations on this
-    machine are linked, and ``films`` are inside it."""
+    machine are linked, and ``films`` are inside it. ``section``: HTML that follows the numbers."""
     said = [capitalised(sentence(comparison, other)) for other in comparison.others]
     more = advice(comparison)
     body = BODY.substitute(
         task=html.escape(f"{comparison.first.report['task']} · {comparison.first.report['robot']}"),
         sentences="".join(f"<p>{html.escape(each)}.</p>" for each in [*said, *([more] if more else [])]),
         numbers="".join(_tiles(comparison)),
+        section=section,
         plot=picture(plot_png, "; ".join(said)),
         videos=_videos(comparison, root, films),
         seeds=_seeds(comparison, root),
@@ -72,7 +74,7 @@ def _tiles(comparison: Comparison) -> Iterator[str]:
 def _videos(comparison: Comparison, root: Path | None, known: Films) -> str:
     """Side by side, of the seeds that went differently and of which every evaluation has one."""
     rows = []
-    for seed in comparison.differing:
+    for seed in comparison.differing or comparison.seeds[:1]:
         films = [known.get((each.name, seed)) or own_film(each, seed) for each in comparison.evaluations]
         if all(films):
             figures = [

@@ -60,6 +60,7 @@ class Parts:
     silent: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
     null_takes: ClassVar[Mapping[str, str]] = {}
     submits: ClassVar[bool] = False
+    hands_on: ClassVar[bool] = False
     composed: ClassVar[tuple[Composed, Parts] | None] = None  # what compose() was given, and made of it
 
     stage: str = MISSING
