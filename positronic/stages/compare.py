@@ -14,8 +14,8 @@ from positronic.utils.html import as_html
 if TYPE_CHECKING:
     from rich.console import Group
 
+    from positronic.cluster.models import Model
     from positronic.rollout.comparison import Comparison
-    from positronic.stages.models import ModelsCompared
     from positronic.storage.config import StorageConfig
 
 NUMBERS_FILE, PAGE_FILE, PLOT_FILE = "comparison.json", "comparison.html", "comparison.png"
@@ -60,6 +60,16 @@ class Compared:
 
     def _repr_html_(self) -> str:
         return as_html(self)
+
+
+@dataclass(frozen=True)
+class ModelsCompared:
+    """The result of stage=compare with models. ``path``: of the page and models.json. ``models``: a row for each.
+    ``comparison``: of those that were evaluated; None if fewer than two were, or while jobs still run."""
+
+    path: str
+    models: Sequence[Model]
+    comparison: Comparison | None
 
 
 def run(config: Compare) -> Compared | ModelsCompared:

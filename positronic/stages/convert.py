@@ -82,10 +82,25 @@ class Baked:
         return as_html(self)
 
 
-def run(config: Convert) -> Baked | ShardReport:
+@dataclass(frozen=True)
+class BakedShard:
+    """The result of stage=convert with ``shard``. ``path``: of that shard. ``report``: what was baked into it."""
+
+    path: str
+    report: ShardReport
+
+    def __rich__(self) -> ShardReport:
+        return self.report
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
+
+
+def run(config: Convert) -> Baked | BakedShard:
     """``bake``, and say what to type next. With ``shard`` that shard alone."""
     if config.shards is not None and not config.join:
-        return sharding.run_shard(config)
+        report = sharding.run_shard(config)
+        return BakedShard(str(report.shard.folder), report)
     baked = bake(config)
     print(next_line_for(config.output_dir, config.vendor.name, config.codec.name))
     return baked

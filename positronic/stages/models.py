@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,20 +17,10 @@ if TYPE_CHECKING:
     from positronic.cluster.record import Task
     from positronic.cluster.states import JobReport
     from positronic.rollout.comparison import Comparison
-    from positronic.stages.compare import Compare
+    from positronic.stages.compare import Compare, ModelsCompared
 
 MODELS_FILE = "models.json"
 CHECKPOINTS, ROLLOUTS = "checkpoints", "rollouts"
-
-
-@dataclass(frozen=True)
-class ModelsCompared:
-    """The result of stage=compare with models. ``path``: of the page and models.json. ``models``: a row for each.
-    ``comparison``: of those that were evaluated; None if fewer than two were, or while jobs still run."""
-
-    path: str
-    models: Sequence[Model]
-    comparison: Comparison | None
 
 
 def compare_models(config: Compare) -> ModelsCompared:
@@ -40,6 +30,7 @@ def compare_models(config: Compare) -> ModelsCompared:
     """
     from positronic.cluster.chain import run_tasks
     from positronic.cluster.models import models_dict
+    from positronic.stages.compare import ModelsCompared
 
     place = _local(config)
     tasks = tasks_of(config.chains)
