@@ -15,6 +15,7 @@ from positronic.bake.reader import Stats
 from positronic.policies.config import described
 from positronic.policies.steps import Steps, batch_of
 from positronic.policies.weights import Weights
+from positronic.training.noise import Part
 from positronic.training.trainable import ParameterGroup
 
 Processor = Callable[[dict[str, Any]], dict[str, Any]]
@@ -35,11 +36,15 @@ class Parts:
 
 Loss = Callable[[nn.Module, dict[str, Any]], Tensor]
 """A policy and a preprocessed batch -> a scalar."""
+PartLoss = Callable[[nn.Module, dict[str, Any], Part], Tensor]
+"""A policy and a preprocessed part of a batch -> what it adds to the batch's loss, a scalar."""
 
 
 class PolicyTrainable:
     """``write``: what a checkpoint holds beside the weights. ``loss``: None takes the policy's own. ``weights``: how
-    those are kept."""
+    those are kept. ``real_steps``: whether the loss is a mean over the steps inside episodes alone, not over all.
+    ``part_loss``: of a loss that is neither.
+    """
 
     def __init__(
         self,
@@ -47,6 +52,8 @@ class PolicyTrainable:
         write: Callable[[Path], None],
         loss: Loss | None = None,
         weights: Weights | None = None,
+        real_steps: bool = False,
+        part_loss: PartLoss | None = None,
     ) -> None:
         self.module = parts.module
         self.action_offsets = np.asarray(parts.config.action_delta_indices, np.int64)
@@ -54,6 +61,7 @@ class PolicyTrainable:
         self.fields = described(parts.config)
         self._parts, self._write, self._loss = parts, write, loss or _own_loss
         self._weights = weights or Weights()
+        self._part_loss = part_loss or (self._of_steps if real_steps else self._of_rows)
 
     def groups(self) -> list[ParameterGroup]:
         """What is trained, at lerobot's own learning rates."""
@@ -65,7 +73,11 @@ class PolicyTrainable:
 
     def loss(self, batch: Mapping[str, Any]) -> Tensor:
         """Columns on the device -> the loss, a scalar."""
-        return self._loss(self.module, self._parts.before(batch_of(self._parts.steps, batch)))
+        return self._loss(self.module, self._prepared(batch))
+
+    def part_loss(self, batch: Mapping[str, Any], part: Part) -> Tensor:
+        """Columns of ``part`` of a batch -> what it adds to the loss of the whole batch, a scalar."""
+        return self._part_loss(self.module, self._prepared(batch), part)
 
     def save(self, folder: Path) -> None:
         """A layout that needs nothing outside of ``folder``."""
@@ -75,6 +87,15 @@ class PolicyTrainable:
     def load(self, folder: Path) -> None:
         """Take back the weights that ``save`` wrote."""
         self._weights.load(self.module, folder)
+
+    def _prepared(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        return self._parts.before(batch_of(self._parts.steps, batch))
+
+    def _of_rows(self, module: nn.Module, batch: dict[str, Any], part: Part) -> Tensor:
+        return self._loss(module, batch) * part.rows
+
+    def _of_steps(self, module: nn.Module, batch: dict[str, Any], part: Part) -> Tensor:
+        return self._loss(module, batch) * part.steps
 
 
 def _own_loss(module: nn.Module, batch: dict[str, Any]) -> Tensor:

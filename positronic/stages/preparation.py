@@ -18,7 +18,7 @@ from positronic.storage import join
 from positronic.storage.folder import local_input, streamed_input
 from positronic.storage.streaming import Arriving
 from positronic.training.choice import TrainChoice, split
-from positronic.training.device import resolve_device, resolve_precision
+from positronic.training.device import require_processes, resolve_device, resolve_precision
 from positronic.training.settings import TrainSettings
 from positronic.vendors import registry
 from positronic.vendors.backend import Job
@@ -39,7 +39,7 @@ def source_of(config: Train, foreign: Declared | None) -> Iterator[Source]:
         return
     where = config.input_path, config.storage
     native = config.vendor.backend == registry.NATIVE
-    with streamed_input(*where, is_video) if native else local_input(*where) as root:
+    with streamed_input(*where, is_video) if native and config.num_processes == 1 else local_input(*where) as root:
         yield root
 
 
@@ -77,5 +77,7 @@ def _choice(config: Train) -> TrainChoice:
 def _settings(config: Train) -> TrainSettings:
     values = {each.name: getattr(config, each.name) for each in fields(TrainSettings)}
     device = resolve_device(config.device)
+    if config.vendor.backend == registry.NATIVE:
+        require_processes(config.num_processes, config.batch_size, device)
     precision = resolve_precision(config.precision, device, min(config.modality.image_size))
     return TrainSettings(**values | {"device": device, "precision": precision, "betas": tuple(config.betas)})

@@ -58,7 +58,9 @@ class Train(Parts):
     cache_gb: decoded frames stay in memory when they fit in this
     frame_cache: others go decoded onto the disk, into the cache of storage: auto if they fit, disk all, none never
     seed: of weights, order of samples and dropout
+    num_processes: processes that share each batch, on this machine: each has a GPU of its own, or its part of the CPU
     resume: go on exactly where the last checkpoint was written
+    other_num_processes: with resume, go on although the checkpoint was trained by another number of processes
     preflight: measure the memory and the time of a step, print them, and end; nothing is written
     """
 
@@ -103,7 +105,9 @@ class Train(Parts):
     cache_gb: float = between(0, default=8.0, frame_cache=("auto", "none"))
     frame_cache: str = one_of("auto", "disk", "none", default="auto")
     seed: int = between(0, default=0)
+    num_processes: int = between(1, default=1)
     resume: bool = False
+    other_num_processes: bool = one_of(True, False, default=False, resume=True)
     preflight: bool = False
 
 

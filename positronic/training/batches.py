@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from positronic.bake.frame_source import Frames
 from positronic.bake.reader import BakedDataset
 from positronic.errors import PositronicError
+from positronic.training.noise import Part
 from positronic.utils.memory import SHARED_MEMORY, free_shared_bytes
 from positronic.utils.processes import STOPPING, die_with_parent, signals_held
 
@@ -81,16 +82,37 @@ class BatchMaker:
         order: SampleOrder,
         action_offsets: NDArray[np.int64],
         with_task: bool,
+        ranks: tuple[int, int] = (0, 1),
     ) -> None:
-        """``action_offsets`` (H,): the steps of a chunk relative to the observation. ``with_task``: add the task."""
+        """``action_offsets`` (H,): the steps of a chunk relative to the observation. ``with_task``: add the task.
+        ``ranks``: number and count of the processes that share each batch; this one makes its own rows alone."""
         self._dataset = dataset
         self._frames = frames
         self._order = order
         self._action_offsets = np.asarray(action_offsets, np.int64)
         self._with_task = with_task
+        self._ranks = ranks
 
     def __getitem__(self, step: int) -> Batch:
-        return self.of(self._order.rows(step))
+        rows = self._order.rows(step)
+        part = self.share(rows)
+        return self.of(rows if part is None else rows[part.first : part.end])
+
+    def part(self, step: int) -> Part | None:
+        """Which part of the batch of 0-based ``step`` is made here; None: all of it."""
+        return None if self._ranks[1] == 1 else self.share(self._order.rows(step))
+
+    def share(self, rows: NDArray[np.int64]) -> Part | None:
+        """This process's part of a batch of ``rows`` (B,); None: all of it."""
+        rank, count = self._ranks
+        if count == 1:
+            return None
+        ends = np.cumsum([len(each) for each in np.array_split(rows, count)])
+        first, end = int(ends[rank - 1]) if rank else 0, int(ends[rank])
+        episodes = self._dataset.episode_of[rows]
+        wanted = rows[:, None] + self._action_offsets
+        inside = (wanted >= self._dataset.starts[episodes, None]) & (wanted < self._dataset.ends[episodes, None])
+        return Part(first, end, len(rows), float(inside[first:end].sum() / inside.sum()))
 
     def first_of(self, count: int) -> Batch:
         """A batch of the dataset's first ``count`` rows; the last one again when there are not so many."""

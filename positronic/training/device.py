@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -50,9 +50,44 @@ def resolve_precision(name: str, device: str, image_side: int) -> str:
     return "bf16" if any(found.get(feature) for feature in CPU_BF16) else "fp32"
 
 
-def limit_threads() -> None:
-    """No more threads than cores that this process may use; torch counts those of the whole machine."""
-    torch.set_num_threads(min(torch.get_num_threads(), available_cores()))
+def limit_threads(num_processes: int = 1) -> None:
+    """No more threads than cores that this process may use, one of ``num_processes`` that share them; torch counts
+    those of the whole machine."""
+    torch.set_num_threads(max(1, min(torch.get_num_threads(), available_cores() // num_processes)))
+
+
+@contextmanager
+def threads_kept() -> Iterator[None]:
+    """Afterwards torch has as many threads as before."""
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def require_processes(num_processes: int, batch_size: int, device: str) -> None:
+    """Raise PositronicError when a run cannot be shared so: a batch that does not divide, too few GPUs."""
+    if num_processes == 1:
+        return
+    if batch_size % num_processes:
+        fits = batch_size // num_processes * num_processes
+        options = [str(size) for size in (fits, fits + num_processes) if size]
+        raise PositronicError(
+            f"batch_size={batch_size} is the whole batch, and does not divide by num_processes={num_processes}. Type "
+            f"batch_size={' or batch_size='.join(options)}."
+        )
+    if device not in ("cpu", "cuda"):
+        raise PositronicError(
+            f"device={device} with num_processes={num_processes}: each process takes a GPU of its own, or all the CPU. "
+            "Type device=cuda or device=cpu; CUDA_VISIBLE_DEVICES says which GPUs."
+        )
+    if device == "cuda" and num_processes > torch.cuda.device_count():
+        found = torch.cuda.device_count()
+        raise PositronicError(
+            f"num_processes={num_processes}: each process takes a GPU of its own, and this machine shows {found}. Type "
+            f"num_processes={found}."
+        )
 
 
 def to_device(batch: Mapping[str, Any], device: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from positronic.training.checkpoints import (
 )
 from positronic.training.choice import identity
 from positronic.training.config import RANDOM
-from positronic.training.settings import BEFORE, KEPT, SAID_ABOVE, TrainSettings
+from positronic.training.settings import BEFORE, KEPT, PROCESSES, SAID_ABOVE, TrainSettings
 from positronic.utils.files import replace_text
 
 METRICS_FILE = "metrics.jsonl"
@@ -42,15 +42,15 @@ class Experiment:
     def metrics(self) -> Path:
         return self.folder / METRICS_FILE
 
-    def continues_from(self) -> Checkpoint | None:
-        """The last checkpoint; None for a run that starts at the beginning.
+    def continues_from(self, may_change: Collection[str] = ()) -> Checkpoint | None:
+        """The last checkpoint; None for a run that starts at the beginning. ``may_change``: names of settings.
 
         Raises PositronicError, naming both values, if it was trained with other data or settings.
         """
         checkpoints = list_checkpoints(self.folder)
         if not checkpoints:
             return None
-        require_same_run(checkpoints[-1], checkpoints[-1].info(), self.info)
+        require_same_run(checkpoints[-1], checkpoints[-1].info(), self.info, may_change)
         checkpoints[-1].require_intact()
         return checkpoints[-1]
 
@@ -112,17 +112,21 @@ def make_info(
     }
 
 
-def require_same_run(checkpoint: Checkpoint, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+def require_same_run(
+    checkpoint: Checkpoint, theirs: Mapping[str, Any], ours: Mapping[str, Any], may_change: Collection[str] = ()
+) -> None:
     """Raise PositronicError naming both values of everything that a resumed run may not change."""
-    rows = differences(_identity(theirs), _identity(ours))
+    rows = [row for row in differences(_identity(theirs), _identity(ours)) if row[0] not in may_change]
     if rows:
+        by_processes = [name for name, *_ in rows] == [PROCESSES]
         lines = [f"  {name}: the checkpoint has {a}; this run has {b}" for name, a, b in rows]
         raise PositronicError(
             "\n".join(
                 [
                     f"resume=true, but {checkpoint.path} was trained differently:",
                     *lines,
-                    "Resume with the checkpoint's values, or start another experiment with exp_name=<another name>.",
+                    "Resume with the checkpoint's values, or start another experiment with exp_name=<another name>."
+                    + (f" other_{PROCESSES}=true goes on all the same, but not bit for bit." if by_processes else ""),
                 ]
             )
         )

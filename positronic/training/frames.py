@@ -11,7 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from positronic.bake.filling import Filled, FillingFrames, MemoryTarget, Target, start_arriving
+from positronic.bake.filling import (
+    Filled,
+    FillingFrames,
+    MemoryTarget,
+    SharedMemoryTarget,
+    Target,
+    start_arriving,
+)
 from positronic.bake.frame_cache import DiskTarget, begin_on_disk
 from positronic.bake.frame_source import GIGABYTE, DecodedFrames, Frames, MappedFrames, fits_in_memory
 from positronic.bake.reader import BakedDataset
@@ -37,6 +44,10 @@ class Sides:
         """How far decoding is; None when it has ended."""
         filling = (each.filled for each in self._filling)
         return next((each for each in filling if each is not None), None)
+
+    def for_other_processes(self) -> Sides:
+        """The same frames for the other processes of the run, while this one decodes them."""
+        return Sides(_elsewhere(self.training), None if self.held_out is None else _elsewhere(self.held_out))
 
     def close(self) -> None:
         """Decode no more."""
@@ -78,13 +89,15 @@ class _Opener:
     def __init__(self, settings: TrainSettings, storage: StorageConfig | None, console: Console) -> None:
         self._settings, self._storage, self._console = settings, storage, console
         self._memory_gb, self._taken = settings.cache_gb, 0
+        self._shared = settings.num_processes > 1
 
     def open(self, dataset: BakedDataset, due: NDArray[np.int64]) -> Frames:
         """In memory if they fit, else on the disk if they fit, as far as settings.frame_cache wants it."""
         wanted = self._settings.frame_cache
         if wanted != DISK and fits_in_memory(dataset, self._memory_gb, self._taken):
             self._taken += dataset.decoded_bytes
-            return self._fill(dataset, MemoryTarget(dataset), due, "in memory")
+            target = SharedMemoryTarget(dataset) if self._shared else MemoryTarget(dataset)
+            return self._fill(dataset, target, due, "in memory")
         self._memory_gb = 0.0  # of what comes after, nothing is of more use there
         why_not = ""
         if self._storage is not None and wanted in (AUTO, DISK):
@@ -108,7 +121,8 @@ class _Opener:
         what = "fetched and decoded" if dataset.arriving else "decoded"
         self._say(f"{len(dataset)} frames are being {what} {where} ({_gb(dataset)}); training begins meanwhile.")
         done = f"{len(dataset)} frames are {what} {where}, after"
-        return FillingFrames(dataset, target, due, lambda seconds: self._say(f"{done} {seconds:.1f} s."))
+        say = lambda seconds: self._say(f"{done} {seconds:.1f} s.")  # noqa: E731
+        return FillingFrames(dataset, target, due, say, self._shared)
 
     def _on_demand(self, dataset: BakedDataset, why_not: str) -> Frames:
         self._say(
@@ -121,6 +135,10 @@ class _Opener:
 
     def _say(self, text: str) -> None:
         self._console.print(text, highlight=False, soft_wrap=True)
+
+
+def _elsewhere(frames: Frames) -> Frames:
+    return frames.reader() if isinstance(frames, FillingFrames) else frames
 
 
 def _gb(dataset: BakedDataset) -> str:

@@ -14,7 +14,10 @@ from torch import Tensor
 from positronic.training.averages import Averages
 from positronic.training.checkpoints import Checkpoint
 from positronic.training.device import autocast, to_device
+from positronic.training.noise import Part
 from positronic.training.optimisation import lr_factor, make_optimiser, set_lr
+from positronic.training.parallel import Parallel
+from positronic.training.ranks import ALONE, Alone
 from positronic.training.settings import TrainSettings
 from positronic.training.state import load_state, save_state
 from positronic.training.trainable import Trainable
@@ -23,9 +26,11 @@ from positronic.training.trainable import Trainable
 class Learner:
     """A policy with its optimiser: one step at a time."""
 
-    def __init__(self, trainable: Trainable, settings: TrainSettings) -> None:
+    def __init__(self, trainable: Trainable, settings: TrainSettings, ranks: Alone = ALONE) -> None:
+        """``ranks``: the processes that compute each step together."""
         self.trainable = trainable
-        self._settings = settings
+        self._settings, self._ranks = settings, ranks
+        self._parallel = Parallel(trainable, settings, ranks) if ranks.count > 1 else None
         groups = trainable.groups()
         adam = settings.weight_decay, settings.betas, settings.eps
         self._optimiser = make_optimiser(groups, settings.learning_rate, *adam)
@@ -36,17 +41,21 @@ class Learner:
         self._grad_norms: list[Tensor | float] = []
         self._lr = 0.0
 
-    def step(self, batch: Mapping[str, Any], step: int) -> None:
-        """One step of the optimiser; ``step`` is 1-based."""
+    def step(self, batch: Mapping[str, Any], step: int, part: Part | None = None) -> None:
+        """One step of the optimiser; ``step`` is 1-based. ``part``: which part of the whole batch ``batch`` is; None:
+        all of it."""
         settings = self._settings
         shape = settings.lr_schedule, settings.warmup_fraction, settings.final_lr_fraction
         self._lr = set_lr(self._optimiser, lr_factor(step, settings.num_train_steps, *shape))
         self.trainable.module.train()
         columns = to_device(batch, settings.device)
         with autocast(settings.device, settings.precision):
-            loss = self.trainable.loss(columns)
+            loss = self.trainable.loss(columns) if part is None else self._parallel.loss(columns, part)
         self._optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        if part is None:
+            loss.backward()
+        else:
+            self._parallel.backward(loss)
         norm = torch.nn.utils.clip_grad_norm_(self._parameters, settings.grad_clip_norm)
         self._optimiser.step()
         if self._averages is not None:
@@ -59,7 +68,7 @@ class Learner:
 
         A gradient that is no finite number makes every weight one that is none, after a loss that still was.
         """
-        self._losses, self._grad_norms = _numbers(self._losses), _numbers(self._grad_norms)
+        self._losses, self._grad_norms = self._told()
         first = step - len(self._losses) + 1
         for k, values in enumerate(zip(self._losses, self._grad_norms, strict=True)):
             for what, value in zip(("loss", "gradient"), values, strict=True):
@@ -69,7 +78,7 @@ class Learner:
 
     def take_metrics(self) -> dict[str, float]:
         """Means over the steps since the last call."""
-        losses, norms = _numbers(self._losses), _numbers(self._grad_norms)
+        losses, norms = self._told()
         self._losses, self._grad_norms = [], []
         return {"loss": _mean(losses), "lr": self._lr, "grad_norm": _mean(norms)}
 
@@ -87,6 +96,11 @@ class Learner:
         """Inside, the policy has the weights that are judged and served."""
         return nullcontext() if self._averages is None else self._averages.in_place()
 
+    def before_save(self) -> None:
+        """To be called in all processes before one of them saves."""
+        if self._parallel is not None:
+            self._parallel.collect()
+
     def save_model(self, folder: Path) -> None:
         """Write the policy as it is served."""
         with self.judged():
@@ -96,8 +110,11 @@ class Learner:
         """Write what ``restore`` needs beside that."""
         if self._averages is not None:
             self._averages.save(folder)
-        pending = {"losses": _numbers(self._losses), "grad_norms": _numbers(self._grad_norms)}
-        save_state(folder, self._optimiser, pending)
+        losses, norms = self._told()
+        pending = {"losses": losses, "grad_norms": norms}
+        if self._parallel is not None:
+            self._parallel.save(folder)
+        save_state(folder, self._optimiser, pending, self._parallel and self._parallel.random_state())
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Continue where ``checkpoint`` was written."""
@@ -106,12 +123,18 @@ class Learner:
             self._averages.load(checkpoint.training_state)
         pending = load_state(checkpoint.training_state, self._optimiser)
         self._losses, self._grad_norms = list(pending["losses"]), list(pending["grad_norms"])
+        if self._parallel is not None:
+            self._parallel.restore(checkpoint.training_state, checkpoint.step)
+
+    def _told(self) -> tuple[list[float], list[float]]:
+        """Losses, of the whole batches, and lengths of gradients. The latter are the same in all processes."""
+        return _numbers(self._losses, self._ranks), _numbers(self._grad_norms, ALONE)
 
 
-def _numbers(values: list[Tensor | float]) -> list[float]:
-    """Floats. Those that are still on the device are transferred together."""
+def _numbers(values: list[Tensor | float], ranks: Alone) -> list[float]:
+    """Floats, summed over ``ranks``. Those that are still on the device are transferred together."""
     tensors = [value for value in values if isinstance(value, Tensor)]
-    fetched = iter(torch.stack(tensors).float().tolist() if tensors else [])
+    fetched = iter(ranks.sums(torch.stack(tensors).float()).tolist() if tensors else [])
     return [next(fetched) if isinstance(value, Tensor) else value for value in values]
 
 

@@ -17,13 +17,15 @@ from positronic.training.batches import BatchMaker, SampleOrder, iterate
 from positronic.training.checkpoints import VAL_LOSS, Checkpoint, list_checkpoints
 from positronic.training.config import TrackerConfig
 from positronic.training.experiment import Experiment, save_checkpoint
-from positronic.training.frames import open_sides
+from positronic.training.frames import Sides, open_sides
+from positronic.training.launch import Joining, Work, together
 from positronic.training.learner import Learner
 from positronic.training.memory import require_room
-from positronic.training.reporting import Reporter
+from positronic.training.ranks import ALONE, Alone
+from positronic.training.reporting import Reporter, Silent
 from positronic.training.retention import Retention
 from positronic.training.settings import TrainSettings
-from positronic.training.stopping import NoBatchNeededError, Stop, StoppedError, stop_signals
+from positronic.training.stopping import NoBatchNeededError, PatientStop, Stop, StoppedError, stop_signals
 from positronic.training.trackers import open_tracker
 from positronic.training.trainable import Trainable
 from positronic.training.validation import Validation
@@ -39,62 +41,117 @@ def train(
     console: Console,
     held_out: BakedDataset | None = None,
     storage: StorageConfig | None = None,
+    follow: Work | None = None,
 ) -> None:
     """Train from ``start`` (None: from scratch) to ``settings.num_train_steps``. ``held_out``: episodes whose loss is
     told at each checkpoint. ``storage``: whose cache takes decoded frames that do not fit in memory; None: none does.
+    ``follow``: what the other processes of ``settings.num_processes`` do, which calls ``train_along``.
 
     Raises PositronicError when the loss is not finite, and StoppedError after a signal. Then the checkpoint of
     the last finished step is on disk.
     """
-    learner = Learner(trainable, settings)
-    if start:
-        learner.restore(start)
-    first = start.step if start else 0
-    order = SampleOrder(len(dataset), settings.batch_size, settings.seed)
-    with closing(open_sides(dataset, held_out, settings, storage, console, order.due(first))) as frames:
-        validation = held_out and Validation(trainable, held_out, frames.held_out, settings)
-        maker = BatchMaker(dataset, frames.training, order, trainable.action_offsets, trainable.with_task)
-        workers = settings.num_workers if frames.by_processes else 0
-        require_room(trainable, maker.first_of, settings, workers)
-        batches = iterate(maker, first, settings.num_train_steps, workers)
-        sink = open_tracker(tracker, experiment.folder, experiment.info)
-        with (
-            stop_signals() as stop,
-            Reporter(experiment.metrics, first, settings.num_train_steps, sink, console, frames) as report,
-        ):
-            try:
-                _Run(learner, maker, settings, experiment, report, stop, validation).train(batches, first)
-            finally:
-                batches.close()
+    task = _Task(trainable, dataset, settings, experiment, start, held_out)
+    with closing(open_sides(dataset, held_out, settings, storage, console, task.order.due(task.first))) as frames:
+        require_room(trainable, task.maker(frames, ALONE).first_of, settings, task.workers(frames))
+        with together(settings, follow, experiment, start, frames.for_other_processes()) as ranks:
+            learner = task.learner(ranks)
+            sink = open_tracker(tracker, experiment.folder, experiment.info)
+            with (
+                stop_signals(Stop(ranks.ask_to_stop)) as stop,
+                Reporter(experiment.metrics, task.first, settings.num_train_steps, sink, console, frames) as report,
+            ):
+                task.run(learner, frames, ranks, report, stop)
+
+
+def train_along(
+    trainable: Trainable,
+    dataset: BakedDataset,
+    held_out: BakedDataset | None,
+    joining: Joining,
+    experiment: Experiment,
+    start: Checkpoint | None,
+    frames: Sides,
+) -> None:
+    """Train as ``train`` does, in a process that follows the one that called it and gives it ``frames``."""
+    task = _Task(trainable, dataset, joining.settings, experiment, start, held_out)
+    with joining.joined() as ranks, stop_signals(PatientStop()) as stop:
+        task.run(task.learner(ranks), frames, ranks, Silent(), stop)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What is to be trained, in any of the processes."""
+
+    trainable: Trainable
+    dataset: BakedDataset
+    settings: TrainSettings
+    experiment: Experiment
+    start: Checkpoint | None
+    held_out: BakedDataset | None
+
+    @property
+    def first(self) -> int:
+        """Steps that are done."""
+        return self.start.step if self.start else 0
+
+    @property
+    def order(self) -> SampleOrder:
+        return SampleOrder(len(self.dataset), self.settings.batch_size, self.settings.seed)
+
+    def learner(self, ranks: Alone) -> Learner:
+        learner = Learner(self.trainable, self.settings, ranks)
+        if self.start:
+            learner.restore(self.start)
+        return learner
+
+    def maker(self, frames: Sides, ranks: Alone) -> BatchMaker:
+        what = self.trainable.action_offsets, self.trainable.with_task
+        return BatchMaker(self.dataset, frames.training, self.order, *what, (ranks.rank, ranks.count))
+
+    def workers(self, frames: Sides) -> int:
+        return self.settings.num_workers if frames.by_processes else 0
+
+    def run(self, learner: Learner, frames: Sides, ranks: Alone, report: Reporter | Silent, stop: Stop) -> None:
+        """All steps."""
+        settings, maker = self.settings, self.maker(frames, ranks)
+        validation = self.held_out and Validation(self.trainable, self.held_out, frames.held_out, settings, ranks)
+        batches = iterate(maker, self.first, settings.num_train_steps, self.workers(frames))
+        try:
+            _Run(learner, maker, settings, self.experiment, report, stop, validation, ranks).train(batches, self.first)
+        finally:
+            batches.close()
 
 
 @dataclass(frozen=True)
 class _Run:
-    """What a run is made of. ``maker``: what its batches are."""
+    """What a run is made of. ``maker``: what its batches are.
+
+    Of several processes each takes the same way through it: whatever could differ is agreed on.
+    """
 
     learner: Learner
     maker: BatchMaker
     settings: TrainSettings
     experiment: Experiment
-    report: Reporter
+    report: Reporter | Silent
     stop: Stop
     validation: Validation | None
+    ranks: Alone
 
     def train(self, batches: Iterator[Mapping[str, Any]], start: int) -> None:
         """The steps after ``start``, one for each of ``batches``, to the last one."""
         learner, settings, stop, report = self.learner, self.settings, self.stop, self.report
         clock = _Clock(settings.batch_size)
         for step in range(start + 1, settings.num_train_steps + 1):
-            try:
-                with stop.interrupting(), clock.waiting():
-                    batch = next(batches)
-            except NoBatchNeededError:
-                raise self._stopped_waiting(step - 1) from None
-            learner.step(batch, step)
+            batch = self._next(batches, clock)
+            if self.ranks.any(batch is None):
+                raise self._stopped_waiting(step - 1)
+            learner.step(batch, step, self.maker.part(step - 1))
             clock.steps += 1
             report.step(step)
             last = step == settings.num_train_steps
-            saves = step % settings.save_freq == 0 or last or stop.requested
+            stops = self.ranks.count == 1 and stop.requested  # several processes agree on it before a step
+            saves = step % settings.save_freq == 0 or last or stops
             if saves or step % settings.log_freq == 0:
                 self._require_finite(step)
             row = self._validated() if saves else {}
@@ -102,17 +159,29 @@ class _Run:
                 report.metrics({"step": step, **learner.take_metrics(), **row, **clock.take()})
             if saves:
                 self._save(step, row)
-            if saves and stop.requested and not last:
+            if saves and stops and not last:
                 raise self._stopped(step)
 
+    def _next(self, batches: Iterator[Mapping[str, Any]], clock: _Clock) -> Mapping[str, Any] | None:
+        """The next batch; None when a signal came instead."""
+        try:
+            with self.stop.interrupting(), clock.waiting():
+                return next(batches)
+        except NoBatchNeededError:
+            return None
+
     def _save(self, step: int, told: Mapping[str, float]) -> None:
-        save_checkpoint(self.experiment, step, self.learner.save_model, self.learner.save_state, told)
-        Retention(self.settings.keep_last, self.settings.keep_every).prune(self.experiment.folder)
+        self.learner.before_save()
+        if self.ranks.is_first:
+            save_checkpoint(self.experiment, step, self.learner.save_model, self.learner.save_state, told)
+            Retention(self.settings.keep_last, self.settings.keep_every).prune(self.experiment.folder)
+        self.ranks.any(False)  # all wait for the first
 
     def _validated(self) -> dict[str, float]:
         """The loss of the held-out episodes, unless there are none or somebody waits for the run to stop."""
         with self.learner.judged():
-            loss = None if self.validation is None else self.validation.loss(lambda: self.stop.requested)
+            stopped = lambda: self.ranks.any(self.stop.requested)  # noqa: E731
+            loss = None if self.validation is None else self.validation.loss(stopped)
         return {} if loss is None else {VAL_LOSS: loss}
 
     def _require_finite(self, step: int) -> None:
@@ -133,7 +202,8 @@ class _Run:
     def _stopped_waiting(self, step: int) -> StoppedError:
         """No batch is under way, so that everything is as it was after ``step``: the checkpoint is that of this
         step."""
-        if step and step not in (checkpoint.step for checkpoint in list_checkpoints(self.experiment.folder)):
+        saved = {checkpoint.step for checkpoint in list_checkpoints(self.experiment.folder)}
+        if self.ranks.any(self.ranks.is_first and step > 0 and step not in saved):
             self._require_finite(step)
             self._save(step, {})
         return self._stopped(step)

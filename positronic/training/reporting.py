@@ -26,6 +26,16 @@ def step_bar(console: Console) -> Progress:
     return Progress(*columns, console=console, disable=not console.is_terminal)
 
 
+class Silent:
+    """Of the processes that follow the first one."""
+
+    def step(self, step: int) -> None:
+        """Nothing."""
+
+    def metrics(self, metrics: Mapping[str, float]) -> None:
+        """Nothing."""
+
+
 class Reporter:
     """Progress of steps ``start + 1`` to ``total``, and of the ``frames`` that are decoded meanwhile. Context
     manager."""

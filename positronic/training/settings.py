@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 # Where frames that do not fit in memory go.
 AUTO, DISK, NONE = "auto", "disk", "none"
+PROCESSES = "num_processes"
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class TrainSettings:
     cache_gb: float = 8.0
     frame_cache: str = AUTO
     seed: int = 0
+    num_processes: int = 1
+    other_num_processes: bool = False
     keep_last: int | None = None
     keep_every: int | None = None
 
@@ -49,9 +52,10 @@ KEPT = (
     "ema_decay",
     "precision",
     "seed",
+    PROCESSES,
 )
 # What checkpoints do not say that were written before one could choose it.
-BEFORE = {"ema_decay": None, "final_lr_fraction": 0.0, "betas": (0.9, 0.99), "eps": 1e-8}
+BEFORE = {PROCESSES: 1, "ema_decay": None, "final_lr_fraction": 0.0, "betas": (0.9, 0.99), "eps": 1e-8}
 # Fields of LeRobot's configs for what stage=train has parameters of its own: older checkpoints list them, for nothing.
 SAID_ABOVE = {
     **{f"optimizer_{name}": f"{name}=..." for name in ("betas", "eps", "weight_decay", "grad_clip_norm")},

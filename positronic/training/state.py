@@ -12,9 +12,14 @@ import torch
 STATE_FILE = "state.pt"
 
 
-def save_state(folder: Path, optimiser: torch.optim.Optimizer, pending: dict[str, list[float]]) -> None:
-    """Write into the existing ``folder``."""
-    state = {"optimiser": optimiser.state_dict(), "random": random_state(), "pending": pending}
+def save_state(
+    folder: Path,
+    optimiser: torch.optim.Optimizer,
+    pending: dict[str, list[float]],
+    random: dict[str, Any] | None = None,
+) -> None:
+    """Write into the existing ``folder``. ``random``: the states to go on with; None: those of this process."""
+    state = {"optimiser": optimiser.state_dict(), "random": random or random_state(), "pending": pending}
     with (folder / STATE_FILE).open("wb") as file:  # torch's own writing to a path does not say that the disk is full
         torch.save(state, file)
 
@@ -27,15 +32,16 @@ def load_state(folder: Path, optimiser: torch.optim.Optimizer) -> dict[str, list
     return state["pending"]
 
 
-def random_state() -> dict[str, Any]:
-    """The states of Python's, numpy's and torch's generators, as tensors and plain values."""
+def random_state(cuda: list[torch.Tensor] | None = None) -> dict[str, Any]:
+    """The states of Python's, numpy's and torch's generators, as tensors and plain values. ``cuda``: those of GPUs;
+    None: of every GPU."""
     python_version, python_words, python_gauss = random.getstate()
     name, words, position, has_gauss, gauss = np.random.get_state()
     return {
         "python": (python_version, list(python_words), python_gauss),
         "numpy": (name, torch.from_numpy(words.astype(np.int64)), position, has_gauss, gauss),
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "cuda": _of_gpus() if cuda is None else cuda,
     }
 
 
@@ -55,3 +61,7 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
+
+
+def _of_gpus() -> list[torch.Tensor]:
+    return torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,10 +21,10 @@ class NoBatchNeededError(KeyboardInterrupt):
 
 class Stop:
     """The first signal stops the run after the step under way, so that no step is cut in two, or ends a wait between
-    two steps. Ctrl-C after it interrupts at once. ``requested``: whether it came."""
+    two steps. Ctrl-C after it interrupts at once. ``requested``: whether it came. ``tell``: is called then."""
 
-    def __init__(self) -> None:
-        self.requested = False
+    def __init__(self, tell: Callable[[], None] = lambda: None) -> None:
+        self.requested, self._tell = False, tell
         self._waits = False
 
     def request(self, number: int, frame: Any) -> None:
@@ -35,6 +35,7 @@ class Stop:
                 raise KeyboardInterrupt
             return
         self.requested = True
+        self._tell()
         if self._waits:
             raise NoBatchNeededError
 
@@ -50,10 +51,19 @@ class Stop:
             self._waits = False
 
 
+class PatientStop(Stop):
+    """In a process that follows another one, which alone says when all stop, and ends it when it may not wait."""
+
+    def request(self, number: int, frame: Any) -> None:
+        """Handle signal ``number``."""
+        if not self.requested:
+            super().request(number, frame)
+
+
 @contextmanager
-def stop_signals() -> Iterator[Stop]:
+def stop_signals(stop: Stop | None = None) -> Iterator[Stop]:
     """Inside, the signals that stop a run are those of the object that it gives."""
-    stop = Stop()
+    stop = stop or Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop  # only the main thread may handle signals
         return

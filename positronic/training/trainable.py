@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from positronic.bake.reader import BakedDataset, Stats
 from positronic.codecs.build import Recipe
+from positronic.training.noise import Part
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,10 @@ class Trainable(Protocol):
 
     def loss(self, batch: Mapping[str, Any]) -> Tensor:
         """Columns on the device (images float (B, 3, H, W) in 0..1, nothing normalised) -> a scalar."""
+        ...
+
+    def part_loss(self, batch: Mapping[str, Any], part: Part) -> Tensor:
+        """Columns of ``part`` of a batch -> what it adds to the loss of the whole batch, a scalar."""
         ...
 
     def save(self, folder: Path) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from positronic.bake.frame_source import Frames
 from positronic.bake.reader import BakedDataset
 from positronic.training.batches import BatchMaker, SampleOrder
 from positronic.training.device import autocast, to_device
+from positronic.training.noise import Noise, OwnRows
+from positronic.training.ranks import ALONE, Alone
 from positronic.training.settings import TrainSettings
 from positronic.training.trainable import Trainable
 
@@ -29,9 +33,12 @@ class Validation:
         dataset: BakedDataset,
         frames: Frames,
         settings: TrainSettings,
+        ranks: Alone = ALONE,
     ) -> None:
         order = SampleOrder(len(dataset), settings.batch_size, settings.seed)
-        self._maker = BatchMaker(dataset, frames, order, trainable.action_offsets, trainable.with_task)
+        what = trainable.action_offsets, trainable.with_task
+        self._maker = BatchMaker(dataset, frames, order, *what, (ranks.rank, ranks.count))
+        self._ranks = ranks
         self._trainable, self._settings = trainable, settings
         count = min(len(dataset), MAX_BATCHES * settings.batch_size)
         rows = np.arange(count) * len(dataset) // count
@@ -40,15 +47,32 @@ class Validation:
     def loss(self, stopped: Callable[[], bool] = lambda: False) -> float | None:
         """The mean over the frames; None when it was ``stopped`` on the way."""
         module, settings = self._trainable.module, self._settings
-        devices = range(torch.cuda.device_count()) if settings.device.startswith("cuda") else []
         sums = []
-        with torch.random.fork_rng(devices), torch.no_grad():
+        with torch.random.fork_rng(self._devices()), torch.no_grad():
             torch.manual_seed(SEED)
+            noise = Noise(settings.device)
             module.eval()
             for rows in self._batches:
                 if stopped():
                     return None
-                columns = to_device(self._maker.of(rows), settings.device)
-                with autocast(settings.device, settings.precision):
-                    sums.append(float(self._trainable.loss(columns)) * len(rows))
-        return math.fsum(sums) / sum(map(len, self._batches))
+                sums.append(self._loss(rows, noise) * len(rows))
+        total = self._ranks.sums(torch.tensor([math.fsum(sums)], dtype=torch.float64))
+        return float(total) / sum(map(len, self._batches))
+
+    def _loss(self, rows: NDArray[np.int64], noise: Noise) -> float:
+        """Of a batch, or what this process's part of it adds to that."""
+        trainable, settings, part = self._trainable, self._settings, self._maker.share(rows)
+        if part is not None and part.first == part.end:
+            return 0.0
+        columns = to_device(self._maker.of(rows if part is None else rows[part.first : part.end]), settings.device)
+        with autocast(settings.device, settings.precision):
+            if part is None:
+                return float(trainable.loss(columns))
+            with OwnRows(noise, part):
+                return float(trainable.part_loss(columns, part))
+
+    def _devices(self) -> Sequence[Any]:
+        """The GPUs whose random states are kept: of several processes each has its own."""
+        if not self._settings.device.startswith("cuda"):
+            return []
+        return range(torch.cuda.device_count()) if self._ranks.count == 1 else [self._settings.device]

@@ -80,10 +80,10 @@ def test_memory_that_ends_in_the_middle_keeps_the_last_checkpoint(tiny_act, tmp_
     """What torch really says when it cannot allocate; the run goes on from there with a command that is printed."""
     step = Learner.step
 
-    def greedy(learner, batch, number):
+    def greedy(learner, batch, number, part):
         if number == 3:
             torch.empty(2**60, dtype=torch.uint8)
-        step(learner, batch, number)
+        step(learner, batch, number, part)
 
     with monkeypatch.context() as patched:
         patched.setattr(Learner, "step", greedy)

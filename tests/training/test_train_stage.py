@@ -28,8 +28,8 @@ from positronic.training.loop import Learner
 
 whole_step = Learner.step
 
-def step(self, batch, number):
-    whole_step(self, batch, number)
+def step(self, batch, number, part):
+    whole_step(self, batch, number, part)
     if number == {KILLED_AT}:
         os.kill(os.getpid(), signal.SIGKILL)
 

@@ -98,7 +98,7 @@ def make_trainable(spec: PolicySpec) -> PolicyTrainable:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(content)
 
-    return PolicyTrainable(parts, write, weights=WEIGHTS)
+    return PolicyTrainable(parts, write, weights=WEIGHTS, real_steps=True)
 
 
 def load_model(checkpoint: Path, device: str) -> PolicyModel:

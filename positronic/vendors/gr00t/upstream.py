@@ -78,6 +78,8 @@ class Isaac:
         "eps": Fixed(1e-8, 1e-8, "its AdamW has eps 1e-8"),
         "grad_clip_norm": Fixed(1.0, 1.0, "it shortens gradients to 1"),
         "ema_decay": Fixed(None, None, "it keeps no moving average"),
+        "num_processes": Fixed(1, 1, "it is started here as one process, on one GPU"),
+        "other_num_processes": Fixed(False, False, "it is started here as one process"),
         "log_freq": Fixed(LOGGED_EVERY, 50, f"it reports every {LOGGED_EVERY} steps"),
         "cache_gb": Fixed(None, 8.0, "it decodes frames in its own way"),
         "frame_cache": Fixed(None, "auto", "it decodes frames in its own way"),

@@ -9,6 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from positronic import keys
+from positronic.policies.trainable import PartLoss
+from positronic.training.noise import Part
 
 Act = Callable[[Any, dict[str, Any], Tensor | None], Tensor]
 """A policy, a preprocessed batch and noise -> chunks (B, H, A), normalised."""
@@ -57,15 +59,18 @@ class Inside:
 class Kind:
     """``reads_task``: it is language-conditioned. ``step``: its observation is of one step, (B, 1, ...). ``noise``: its
     config -> the shape of the random numbers that a chunk starts from; None draws none, or cannot be given any.
-    ``needs``: values without which robots cannot share it, or padding would count. ``inside``: what its checkpoint
-    holds beside weights and processors. ``weights``: classes that fetch weights while the policy is built, by their
-    names in its module. ``horizon``: the field that says how many steps are predicted. ``lacks``: what is said when it
-    is trained.
+    ``real_steps``: its config -> whether its loss is a mean over the steps inside episodes alone, not over all.
+    ``part_loss``: of a loss that is neither. ``needs``: values without which robots cannot share it, or padding would
+    count. ``inside``: what its checkpoint holds beside weights and processors. ``weights``: classes that fetch weights
+    while the policy is built, by their names in its module. ``horizon``: the field that says how many steps are
+    predicted. ``lacks``: what is said when it is trained.
     """
 
     reads_task: bool = False
     step: OneStep | None = None
     noise: Callable[[Any], tuple[int, int]] | None = None
+    real_steps: Callable[[Any], bool] = lambda config: False
+    part_loss: PartLoss | None = None
     needs: Mapping[str, Any] = field(default_factory=dict)
     inside: tuple[Inside, ...] = ()
     weights: tuple[str, ...] = ()
@@ -78,19 +83,37 @@ def _action_size(config: Any) -> int:
     return config.output_features[keys.LEROBOT_ACTION].shape[0]
 
 
+def _masks(config: Any) -> bool:
+    return config.do_mask_loss_for_padding
+
+
+def _act_part(policy: Any, batch: dict[str, Any], part: Part) -> Tensor:
+    """ACT's error is a mean over the steps inside episodes, the divergence of its VAE one over the samples."""
+    latents = []
+    with policy.model.register_forward_hook(lambda model, given, output: latents.append(output[1])):
+        loss = policy(batch)[0] * part.steps
+    mean, log_variance = latents[0]
+    if log_variance is None:
+        return loss
+    divergence = -0.5 * (1 + log_variance - mean.pow(2) - log_variance.exp()).sum(-1).mean()
+    return loss + (part.rows - part.steps) * policy.config.kl_weight * divergence
+
+
 DRAWS = "it cannot be given its noise, so that a robot's chunk depends on the others in its batch"
 COUNTS = "steps beyond an episode's end count in its loss"
 
 KINDS = {
-    "act": Kind(),
+    "act": Kind(part_loss=_act_part),
     "diffusion": Kind(
         step=OneStep(),
         horizon="horizon",
+        real_steps=_masks,
         noise=lambda config: (config.horizon, _action_size(config)),
         needs={"noise_scheduler_type": "DDIM"},  # DDPM draws at each of its steps, for the whole batch
     ),
     "smolvla": Kind(
         reads_task=True,
+        real_steps=lambda config: True,
         noise=lambda config: (config.chunk_size, config.max_action_dim),
         inside=(Inside("language", ("AutoConfig", "AutoProcessor"), "vlm_model_name"),),
     ),
@@ -98,6 +121,7 @@ KINDS = {
         reads_task=True,
         step=OneStep(images=True),
         horizon="horizon",
+        real_steps=_masks,
         inside=(  # LeRobot wants "clip" in both names
             Inside("clip_text", ("AutoConfig", "AutoTokenizer"), "text_encoder_name"),
             Inside("clip_vision", ("AutoConfig",), "vision_encoder_name", tokenizer=False),

@@ -101,7 +101,7 @@ def make_trainable(spec: PolicySpec) -> PolicyTrainable:
             for file, content in files.items():
                 (folder / name / file).write_bytes(content)
 
-    return PolicyTrainable(parts, write)
+    return PolicyTrainable(parts, write, real_steps=kind.real_steps(config), part_loss=kind.part_loss)
 
 
 def _sources(config: Any, spec: PolicySpec) -> Any:

@@ -105,7 +105,7 @@ def make_trainable(spec: PolicySpec) -> PolicyTrainable:
         if sizes:
             sizes.save(folder)
 
-    return PolicyTrainable(parts, write, masked_loss if spec.mask_padding else None)
+    return PolicyTrainable(parts, write, masked_loss if spec.mask_padding else None, real_steps=spec.mask_padding)
 
 
 @dataclass(frozen=True)

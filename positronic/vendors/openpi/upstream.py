@@ -88,6 +88,8 @@ class OpenPi:
     fixed: ClassVar[Mapping[str, Fixed]] = {
         "cache_gb": Fixed(None, 8.0, "it decodes frames in its own way"),
         "frame_cache": Fixed(None, "auto", "it decodes frames in its own way"),
+        "num_processes": Fixed(1, 1, "it is one process that trains on every GPU it sees (CUDA_VISIBLE_DEVICES)"),
+        "other_num_processes": Fixed(False, False, "it is always one process"),
         "keep_every": Fixed(
             None, None, "it saves one step after a multiple of save_freq, so that no checkpoint is of such a step"
         ),
