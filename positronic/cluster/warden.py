@@ -40,7 +40,7 @@ from positronic.cluster.record import (
 from positronic.utils.command_line import RESUME, SCRIPT
 from positronic.utils.processes import die_with_parent
 
-RESUMABLE = ("train", "collect", "infer")  # stages that have resume=true
+RESUMABLE = ("train", "collect", "infer", "pipeline")  # stages that have resume=true
 LAST_LINES = 20
 TOLD = (signal.SIGTERM, signal.SIGINT)
 NOT_FOR_THE_COMMAND = signal.SIGUSR2  # SLURM sends it to every process of a job
