@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from positronic.cluster import submission, watch
 from positronic.cluster.announcing import announcement
@@ -15,11 +16,16 @@ from positronic.utils.command_line import RUN
 
 
 def run_tasks(
-    tasks: Sequence[Task], cluster: ClusterConfig | None, sweep: SweepConfig, name: str
+    tasks: Sequence[Task],
+    cluster: ClusterConfig | None,
+    sweep: SweepConfig,
+    name: str,
+    note: Callable[[Path], object] = lambda folder: None,
 ) -> tuple[Sweep, list[JobReport] | None]:
     """Run ``tasks``, and say what became of each; None if nobody waits for them.
 
     ``cluster``: None runs one after another, and prints what they print. ``name``: of the sweep, if it has none.
+    ``note``: is told the sweep's folder as soon as its jobs are submitted.
     Raises PositronicError when they cannot be submitted.
     """
     alone = cluster is None
@@ -32,6 +38,7 @@ def run_tasks(
     except BaseException:
         submission.remove_empty(folder)
         raise
+    note(submitted.folder)
     print(announcement(submitted), flush=True)
     if submission.is_here(submitted):
         submission.run_here(submitted, wait=alone or sweep.wait, show=alone)

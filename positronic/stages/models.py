@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from positronic.rollout.comparison import Comparison
     from positronic.stages.compare import Compare, ModelsCompared
 
-MODELS_FILE = "models.json"
+MODELS_FILE, JOBS_FILE = "models.json", "jobs.txt"  # the latter says where the jobs of the last command are
 CHECKPOINTS, ROLLOUTS = "checkpoints", "rollouts"
 
 
@@ -33,9 +33,12 @@ def compare_models(config: Compare) -> ModelsCompared:
     from positronic.stages.compare import ModelsCompared
 
     place = _local(config)
+    _require_ended(place)
     tasks = tasks_of(config.chains)
     everything = [task for group in tasks.values() for task in group]
-    sweep, reports = run_tasks(everything, config.cluster, config.sweep, "models")
+    sweep, reports = run_tasks(
+        everything, config.cluster, config.sweep, "models", lambda folder: replace_text(place / JOBS_FILE, str(folder))
+    )
     if reports is None:
         print(f"  page:    when all have ended, type the same command again:\n  {again()}")
         return ModelsCompared(str(place), [], None)
@@ -79,6 +82,23 @@ def _local(config: Compare) -> Path:
     place = local_path(str(config.output_dir))
     place.mkdir(parents=True, exist_ok=True)
     return place
+
+
+def _require_ended(place: Path) -> None:
+    """Raise PositronicError while jobs of an earlier command still write into ``place``."""
+    from positronic.cluster.record import SWEEP_FILE, read_sweep
+    from positronic.cluster.states import states_of
+    from positronic.utils.command_line import command
+
+    noted = place / JOBS_FILE
+    folder = Path(noted.read_text()) if noted.exists() else None
+    if folder is None or not (folder / SWEEP_FILE).exists():
+        return
+    if any(not report.final and report.seen for report in states_of(read_sweep(folder))):
+        raise PositronicError(
+            f"Jobs of an earlier command still work on {place}. Type this again when they have ended; to watch them:\n"
+            f"  {command('sweep', {'sweep': str(folder), 'watch': 'true'})}"
+        )
 
 
 def _read(

@@ -1,15 +1,19 @@
 """stage=compare models={...}: several models from one recording, on one page."""
 
 import json
+import os
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 import positronic
+from positronic.cluster.record import RUNNING, Attempt, JobState, Submitted, Sweep, Task
 from positronic.errors import PositronicError
-from positronic.stages.models import tasks_of
+from positronic.stages.models import compare_models, tasks_of
 
 ROOT = Path(__file__).parents[2]
 RAW = ROOT / "tests" / "data" / "raw_v1"
@@ -41,6 +45,22 @@ def test_what_a_model_cannot_be_is_refused_before_any_is_trained(typed, said):
     with pytest.raises(PositronicError) as refused:
         positronic.compose(["stage=compare", *typed])
     assert said in str(refused.value)
+
+
+def test_a_comparison_is_refused_while_earlier_jobs_write_into_its_folder(tmp_path):
+    """Two trainings of one model must not share a folder."""
+    place, jobs = tmp_path / "place", tmp_path / "jobs"
+    task = Task("a_train", ("stage=train",))
+    Sweep(
+        jobs, "models", "", "", str(tmp_path), {"name": "local_parallel"}, None, None, None, [Submitted(task, None)]
+    ).write()
+    JobState(RUNNING, [Attempt(time.time(), socket.gethostname(), os.getpid())], time.time()).write(jobs / "a_train")
+    place.mkdir()
+    (place / "jobs.txt").write_text(str(jobs))
+    models = 'models={a: ["learning_rate=1e-4"]}'
+    config = positronic.compose(["stage=compare", models, f"dataset.path={RAW}", f"output_dir={place}"])
+    with pytest.raises(PositronicError, match="Jobs of an earlier command still work on"):
+        compare_models(config)
 
 
 def test_every_vendor_is_trained_served_and_evaluated_and_one_that_fails_says_why(tmp_path):
