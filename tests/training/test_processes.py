@@ -1,9 +1,7 @@
 """Two processes on the CPU train one policy, as one process would, and end together."""
 
 import json
-import os
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -34,13 +32,6 @@ def weights(folder):
 def same_weights(one, another):
     ours, theirs = weights(one), weights(another)
     return all(torch.equal(ours[name], theirs[name]) for name in theirs)
-
-
-def children():
-    """Of this process, but for those of multiprocessing that serve them."""
-    tasks = Path(f"/proc/{os.getpid()}/task").glob("*/children")
-    found = [pid for task in tasks for pid in task.read_text().split()]
-    return [pid for pid in found if b"rank" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 def test_two_processes_train_as_one_does(dataset, tmp_path):
