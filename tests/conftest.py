@@ -44,6 +44,16 @@ def pytest_terminal_summary(terminalreporter):
 
 
 @pytest.fixture(autouse=True)
+def same_signals():
+    """A stage that was interrupted in this process leaves it deaf to what comes on its way out; the next test is not."""
+    stopping = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
+    before = {number: signal.getsignal(number) for number in stopping}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture(autouse=True)
 def quiet_encoders():
     """LeRobot's writer makes FFmpeg print to stderr for the rest of the process; the next test is quiet again."""
     yield

@@ -51,7 +51,8 @@ def patch(where, call, numbers):
 
 def run(script, where, call, numbers, *overrides):
     """Run ``script`` with what is typed; ``numbers``: of the signals, with commas."""
-    for number in (signal.SIGINT, signal.SIGHUP):  # a background job and nohup are deaf to them
+    # A background job, nohup and a job of a scheduler are deaf to one of them each.
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR2):
         signal.signal(number, signal.SIG_DFL)
     patch(where, int(call), [int(number) for number in numbers.split(",")])
     sys.argv = [script, *overrides]
