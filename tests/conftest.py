@@ -45,7 +45,7 @@ def pytest_terminal_summary(terminalreporter):
 
 @pytest.fixture(autouse=True)
 def same_signals():
-    """A stage that was interrupted in this process leaves it deaf to what comes on its way out; the next test is not."""
+    """A stage that was interrupted in this process leaves it deaf to further signals; the next test is not."""
     stopping = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
     before = {number: signal.getsignal(number) for number in stopping}
     yield
