@@ -97,7 +97,8 @@ class Chains:
         done: dict[str, DictConfig] = {}
         commands = []
         for stage in stages:
-            links = [*_links(stage, done), *(more or {}).get(stage, ())]
+            chosen = stage == "infer" and "policy" in map(key_of, handed_on)  # who decides was typed
+            links = [*([] if chosen else _links(stage, done)), *(more or {}).get(stage, ())]
             replaced = {key_of(each) for each in links}
             typed = [each for each in handed_on if self._counts(each, stage, done) and key_of(each) not in replaced]
             commands.append([f"stage={stage}", *typed, *links])

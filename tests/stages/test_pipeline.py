@@ -38,6 +38,11 @@ def test_a_text_arrives_as_it_was_typed():
     assert text in commands("pipeline=[convert,train]", text)[0]
 
 
+def test_a_policy_that_is_typed_decides():
+    infer = commands("policy=scripted")[-1]
+    assert infer == ["stage=infer", "paths.root=/r", "policy=scripted"]
+
+
 def test_recordings_made_first_are_those_that_are_baked():
     config = positronic.compose(["stage=pipeline", "pipeline=[collect,convert]", "paths.root=/r", "num_episodes=2"])
     collect, convert = config.commands
